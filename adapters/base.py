@@ -1,0 +1,174 @@
+"""What an adapter is: it turns what a node says into ``Transfer``s, and decides nothing.
+
+Two contracts, because chains come in two kinds of source (``BlockSource``: connect and
+disconnect by block; ``AccountSource``: what happened to our accounts in a window).
+No adapter decides a reorg, a confirmation or a payment: those are ``chainwatch.follower``,
+``chainwatch.finality`` and ``chainwatch.matching``.
+
+A module of this folder offers to the registry (``chainwatch.adapters.REGISTRY``):
+
+- ``open_source(spec: ChainSpec, services: Services) -> BlockSource | AccountSource``:
+  no I/O; raises ``Misconfigured`` naming the key for options it does not know.
+- ``decode(documents: Sequence[bytes], spec: ChainSpec) -> Iterator[Transfer]``: recorded data in
+  (``chainwatch decode``), every transfer out, ours or not; pure; ``Rejected`` for what is not that chain's data.
+"""
+
+import random
+from collections.abc import Collection, Iterable, Sequence
+from typing import Protocol
+
+import msgspec
+
+from chainwatch.clock import Clock
+from chainwatch.model import Block, BlockRef, NodeFacts, Transfer
+
+
+class Observer(Protocol):
+    """Where the adapters report; the daemon counts it in metrics, tests collect it."""
+
+    def rpc(self, chain: str, endpoint: str, method: str, outcome: str, seconds: float) -> None:
+        """Record one request.  ``outcome``: ok, transient, persistent, timeout, too_large."""
+        ...
+
+    def endpoint(self, chain: str, endpoint: str, up: bool) -> None:
+        """Record that an endpoint was taken out of use, or came back."""
+        ...
+
+    def count(self, chain: str, what: str, n: int = 1) -> None:
+        """Count an oddity worth a metric (memo_unreadable, bloom_without_log …)."""
+        ...
+
+
+class SilentObserver:
+    """Reports go nowhere."""
+
+    def rpc(self, chain: str, endpoint: str, method: str, outcome: str, seconds: float) -> None:
+        """Drop it."""
+
+    def endpoint(self, chain: str, endpoint: str, up: bool) -> None:
+        """Drop it."""
+
+    def count(self, chain: str, what: str, n: int = 1) -> None:
+        """Drop it."""
+
+
+class Services(msgspec.Struct, frozen=True):
+    """What an adapter may use of the outside: injected, so that tests and simulation own it."""
+
+    clock: Clock
+    random: random.Random
+    observer: Observer
+
+
+class BlockView(Protocol):
+    """What **one** endpoint says at one moment.  Every call goes to that endpoint.
+
+    Requirements: ``head`` and ``final`` come from the same endpoint; ``final`` is the block that
+    the chain itself declares final (irreversible, ``finalized`` tag, ChainLock), None where the
+    chain has no such notion.  When the endpoint fails, ``Transient`` is raised and the view is
+    over: the watcher asks for a new one.
+    """
+
+    endpoint: str
+    head: BlockRef
+    final: BlockRef | None
+
+    async def header(self, height: int) -> BlockRef:
+        """Return the block at ``height`` on this endpoint's present chain."""
+        ...
+
+    async def blocks(self, first: int, last: int) -> Sequence[Block]:
+        """Return blocks ``first..last`` in order, each fully read or none of them.
+
+        Each block's number and the link to its predecessor inside the answer are checked, and
+        all the checks of DESIGN invariant 7.  A block whose facts are not all known
+        (a missing receipt, say) raises ``Transient``: unknown is not success.
+        """
+        ...
+
+    async def mempool(self) -> Sequence[Transfer] | None:
+        """Return every unconfirmed transfer to us, or None when this source cannot tell.
+
+        The caller uses it only when it stands at ``head`` (evicted is only knowable at the tip).
+        """
+        ...
+
+
+class BlockSource(Protocol):
+    """A chain that is followed block by block (Hive, EVM, Bitcoin by node or Esplora)."""
+
+    span: int
+    """The most blocks to ask of one ``blocks`` call in catch-up."""
+
+    async def open(self) -> Sequence[NodeFacts]:
+        """Check every reachable endpoint: version, chain id or genesis, what it can do.
+
+        ``Misconfigured`` for a node of another network, ``Unreachable`` when none answers.
+        """
+        ...
+
+    def watch(self, addresses: Iterable[str]) -> None:
+        """Add addresses (canonical text) whose transfers ``blocks`` reports from now on."""
+        ...
+
+    async def view(self) -> BlockView:
+        """Return a fresh look through the best endpoint."""
+        ...
+
+    async def wait(self, seconds: float) -> None:
+        """Return after ``seconds``, or sooner when the node hints at news (ZMQ, websocket)."""
+        ...
+
+    async def close(self) -> None:
+        """Release sockets."""
+        ...
+
+
+class Window(msgspec.Struct, frozen=True):
+    """What happened to our accounts from ``start`` to ``end``, both included.
+
+    ``complete``: every page was read from one endpoint whose tip is at or past ``end``.  Only then
+    may the position move to ``end``; an open transfer of ours inside a complete window that is
+    not in ``transfers`` has vanished, and the follower decides what that means.
+    ``refs`` are known blocks inside the window (for the follower's fork search), ascending.
+    """
+
+    endpoint: str
+    start: int
+    end: BlockRef
+    head: BlockRef
+    final: BlockRef | None
+    complete: bool
+    transfers: tuple[Transfer, ...] = ()
+    refs: tuple[BlockRef, ...] = ()
+
+
+class AccountSource(Protocol):
+    """A chain that is read by account (Solana signatures, a Monero wallet).
+
+    Order: ``transfers`` oldest first.  ``read`` overlaps what was read before by as much as the
+    chain may reorganise, so that a payment that moved to another block is seen again.
+    """
+
+    async def open(self) -> Sequence[NodeFacts]:
+        """As ``BlockSource.open``."""
+        ...
+
+    def watch(self, addresses: Iterable[str]) -> None:
+        """Add accounts or subaddresses to read."""
+        ...
+
+    async def read(self, position: BlockRef | None, open_ids: Collection[tuple[str, str]]) -> Window:
+        """Read from ``position`` (None: the tip as it is now) through the best endpoint.
+
+        ``open_ids`` are the (txid, index) of our transfers that are not final yet.
+        """
+        ...
+
+    async def wait(self, seconds: float) -> None:
+        """As ``BlockSource.wait``."""
+        ...
+
+    async def close(self) -> None:
+        """Release sockets."""
+        ...

@@ -1,0 +1,1 @@
+"""Payments on many chains become tickets, exactly once."""

@@ -1,0 +1,1 @@
+"""What a wallet signs to come in, and who may."""

@@ -1,0 +1,10 @@
+"""Simulated nodes that speak each chain's real RPC on loopback.
+
+A new chain is one file here with ``make(spec, clock=, rng=, journal=) -> SimNode`` and one line below.
+"""
+
+NODES: dict[str, str] = {
+    "hive": "chainwatch.devnet.hive",
+    "evm": "chainwatch.devnet.evm",
+}
+"""Adapter name to the module that simulates its node."""

@@ -1,0 +1,1 @@
+"""The one place where facts, tickets and money are written."""

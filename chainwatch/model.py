@@ -1,0 +1,151 @@
+"""The values every part speaks: assets, blocks, transfers, chains.
+
+Frozen, free of behaviour that needs a clock, a network or a database.  Amounts are
+integers in base units (satoshi, wei, lamport, piconero, 0.001 HIVE).  Times are
+integers too: Unix milliseconds, and their names end in ``_ms``.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+MAX_BASE_UNITS = 10**78 - 1
+"""The largest amount the ledger stores: NUMERIC(78,0).  uint256 has 78 digits."""
+
+
+class Asset(msgspec.Struct, frozen=True):
+    """A thing of value on one chain.
+
+    ``code`` is its name in ``config/networks.toml``: the chain's native coin is named
+    as the chain's money is (``BTC``, ``HIVE``, ``HBD``), a token ``<chain>:<symbol>``.
+    ``asset_id`` is what the chain calls it (contract, mint, NAI); None is the native coin.
+    ``program`` is the SPL token program that owns a mint.
+    """
+
+    code: str
+    chain: str
+    decimals: int
+    asset_id: str | None = None
+    program: str | None = None
+    dust: int = 0
+    """Amounts below this are aggregated as dust: they cost more to return than they are."""
+
+
+class BlockRef(msgspec.Struct, frozen=True):
+    """A block is always a pair: a height without its hash can be two blocks."""
+
+    height: int
+    hash: str
+    parent: str = ""
+
+    def same(self, other: "BlockRef | None") -> bool:
+        """Is this the same block (the parent is implied by the hash)?"""
+        return other is not None and self.height == other.height and self.hash == other.hash
+
+
+class Unconfirmed(msgspec.Struct, frozen=True, tag=True):
+    """In no block that we know of; a node has shown it to us."""
+
+    first_seen_ms: int
+
+
+class InBlock(msgspec.Struct, frozen=True, tag=True):
+    """In this block, whose time is ``time_ms`` (0: the data at hand does not tell)."""
+
+    block: BlockRef
+    time_ms: int = 0
+
+
+Position = Unconfirmed | InBlock
+
+
+class Transfer(msgspec.Struct, frozen=True):
+    """Value that moved.  Its identity is (chain, txid, index); its position may change.
+
+    ``index`` is text and the same wherever the transaction is included again (DESIGN
+    invariant 3): a Bitcoin output number, EVM ``v`` / ``l<log ordinal in its receipt>`` /
+    ``t<trace path>``, a Hive operation number, Solana ``i`` or ``i.j``, Monero ``major.minor``.
+    ``sender`` is every known payer, empty when the data does not tell.
+    ``ok``: True moved, False failed on chain, None this data does not tell (never paid).
+    ``memo`` is the raw bytes as carried; what they mean is for ``chainwatch.memo``.
+    ``flags`` are facts that decide a payment's end: see ``FLAGS``.
+    """
+
+    chain: str
+    txid: str
+    index: str
+    asset: str | None
+    amount: int
+    to: str | None
+    asset_id: str | None = None
+    sender: tuple[str, ...] = ()
+    memo: bytes | None = None
+    ok: bool | None = True
+    position: Position | None = None
+    flags: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """Identity: (chain, transaction id, index within it)."""
+        return (self.chain, self.txid, self.index)
+
+
+FLAGS: Mapping[str, str] = {
+    "memo_unreadable": "an encrypted memo without the key to read it",
+    "memo_untrusted": "a memo that stands where the payer need not have put it",
+    "locked": "spendable only later than the chain's own rule (Monero unlock_time)",
+    "double_spend_seen": "a conflicting transaction has been seen",
+    "duplicate_output_key": "a one-time output key that was paid before (Monero burning bug)",
+    "internal": "sent by an address of ours",
+}
+
+
+class Block(msgspec.Struct, frozen=True):
+    """One block and what in it concerns us, in the order of the chain."""
+
+    ref: BlockRef
+    time_ms: int
+    transfers: tuple[Transfer, ...] = ()
+
+
+class NodeFacts(msgspec.Struct, frozen=True):
+    """What a node said of itself when it was opened: one line of ``chainwatch check``."""
+
+    endpoint: str
+    version: str
+    network: str
+    head: BlockRef
+    final: BlockRef | None = None
+    warnings: tuple[str, ...] = ()
+
+
+class ChainSpec(msgspec.Struct, frozen=True):
+    """A chain as configured: ``config/networks.toml`` with the operator's section over it.
+
+    ``family`` names the address rules (``evm``, ``bitcoin``, ``solana``, ``hive``, ``monero``).
+    ``chain_id`` is what the node must confirm: EIP-155 number, Hive chain id, genesis hash.
+    ``params`` are the network's constants for its adapter; ``options`` the operator's keys
+    that only the adapter knows (it checks them, unknown ones are Misconfigured).
+    """
+
+    code: str
+    adapter: str
+    family: str
+    assets: tuple[Asset, ...]
+    endpoints: tuple[str, ...]
+    receive: tuple[str, ...] = ()
+    chain_id: str = ""
+    start: int | str = "tip"
+    block_time_ms: int = 1000
+    params: Mapping[str, Any] = {}
+    options: Mapping[str, Any] = {}
+
+    @property
+    def native(self) -> Asset:
+        """The coin that pays fees."""
+        return self.assets[0]
+
+    def by_asset_id(self) -> dict[str | None, Asset]:
+        """Assets by what the chain calls them; EVM contracts in lower case."""
+        return {(a.asset_id.lower() if a.asset_id and self.family == "evm" else a.asset_id): a for a in self.assets}
