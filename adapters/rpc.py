@@ -188,7 +188,7 @@ class Rpc:
             check_status(self._who(endpoint), status)
             return body if result is None else decode(self._who(endpoint), body, result)
 
-        return await self._insist(f"GET {_label(path)}", attempt, on)
+        return await self._insist(f"GET {label(path)}", attempt, on)
 
     @overload
     async def post(self, path: str, body: Any, *, on: Endpoint | None = None, result: type[T]) -> T: ...
@@ -202,7 +202,7 @@ class Rpc:
             check_status(self._who(endpoint), status)
             return answer if result is None else decode(self._who(endpoint), answer, result)
 
-        return await self._insist(f"POST {_label(path)}", attempt, on)
+        return await self._insist(f"POST {label(path)}", attempt, on)
 
     async def _one(self, call: tuple[str, Params], result: Any, on: Endpoint | None) -> Any:
         try:
@@ -422,7 +422,7 @@ def _retry_after(value: str, now_ms: int) -> float:
     return max(moment.timestamp() - now_ms / 1000, 0.0)
 
 
-def _label(path: str) -> str:
+def label(path: str) -> str:
     """Return a path as a metric label: hashes, heights and addresses become ``*``, so that labels stay few."""
     words = path.partition("?")[0].split("/")
     return "/".join(w if re.fullmatch(r"[a-z][a-z_.-]{0,30}|", w) else "*" for w in words)
