@@ -343,7 +343,7 @@ class EvmView:
         refs = [ref for ref, block in raw.items() if block.transactions]
         if self._chain.tracers.get(self.endpoint) == "trace_block":
             flat = await self._batch([("trace_block", [hex(ref.height)]) for ref in refs], list[FlatTrace] | None)
-            return empty | {ref: self._read_flat(ref, f) for ref, f in zip(refs, flat, strict=True)}
+            return empty | {ref: self._read_flat(ref, raw[ref], f) for ref, f in zip(refs, flat, strict=True)}
         calls = [("debug_traceBlockByHash", [ref.hash, {"tracer": "callTracer"}]) for ref in refs]
         trees = await self._batch(calls, list[TracedTx] | None)
         return empty | {ref: self._read_trees(ref, raw[ref], t) for ref, t in zip(refs, trees, strict=True)}
@@ -361,7 +361,7 @@ class EvmView:
             internals[hash32(tx.hash)] = list(from_frame(tree.result))
         return internals
 
-    def _read_flat(self, ref: BlockRef, traces: Sequence[FlatTrace] | None) -> Internals:
+    def _read_flat(self, ref: BlockRef, block: FullBlock, traces: Sequence[FlatTrace] | None) -> Internals:
         if traces is None:
             raise Transient(f"{self._where()} has no traces of block {ref.height} yet")
         by_tx: dict[str, list[FlatTrace]] = {}
@@ -370,6 +370,9 @@ class EvmView:
                 raise Inconsistent(f"{self._where()}: a trace is of another block than {ref.height}")
             if trace.transaction_hash is not None:
                 by_tx.setdefault(hash32(trace.transaction_hash), []).append(trace)
+        for tx in block.transactions:
+            if hash32(tx.hash) not in by_tx and not _is_state_sync(tx):
+                raise Inconsistent(f"{self._where()}: no trace of {tx.hash:.66}")
         return {txid: list(from_flat(group)) for txid, group in by_tx.items()}
 
     # -- quorum ----------------------------------------------------------------------------------
