@@ -130,9 +130,7 @@ def _remember(connection: Connection, step: Step, final: BlockRef | None) -> tup
     if keep:
         heights = [b.ref.height for b in keep]
         connection.execute(delete(blocks).where(blocks.c.chain == step.chain, blocks.c.height.in_(heights)))
-        rows = [
-            {"chain": step.chain, "height": b.ref.height, "hash": b.ref.hash, "time_ms": b.time_ms} for b in keep
-        ]
+        rows = [{"chain": step.chain, "height": b.ref.height, "hash": b.ref.hash, "time_ms": b.time_ms} for b in keep]
         connection.execute(insert(blocks), rows)
         connection.execute(
             delete(blocks).where(blocks.c.chain == step.chain, blocks.c.height < step.cursor.height - MEMORY)
