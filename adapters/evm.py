@@ -9,6 +9,7 @@ The final block is the chain's own ``finalized`` tag; a node that has none has n
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal, InvalidOperation
+from typing import Any
 
 import msgspec
 
@@ -171,7 +172,9 @@ class EvmSource:
     async def _check_genesis(self, endpoint: Endpoint) -> str | None:
         """Hold block 0 against the configured hash, or against what the first endpoint said."""
         try:
-            block = await self._chain.rpc.call("eth_getBlockByNumber", ["0x0", False], result=Header | None, on=endpoint)
+            block = await self._chain.rpc.call(
+                "eth_getBlockByNumber", ["0x0", False], result=Header | None, on=endpoint
+            )
         except RpcError:
             block = None  # a node without old blocks
         if block is None:
@@ -185,7 +188,8 @@ class EvmSource:
     async def _tips(self, endpoint: Endpoint) -> tuple[BlockRef, BlockRef | None]:
         """Ask for the final block, then the head, so that the head is never the older one."""
         tag = self._options.final_tag
-        calls = [("eth_chainId", [])] + [("eth_getBlockByNumber", [t, False]) for t in (tag, "latest") if t]
+        calls: list[tuple[str, list[Any]]] = [("eth_chainId", [])]
+        calls += [("eth_getBlockByNumber", [t, False]) for t in (tag, "latest") if t]
         answers = await self._chain.rpc.batch(calls, result=str | Header | None, on=endpoint)
         chain_id, head, tagged = answers[0], answers[-1], answers[1] if tag else None
         for answer in (chain_id, head):

@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec
 
-from chainwatch.adapters.evm_traces import FlatTrace, Frame, Internal, TracedTx, from_flat, from_frame, top_failed
+from chainwatch.adapters.evm_traces import FlatTrace, Internal, TracedTx, from_flat, from_frame, top_failed
 from chainwatch.adapters.evm_transfers import STATE_SYNC_TOKEN, Names, in_transaction, of_internal, of_log
-from chainwatch.adapters.evm_types import Header, Log, Receipt, Tx, Wire, erc20_transfer, hash32, quantity
+from chainwatch.adapters.evm_types import Header, Log, Receipt, Tx, erc20_transfer, hash32, quantity
 from chainwatch.errors import Inconsistent, Rejected
 from chainwatch.model import BlockRef, ChainSpec, InBlock, Transfer
 
@@ -28,7 +28,7 @@ class RecordedTx(Tx):
     block_number: str | None = None
 
 
-class RecordedBlock(Header):
+class RecordedBlock(Header, kw_only=True):
     """A block whose transactions may be hashes alone (``eth_getBlockByNumber(n, false)``)."""
 
     transactions: list[Any]
@@ -85,10 +85,7 @@ def _values(document: bytes) -> Iterator[Any]:
         document = b"\n".join(line[2:] for line in lines if line.startswith(b"<<"))
     for value in _parse(document):
         while isinstance(value, dict) and value.keys() & {"result", "error"} and not value.keys() & _NOT_ENVELOPE:
-            if value.get("result") is None:
-                value = None  # not found, or an error: an answer that holds no transfer
-            else:
-                value = value["result"]
+            value = value.get("result")  # None: not found, or an error; an answer that holds no transfer
         yield value
 
 
@@ -102,7 +99,7 @@ def _parse(document: bytes) -> list[Any]:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
     try:
-        return list(msgspec.json.decode_lines(document))
+        return list(msgspec.json.Decoder().decode_lines(document))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Rejected("not_json", f"not JSON: {error}") from error
 
@@ -113,7 +110,7 @@ def _parse(document: bytes) -> list[Any]:
 def _sort_in(value: Any, into: Recording) -> None:
     """Add one value, or each of a list, to the recording."""
     if value is None:
-        return
+        return None
     if not isinstance(value, list):
         return _sort_one(value, into)
     if value and all(isinstance(item, dict) and _kind(item) == "tree" for item in value):
@@ -168,7 +165,7 @@ def _kind(value: Mapping[str, Any]) -> str | None:
         return "block"
     if "transactionHash" in keys and "logs" in keys:
         return "receipt"
-    if "topics" in keys and "data" in keys:
+    if {"topics", "data", "transactionHash"} <= keys:
         return "log"
     if "action" in keys and "traceAddress" in keys:
         return "flat"
@@ -301,6 +298,3 @@ def _place(recording: Recording, block_hash: str | None, number: str | None) -> 
         return None
     block_hash = hash32(block_hash)
     return recording.blocks.get(block_hash) or InBlock(BlockRef(quantity(number, "block number"), block_hash))
-
-
-__all__ = ["Wire", "decode_documents"]

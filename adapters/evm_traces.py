@@ -85,8 +85,7 @@ class Internal(msgspec.Struct, frozen=True):
 
 def from_frame(top: Frame) -> Iterator[Internal]:
     """Yield the internal transfers of one ``callTracer`` tree in order of execution (the top call itself is not)."""
-    stack = [(top, (), bool(top.error))]
-    path: tuple[int, ...]
+    stack: list[tuple[Frame, tuple[int, ...], bool]] = [(top, (), bool(top.error))]
     while stack:
         frame, path, reverted = stack.pop()
         reverted = reverted or bool(frame.error)

@@ -21,7 +21,7 @@ from chainwatch.adapters.evm_types import (
     quantity,
     token_memo,
 )
-from chainwatch.model import Asset, ChainSpec, InBlock, Position, Transfer
+from chainwatch.model import Asset, ChainSpec, Position, Transfer
 
 STATE_SYNC_TOKEN = "0x0000000000000000000000000000000000001010"  # noqa: S105 (a contract, no password)
 """Polygon's native coin as a contract: its logs repeat native transfers and fees, which are counted once already."""
@@ -59,7 +59,7 @@ def in_transaction(
 
     ``ok`` is what is known of its success without a receipt; a receipt overrules it.
     """
-    txid = hash32(tx.hash if tx is not None else receipt.transaction_hash) if tx or receipt else ""
+    txid = hash32(tx.hash) if tx is not None else hash32(receipt.transaction_hash) if receipt is not None else ""
     if receipt is not None:
         ok = receipt.ok if receipt.ok is not None else ok
     value = quantity(tx.value, "value") if tx is not None else 0
@@ -126,7 +126,6 @@ def of_internal(names: Names, internal: Internal, txid: str, position: Position 
         ok=internal.ok,
         position=position,
     )
-
 
 
 def _erc20_logs(receipt: Receipt) -> Iterator[tuple[int, Erc20Transfer]]:

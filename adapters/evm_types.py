@@ -182,7 +182,7 @@ def erc20_transfer(log: Log) -> Erc20Transfer | None:
 
 
 TRANSFER_CALLS = {bytes.fromhex("a9059cbb"): 64, bytes.fromhex("23b872dd"): 96}
-"""Selectors of ``transfer(address,uint256)`` and ``transferFrom(address,address,uint256)``: length of their arguments."""
+"""Selectors of ``transfer(address,uint256)``, ``transferFrom(address,address,uint256)``: length of the arguments."""
 
 
 def token_memo(call: bytes, to: str) -> bytes | None:

@@ -251,9 +251,7 @@ class EvmView:
         settled = sum(self.final is not None and ref.height <= self.final.height for ref in refs)
         # One block is as cheap by hash, and by hash there is nothing to go wrong.
         settled = settled if settled > 1 else 0
-        await side_by_side(
-            self._logs_by_range(refs[:settled], by_block), self._logs_by_hash(refs[settled:], by_block)
-        )
+        await side_by_side(self._logs_by_range(refs[:settled], by_block), self._logs_by_hash(refs[settled:], by_block))
         for ref, logs in by_block.items():
             by_block[ref] = self._check_logs(ref, logs)
         await side_by_side(*(self._recheck(ref, raw[ref], logs, by_block) for ref, logs in by_block.items()))
@@ -411,7 +409,7 @@ class EvmView:
         """Ask many things of this endpoint; the first error among the answers is raised."""
         if not calls:
             return []
-        answers = await self._chain.rpc.batch(calls, result=result, on=self._on)
+        answers: list[Any] = await self._chain.rpc.batch(calls, result=result, on=self._on)
         for answer in answers:
             if isinstance(answer, RpcError):
                 raise answer
