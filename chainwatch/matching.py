@@ -128,7 +128,7 @@ def decide(sale: Sale, order: Order, payments: Sequence[Paid], *, sold_out: bool
             continue
         if not p.here:
             allocations[p.transfer_id] = p.gone  # 1
-        elif (stray := _stray(order, p)) is not None:
+        elif (stray := _stray(sale, order, p)) is not None:
             allocations[p.transfer_id] = (*p.gone, stray)  # 2
         else:
             usable.append(p)
@@ -169,7 +169,7 @@ def forbids(sale: Sale, paid_ms: int) -> str:
     return ""
 
 
-def _stray(order: Order, p: Paid) -> Allocation | None:
+def _stray(sale: Sale, order: Order, p: Paid) -> Allocation | None:
     """Return where a payment goes that can never count towards this purchase; None when it can."""
     for flag in REVIEWED_FLAGS:
         if flag in p.flags:
@@ -177,7 +177,7 @@ def _stray(order: Order, p: Paid) -> Allocation | None:
     if p.asset is None:
         return Allocation("review", p.here, "unpriced")
     if p.asset != order.asset or order.price is None:
-        return Allocation("refund", p.here, "wrong_asset")
+        return Allocation("refund", p.here, "wrong_asset" if sale.by_memo else "purchase_required")
     return None
 
 
