@@ -10,10 +10,11 @@ from urllib.parse import urlsplit
 import msgspec
 
 from chainwatch.config import networks
-from chainwatch.config.finality import FinalityRule, parse_finality, stricter
+from chainwatch.config.finality import parse_finality, stricter
 from chainwatch.config.secrets import Secret, is_placeholder, private_key, read_secret
 from chainwatch.config.source import KeyPath, Source
 from chainwatch.errors import Misconfigured, Rejected
+from chainwatch.finality import Rule
 from chainwatch.model import Asset, ChainSpec
 from chainwatch.units import parse_units
 
@@ -23,7 +24,7 @@ IsWallet = Callable[[ChainSpec, str], bool]
 KnownOptions = Callable[[str], Collection[str] | None]
 """The option names that an adapter knows; None: ask it later (it refuses unknown ones itself)."""
 
-COMMON = networks.COMMON_KEYS | {"params", "endpoints", "receive", "start", "quorum", "payout_depth"}
+COMMON = networks.COMMON_KEYS | {"params", "endpoints", "receive", "shared", "start", "quorum", "payout_depth"}
 SECRET_OPTIONS = frozenset({"login", "memo_key", "password", "auth_token", "view_key", "api_key"})
 """Options whose value is secret: written as ``<name>_file``, never in the configuration itself."""
 
@@ -45,8 +46,8 @@ class ChainSettings(msgspec.Struct, frozen=True):
     """A configured chain: what its adapter gets, and what counts as paid."""
 
     spec: ChainSpec
-    finality: FinalityRule
-    payout_finality: FinalityRule
+    finality: Rule
+    payout_finality: Rule
     quorum: Quorum | None = None
     secrets: tuple[Secret, ...] = ()
     """Every secret of this section (file contents, URL passwords), for the log filter."""
@@ -68,6 +69,7 @@ class _Written(msgspec.Struct):
     chain_id: int | str = ""
     endpoints: list[str] | str = []
     receive: list[str] | str = []
+    shared: list[str] = []
     start: int | str = "tip"
     params: dict[str, Any] = {}
 
@@ -186,7 +188,7 @@ class Section:
             self.refuse(("start",), 'is "tip" or a height')
         return value
 
-    def _finality(self, merged: Mapping[str, Any], decimals: int) -> tuple[FinalityRule, FinalityRule]:
+    def _finality(self, merged: Mapping[str, Any], decimals: int) -> tuple[Rule, Rule]:
         finality = self._rule("finality", merged["finality"], decimals)
         if "payout_depth" in self.own and "payout_finality" in self.own:
             self.refuse(("payout_depth",), "and 'payout_finality' say the same thing: keep one")
@@ -200,7 +202,7 @@ class Section:
             self.refuse((key,), "is weaker than 'finality'")
         return finality, stricter(finality, payout)
 
-    def _rule(self, key: str, value: Any, decimals: int) -> FinalityRule:
+    def _rule(self, key: str, value: Any, decimals: int) -> Rule:
         try:
             return parse_finality(value, decimals)
         except ValueError as error:

@@ -6,24 +6,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chainwatch.config.finality import FinalityRule, Tier, parse_finality, stricter
+from chainwatch.config.finality import parse_finality, stricter
+from chainwatch.finality import Rule, Tier
 
 
-def needed(rule: FinalityRule, amount: int) -> float:
+def needed(rule: Rule, amount: int) -> float:
     """The depth for an amount; infinity for the chain's own word."""
-    depth = next(t.depth for t in rule if t.below is None or amount < t.below)
+    depth = next(t.depth for t in rule.tiers if t.below is None or amount < t.below)
     return float("inf") if depth is None else depth
 
 
 def test_tiers_are_exact_base_units_of_the_native_coin() -> None:
     rule = parse_finality([{"below": "0.01", "depth": 2}, {"depth": 6}], 8)
-    assert rule == (Tier(2, 1_000_000), Tier(6))
+    assert rule == Rule((Tier(1_000_000, 2), Tier(None, 6)))
     assert [needed(rule, a) for a in (999_999, 1_000_000)] == [2, 6]
 
 
 def test_a_word_and_a_final_tier_wait_for_the_chain_itself() -> None:
-    assert parse_finality("finalized", 18) == (Tier(None),)
-    assert parse_finality([{"below": "1", "depth": 12}, {"final": True}], 0) == (Tier(12, 1), Tier(None))
+    assert parse_finality("finalized", 18) == Rule((Tier(final=True),))
+    assert parse_finality([{"below": "1", "depth": 12}, {"final": True}], 0) == Rule((Tier(1, 12), Tier(final=True)))
 
 
 @pytest.mark.parametrize(
@@ -47,7 +48,6 @@ def test_a_word_and_a_final_tier_wait_for_the_chain_itself() -> None:
         [{"below": 0.01, "depth": 2}, {"depth": 6}],
         [{"below": "1e-2", "depth": 2}, {"depth": 6}],
         [{"below": "0", "depth": 2}, {"depth": 6}],
-        [{"depth": 2, "final": True}],
         [{}],
         ["6"],
         [{"depht": 2}],
@@ -60,15 +60,13 @@ def test_a_rule_that_would_count_too_early_or_means_nothing_is_refused(value: An
 
 
 @st.composite
-def rules(draw: st.DrawFn) -> FinalityRule:
+def rules(draw: st.DrawFn) -> Rule:
     limits = sorted(draw(st.sets(st.integers(1, 50), max_size=3)))
     depths = sorted(draw(st.lists(st.integers(1, 9), min_size=len(limits) + 1, max_size=len(limits) + 1)))
-    tiers = [Tier(d, below) for d, below in zip(depths, [*limits, None], strict=True)]
-    return (*tiers[:-1], Tier(None)) if draw(st.booleans()) else tuple(tiers)
+    tiers = [Tier(below, d) for d, below in zip(depths, [*limits, None], strict=True)]
+    return Rule((*tiers[:-1], Tier(final=True)) if draw(st.booleans()) else tuple(tiers))
 
 
 @given(rules(), rules(), st.integers(0, 60))
-def test_the_stricter_of_two_rules_asks_the_larger_depth_for_every_amount(
-    a: FinalityRule, b: FinalityRule, amount: int
-) -> None:
+def test_the_stricter_of_two_rules_asks_the_larger_depth_for_every_amount(a: Rule, b: Rule, amount: int) -> None:
     assert needed(stricter(a, b), amount) == max(needed(a, amount), needed(b, amount))

@@ -9,7 +9,7 @@ import pytest
 
 from chainwatch.config import settings
 from chainwatch.config.chains import Checks
-from chainwatch.config.finality import Tier
+from chainwatch.finality import Rule, Tier
 from chainwatch.config.settings import Settings
 from chainwatch.errors import Misconfigured
 from chainwatch.model import ChainSpec
@@ -84,7 +84,7 @@ def test_the_environment_stands_over_the_file(tmp_path: Path) -> None:
     assert got.access.domain == "tickets.example.org"
     assert got.access.classic_messages is False
     assert got.chains["ETH"].spec.endpoints == ("http://127.0.0.1:1", "http://127.0.0.1:2")
-    assert got.chains["ETH"].finality == (Tier(12, 5 * 10**17), Tier(None))
+    assert got.chains["ETH"].finality == Rule((Tier(5 * 10**17, 12), Tier(final=True)))
 
 
 def test_a_whole_chain_may_come_from_the_environment(tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_a_section_is_laid_over_what_is_known_of_the_chain(tmp_path: Path) -> No
     assert (chain.spec.adapter, chain.spec.family, chain.spec.chain_id) == ("evm", "evm", "1")
     assert [a.code for a in chain.spec.assets] == ["ETH", "ETH:USDC", "ETH:USDT"]
     assert chain.spec.options == {"traces": False}
-    assert chain.finality == chain.payout_finality == (Tier(None),)
+    assert chain.finality == chain.payout_finality == Rule((Tier(final=True),))
     assert chain.quorum is not None
     assert (chain.quorum.above, chain.quorum.nodes) == (15 * 10**17, 2)
 
@@ -165,7 +165,7 @@ def test_a_chain_nobody_knows_needs_its_whole_description(tmp_path: Path) -> Non
     chain = parse(section, tmp_path).chains["ARB"]
     assert (chain.spec.chain_id, chain.spec.native.dust, chain.spec.params) == ("42161", 1000, {"gas": "flat"})
     assert chain.spec.assets[1].code == "ARB:USDC"
-    assert (chain.finality, chain.payout_finality) == ((Tier(20),), (Tier(200),))
+    assert (chain.finality, chain.payout_finality) == (Rule((Tier(depth=20),)), Rule((Tier(depth=200),)))
     less = section.replace("chain_id = 42161", "").replace("finality = 20", "")
     assert "must say chain_id, finality too" in refusal(less, tmp_path)
 
@@ -389,14 +389,14 @@ def reloaded(old: str, new: str, tmp_path: Path) -> tuple[Settings, tuple[str, .
 
 def test_depths_rise_at_once(tmp_path: Path) -> None:
     applied, waiting = reloaded(ETH + "finality = 3\n", ETH + "finality = 30\n", tmp_path)
-    assert applied.chains["ETH"].finality == applied.chains["ETH"].payout_finality == (Tier(30),)
+    assert applied.chains["ETH"].finality == applied.chains["ETH"].payout_finality == Rule((Tier(depth=30),))
     assert waiting == ()
-    assert reloaded(ETH + "finality = 3\n", ETH, tmp_path)[0].chains["ETH"].finality == (Tier(None),)
+    assert reloaded(ETH + "finality = 3\n", ETH, tmp_path)[0].chains["ETH"].finality == Rule((Tier(final=True),))
 
 
 def test_depths_fall_only_at_restart(tmp_path: Path) -> None:
     applied, waiting = reloaded(ETH, ETH + "finality = 3\n", tmp_path)
-    assert applied.chains["ETH"].finality == (Tier(None),)
+    assert applied.chains["ETH"].finality == Rule((Tier(final=True),))
     assert waiting == ("chains.ETH",)
 
 
@@ -404,7 +404,7 @@ def test_only_the_amounts_whose_depth_rises_change_at_once(tmp_path: Path) -> No
     old = ETH + "finality = [{below = '1', depth = 5}, {depth = 10}]\n"
     new = ETH + "finality = [{below = '2', depth = 2}, {depth = 20}]\n"
     applied, waiting = reloaded(old, new, tmp_path)
-    assert applied.chains["ETH"].finality == (Tier(5, 10**18), Tier(10, 2 * 10**18), Tier(20))
+    assert applied.chains["ETH"].finality == Rule((Tier(10**18, 5), Tier(2 * 10**18, 10), Tier(depth=20)))
     assert waiting == ("chains.ETH",)
 
 
