@@ -68,10 +68,11 @@ def digest(document: Mapping[str, Any]) -> tuple[bytes, str | None]:
 
 
 def _chain_id(domain: Mapping[str, Any]) -> str | None:
+    """The domain's chain id in decimal, however the document writes the number."""
     value = domain.get("chainId")
-    if isinstance(value, str) and re.fullmatch(r"0x[0-9a-fA-F]{1,64}", value):
-        return str(int(value, 16))
-    return None if value is None or isinstance(value, bool) else str(value)
+    if isinstance(value, str) and re.fullmatch(r"0x[0-9a-fA-F]{1,64}|[0-9]{1,78}", value, re.ASCII):
+        return str(int(value, 0 if value[:2] == "0x" else 10))
+    return str(value) if type(value) is int and 0 <= value < 1 << 256 else None
 
 
 # --- shape

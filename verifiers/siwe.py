@@ -129,8 +129,7 @@ def rfc3339(text: str) -> datetime | None:
 def _check(message: SignIn) -> SignIn:
     """EIP-4361's rules for each field; ``SignInError`` names the first that is broken."""
     _check_domain(message.domain)
-    wallets = detect_wallet(message.address)
-    if not any(w.family == "evm" for w in wallets):
+    if not message.address.startswith("0x") or not detect_wallet(message.address):
         raise SignInError("address: not an account, or its mixed-case checksum (EIP-55) is wrong")
     if message.statement is not None and not _STATEMENT.fullmatch(message.statement):
         raise SignInError("statement: only reserved, unreserved and blank; one line")
