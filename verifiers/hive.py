@@ -128,7 +128,9 @@ def accounts_by_name(authorities: object) -> Accounts:
         }
     if isinstance(authorities, list | tuple):
         return {
-            item["name"]: item for item in authorities if isinstance(item, Mapping) and isinstance(item.get("name"), str)
+            item["name"]: item
+            for item in authorities
+            if isinstance(item, Mapping) and isinstance(item.get("name"), str)
         }
     return {}
 

@@ -98,7 +98,9 @@ def verify_monero(request: Request) -> Verification:
     The hash binds the keys but not the network, which the caller MUST fix by the address it expects.
     """
     signature = request.signature
-    if not isinstance(signature, str) or len(signature) != _LENGTH or signature[:_HEADER] not in ("SigV1", "SigV2"):  # 1
+    if (
+        not isinstance(signature, str) or len(signature) != _LENGTH or signature[:_HEADER] not in ("SigV1", "SigV2")
+    ):  # 1
         return request.answer(Reason.MALFORMED_SIGNATURE, "monero")
     try:
         proof = cn_base58_bytes(signature[_HEADER:])

@@ -104,7 +104,9 @@ def _answer(record: Mapping[str, Any]) -> bytes:
     try:
         if record.get("result_truncated"):
             digits = digits.rstrip("….")
-            return hex_bytes(digits[: len(digits) & ~1]).ljust(min(size if isinstance(size, int) else 1 << 16, 1 << 16), b"\0")
+            return hex_bytes(digits[: len(digits) & ~1]).ljust(
+                min(size if isinstance(size, int) else 1 << 16, 1 << 16), b"\0"
+            )
         return hex_bytes(digits)
     except EncodingError as error:
         raise Unavailable("the recorded result is not hex") from error

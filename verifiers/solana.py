@@ -325,7 +325,9 @@ def _verify_rebuilt(request: Request, scheme: str, domain: bytes | None) -> Veri
     elif scheme == "solana-offchain-v1":
         envelopes = [envelope_v1(text, request.wallet.payload)]
     else:
-        limits = {SDK_LEDGER_TEXT, KIT_LEDGER_TEXT} if SDK_LEDGER_TEXT < len(text) <= KIT_LEDGER_TEXT else {SDK_LEDGER_TEXT}
+        limits = (
+            {SDK_LEDGER_TEXT, KIT_LEDGER_TEXT} if SDK_LEDGER_TEXT < len(text) <= KIT_LEDGER_TEXT else {SDK_LEDGER_TEXT}
+        )
         envelopes = [envelope_v0(text, request.wallet.payload, wanted, limit) for limit in limits]
     reason, _ = _signed(request, *envelopes)
     return _told(request, scheme, reason, wanted, checked=domain is not None)
