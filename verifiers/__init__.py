@@ -96,8 +96,8 @@ CHOOSERS: Mapping[str, str] = {
     "tron": "tron:choose",
     "cardano": "cardano:choose",
 }
-"""Family -> ``"module:function"`` of ``(Request) -> tuple[str, ...]``: the schemes to try, in order, when none was
-named, by the shape of signature and message.  The first valid one wins, else the refusal that tells most is the answer."""
+"""Family -> ``"module:function"`` of ``(Request) -> tuple[str, ...]``: the schemes to try, in order, when none
+was named, by the shape of signature and message.  The first valid one wins, else the refusal that tells most."""
 
 
 _RANK = (Status.UNAVAILABLE, Status.INCONCLUSIVE, Status.INVALID, Status.UNSUPPORTED, Status.MALFORMED)
@@ -120,11 +120,11 @@ def verify(
 ) -> Verification:
     """Is ``signature`` over ``message`` by ``address``?  Never raises on what came from outside.
 
-    ``chain``: a code (``BTC``), a name or CAIP-2 (``eip155:1``); found from the address when absent.  ``scheme``: a key of
-    ``SCHEMES``, then the only one tried.  ``typed_data``: an EIP-712 document instead of a message.  ``authorities``: Hive
-    accounts, as ``condenser_api.get_accounts`` gives them, by name or as a list; ``role`` is what they must have.
-    ``expect``: fields that a sign-in text must have (``domain``, ``nonce``, ``app`` …).  ``now``: RFC 3339 text, an aware
-    ``datetime``, Unix seconds or integer milliseconds; the clock when absent.
+    ``chain``: a code (``BTC``), a name or CAIP-2 (``eip155:1``); found from the address when absent.  ``scheme``:
+    a key of ``SCHEMES``, then the only one tried.  ``typed_data``: an EIP-712 document instead of a message.
+    ``authorities``: Hive accounts, as ``condenser_api.get_accounts`` gives them, by name or as a list; ``role`` is
+    what they must have.  ``expect``: fields that a sign-in text must have (``domain``, ``nonce``, ``app`` …).
+    ``now``: RFC 3339 text, an aware ``datetime``, Unix seconds or integer milliseconds; the clock when absent.
 
     A valid signature says who signed, not when or for whom: the caller MUST have chosen the message (a challenge with
     domain, nonce and expiry), MUST use a nonce only once, and MUST NOT take signature bytes for an identity.
