@@ -1,0 +1,278 @@
+"""One ``[chains.<CODE>]`` section, laid over what ``networks.toml`` knows of that chain."""
+
+import difflib
+import re
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, TypeVar
+from urllib.parse import urlsplit
+
+import msgspec
+
+from chainwatch.config import networks
+from chainwatch.config.finality import FinalityRule, parse_finality, stricter
+from chainwatch.config.secrets import Secret, is_placeholder, private_key, read_secret
+from chainwatch.config.source import KeyPath, Source
+from chainwatch.errors import Misconfigured, Rejected
+from chainwatch.model import Asset, ChainSpec
+from chainwatch.units import parse_units
+
+IsWallet = Callable[[ChainSpec, str], bool]
+"""Is this text an address of that chain, by its own rules (checksum included)?"""
+
+KnownOptions = Callable[[str], Collection[str] | None]
+"""The option names that an adapter knows; None: ask it later (it refuses unknown ones itself)."""
+
+COMMON = networks.COMMON_KEYS | {"params", "endpoints", "receive", "start", "quorum", "payout_depth"}
+SECRET_OPTIONS = frozenset({"login", "memo_key", "password", "auth_token", "view_key", "api_key"})
+"""Options whose value is secret: written as ``<name>_file``, never in the configuration itself."""
+
+_ENTIRE = ("adapter", "family", "chain_id", "block_time_ms", "finality", "assets")
+_MAX_ENDPOINTS = 20  # health checks go to each of them
+_MAX_RECEIVE = 1000  # configured by hand; derived addresses come from an xpub
+_KEY_LIKE = re.compile(r"(?=.*\d)[A-Za-z0-9_-]{20,}")
+_SCHEMES = frozenset({"http", "https"})
+
+
+class Quorum(msgspec.Struct, frozen=True):
+    """Amounts above ``above`` base units of the native coin must be seen alike on ``nodes`` nodes."""
+
+    above: int
+    nodes: int
+
+
+class ChainSettings(msgspec.Struct, frozen=True):
+    """A configured chain: what its adapter gets, and what counts as paid."""
+
+    spec: ChainSpec
+    finality: FinalityRule
+    payout_finality: FinalityRule
+    quorum: Quorum | None = None
+    secrets: tuple[Secret, ...] = ()
+    """Every secret of this section (file contents, URL passwords), for the log filter."""
+
+
+class Checks(msgspec.Struct, frozen=True):
+    """What the settings ask of parts that they must not import."""
+
+    is_wallet: IsWallet | None = None
+    known_options: KnownOptions | None = None
+
+
+class _Written(msgspec.Struct):
+    """The keys with a fixed type; the rest is read one by one."""
+
+    adapter: str
+    family: str
+    block_time_ms: int
+    chain_id: int | str = ""
+    endpoints: list[str] | str = []
+    receive: list[str] | str = []
+    start: int | str = "tip"
+    params: dict[str, Any] = {}
+
+
+class _WrittenAsset(msgspec.Struct, forbid_unknown_fields=True):
+    decimals: Annotated[int, msgspec.Meta(ge=0, le=30)]
+    id: str | None = None
+    contract: str | None = None
+    mint: str | None = None
+    program: str | None = None
+    dust: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+
+class _WrittenQuorum(msgspec.Struct, forbid_unknown_fields=True):
+    above: str
+    nodes: int
+
+
+_T = TypeVar("_T")
+
+
+class Section:
+    """The reader of one section; every refusal names its line."""
+
+    def __init__(self, source: Source, name: str, environ: Mapping[str, str], base: Path, checks: Checks) -> None:
+        self.source, self.name, self.environ, self.base, self.checks = source, name, environ, base, checks
+        self.code = networks.canonical_code(name)
+        self.own = source.table("chains", name)
+        self.known = networks.known().get(self.code, {})
+        self.secrets: list[Secret] = []
+
+    def read(self, *, with_secrets: bool) -> ChainSettings:
+        """Return the chain as configured; ``Misconfigured`` for anything that is wrong."""
+        missing = [] if self.known else [k for k in _ENTIRE if k not in self.own]
+        if missing:
+            self.refuse((), f"is no chain that is known here: its section must say {', '.join(missing)} too")
+        self._no_private_keys(self.own, ())
+        merged = {**self.known, **self.own}
+        if unknown := sorted(set(self.own.get("params", {})) & COMMON):
+            self.refuse(("params", unknown[0]), "is a key of the section itself, not of 'params'")
+        constants = {k: v for k, v in self.known.items() if k not in COMMON}
+        written = self._convert(merged, _Written, ())
+        spec = ChainSpec(
+            code=self.code,
+            adapter=written.adapter,
+            family=written.family,
+            assets=self._assets(),
+            endpoints=self._endpoints(written.endpoints),
+            chain_id=str(written.chain_id),
+            start=self._start(written.start),
+            block_time_ms=written.block_time_ms,
+            params={**constants, **written.params},
+            options=self._options(written.adapter, with_secrets=with_secrets),
+        )
+        spec = msgspec.structs.replace(spec, receive=self._receive(written.receive, spec))
+        decimals = spec.native.decimals
+        finality, payout = self._finality(merged, decimals)
+        return ChainSettings(spec, finality, payout, self._quorum(decimals, len(spec.endpoints)), tuple(self.secrets))
+
+    def refuse(self, path: KeyPath, why: str, *, value: str | None = None) -> NoReturn:
+        """Raise ``Misconfigured`` naming the place of ``path`` inside this section."""
+        self.source.refuse(("chains", self.name, *path), why, value=value)
+
+    # -- the parts of a section ------------------------------------------------------------------
+
+    def _assets(self) -> tuple[Asset, ...]:
+        for key in ("assets", "tokens"):
+            self._convert(self.own.get(key, {}), dict[str, dict[str, Any]], (key,))
+        merged = networks.overlay(self.known, self.own)
+        for key in ("assets", "tokens"):
+            for name, asset in merged.get(key, {}).items():
+                self._convert(asset, _WrittenAsset, (key, name))
+        assets = networks.assets_of(self.code, merged)
+        nameless = [a.code for a in assets if a.code.startswith(f"{self.code}:") and a.asset_id is None]
+        if nameless:
+            self.refuse(("tokens",), f"has {nameless[0]} without its 'contract' or 'mint'")
+        return assets
+
+    def _endpoints(self, value: list[str] | str) -> tuple[str, ...]:
+        urls = _listed(value)
+        if not urls:
+            self.refuse(("endpoints",), "is missing: name at least one node")
+        if len(urls) > _MAX_ENDPOINTS:
+            self.refuse(("endpoints",), f"has more than {_MAX_ENDPOINTS} nodes")
+        for url in urls:
+            try:
+                parts = urlsplit(url)
+                bad = parts.scheme not in _SCHEMES or not parts.hostname or parts.port == 0
+            except ValueError:
+                bad = True
+            if bad:
+                self.refuse(("endpoints",), "has an entry that is not an http(s) URL", value=url)
+            if parts.password is not None:
+                if is_placeholder(parts.password):
+                    self.refuse(("endpoints",), "has a URL with a default password", value=url)
+                self.secrets.append(Secret(parts.password))
+            # Providers put their keys into the path or the query: 20 characters are no word.
+            self.secrets += [Secret(word) for word in re.split(r"[/?&=]", url) if _KEY_LIKE.fullmatch(word)]
+        if len(set(urls)) != len(urls):
+            self.refuse(("endpoints",), "names a node twice: that is no second opinion")
+        return urls
+
+    def _receive(self, value: list[str] | str, spec: ChainSpec) -> tuple[str, ...]:
+        addresses = _listed(value)
+        if len(addresses) > _MAX_RECEIVE:
+            self.refuse(("receive",), f"has more than {_MAX_RECEIVE} addresses")
+        for address in addresses:
+            if self.checks.is_wallet is not None and not self.checks.is_wallet(spec, address):
+                self.refuse(("receive",), f"has {address[:100]!r}, no valid {self.code} address", value=address)
+        if not addresses and "xpub" not in spec.options and spec.family != "monero":
+            self.refuse(("receive",), "is missing: where do buyers pay to?")
+        return tuple(dict.fromkeys(addresses))
+
+    def _start(self, value: int | str) -> int | str:
+        if value != "tip" and not (isinstance(value, int) and value >= 0):
+            self.refuse(("start",), 'is "tip" or a height')
+        return value
+
+    def _finality(self, merged: Mapping[str, Any], decimals: int) -> tuple[FinalityRule, FinalityRule]:
+        finality = self._rule("finality", merged["finality"], decimals)
+        if "payout_depth" in self.own and "payout_finality" in self.own:
+            self.refuse(("payout_depth",), "and 'payout_finality' say the same thing: keep one")
+        key = "payout_depth" if "payout_depth" in self.own else "payout_finality"
+        if key not in merged:
+            return finality, finality
+        payout = self._rule(key, merged[key], decimals)
+        # Money must not leave on less than what a ticket needs.  An operator's stricter `finality`
+        # lifts the shipped payout rule with it; a weaker rule of their own is a mistake to name.
+        if key in self.own and stricter(finality, payout) != stricter(payout, payout):
+            self.refuse((key,), "is weaker than 'finality'")
+        return finality, stricter(finality, payout)
+
+    def _rule(self, key: str, value: Any, decimals: int) -> FinalityRule:
+        try:
+            return parse_finality(value, decimals)
+        except ValueError as error:
+            self.refuse((key,), f"is not right: {error}")
+
+    def _quorum(self, decimals: int, endpoints: int) -> Quorum | None:
+        if "quorum" not in self.own:
+            return None
+        written = self._convert(self.own["quorum"], _WrittenQuorum, ("quorum",))
+        try:
+            above = parse_units(written.above, decimals)
+        except Rejected as error:
+            self.refuse(("quorum",), f"is not right: {error}")
+        if not 2 <= written.nodes <= endpoints:
+            self.refuse(("quorum",), f"asks for {written.nodes} nodes: from 2 to the {endpoints} of 'endpoints'")
+        return Quorum(above, written.nodes)
+
+    # -- what only the adapter knows -------------------------------------------------------------
+
+    def _options(self, adapter: str, *, with_secrets: bool) -> Mapping[str, Any]:
+        options: dict[str, Any] = {}
+        known = self.checks.known_options(adapter) if self.checks.known_options else None
+        for key, value in self.own.items():
+            if key in COMMON:
+                continue
+            name = key.removesuffix("_file")
+            if key in SECRET_OPTIONS:
+                self.refuse((key,), f"is a secret: put it into a file and write {key}_file")
+            names = COMMON | {f"{n}_file" if n in SECRET_OPTIONS else n for n in known or ()}
+            if key not in names and (known is not None or difflib.get_close_matches(key, COMMON, 1, cutoff=0.8)):
+                self.source.unknown(("chains", self.name), key, names)
+            if name == key:
+                options[key] = value
+            elif with_secrets:
+                options[name] = self._secret(key, name, value)
+        return options
+
+    def _secret(self, key: str, name: str, value: Any) -> Secret:
+        if not isinstance(value, str) or not value:
+            self.refuse((key,), "is the path of a file")
+        credential = f"{self.code}-{name}".lower().replace("_", "-")
+        try:
+            secret = read_secret(credential, self.base / value, environ=self.environ)
+        except Misconfigured as error:
+            self.refuse((key,), f"is not usable: {error}")
+        assert secret is not None  # a path was given
+        self.secrets.append(secret)
+        return secret
+
+    def _no_private_keys(self, value: Any, path: KeyPath) -> None:
+        """Refuse spending keys wherever an operator may have pasted one; the message never shows it."""
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                # Constants of a network (genesis hashes) have the shape of a key.
+                if path or key not in {"params", "chain_id"}:
+                    self._no_private_keys(inner, (*path, key))
+        elif isinstance(value, list):
+            for inner in value:
+                self._no_private_keys(inner, path)
+        elif isinstance(value, str) and (kind := private_key(value)):
+            self.refuse(path, f"holds {kind}; only public keys and addresses belong here", value=value)
+
+    def _convert(self, value: Any, kind: type[_T], path: KeyPath) -> _T:
+        try:
+            return msgspec.convert(value, kind)
+        except msgspec.ValidationError as error:
+            message, _, at = str(error).partition(" - at `$")
+            inner = tuple(p for p in at.strip("`").replace("[...]", "").split(".") if p)
+            self.refuse((*path, *inner), f"is not right: {message}")
+
+
+def _listed(value: list[str] | str) -> tuple[str, ...]:
+    """Return a list of texts; from the environment also ``a,b``."""
+    items = value.split(",") if isinstance(value, str) else value
+    return tuple(item.strip() for item in items if item.strip())
