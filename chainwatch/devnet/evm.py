@@ -419,7 +419,7 @@ def _render_header(block: FakeBlock, logs: Sequence[Json]) -> Json:
 
 
 def _bloom(logs: Sequence[Json]) -> str:
-    return bloom.of(bytes.fromhex(item[2:]) for log in logs for item in (log["address"], *log["topics"]))
+    return bloom.of(item for log in logs for item in (log["address"], *log["topics"]))
 
 
 def _matches(log: Json, query: Json) -> bool:
