@@ -287,7 +287,14 @@ class Book:
         if act.kind != "burn" and act.amount > act.fee:
             self.movements.append(
                 Movement(
-                    step.path, act.source, act.target, act.amount - act.fee, act.token, mint, step.program, act.authority
+                    step.path,
+                    act.source,
+                    act.target,
+                    act.amount - act.fee,
+                    act.token,
+                    mint,
+                    step.program,
+                    act.authority,
                 )
             )
 

@@ -165,9 +165,7 @@ class Row(msgspec.Struct, rename="camel"):
         loaded = self.meta.loaded_addresses if self.meta is not None else None
         return keys if loaded is None else keys + loaded.writable + loaded.readonly
 
-    def _steps(
-        self, top: Sequence[Instruction], keys: Sequence[str], programs: Mapping[str, Any]
-    ) -> Iterator[Step]:
+    def _steps(self, top: Sequence[Instruction], keys: Sequence[str], programs: Mapping[str, Any]) -> Iterator[Step]:
         inner = {} if self.meta is None else {g.index: g.instructions for g in self.meta.inner_instructions or ()}
         for i, instruction in enumerate(top):
             program = instruction.program_id or key_at(keys, instruction.program_id_index)
@@ -193,9 +191,7 @@ class Row(msgspec.Struct, rename="camel"):
             Instruction(program_id_index=c.program_id_index, accounts=list(c.accounts)) for c in message.instructions
         ]
         data = [bytes(c.data) for c in message.instructions]
-        steps = [
-            s if "." in s.path else s._replace(raw=data[int(s.path)]) for s in self._steps(top, keys, programs)
-        ]
+        steps = [s if "." in s.path else s._replace(raw=data[int(s.path)]) for s in self._steps(top, keys, programs)]
         return View(str(transaction.signatures[0]) if transaction.signatures else "", keys, signers, steps)
 
 
