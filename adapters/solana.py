@@ -20,8 +20,8 @@ import msgspec
 from chainwatch.adapters.base import Services, Window
 from chainwatch.adapters.rpc import Endpoint, Limits, Rpc, RpcError
 from chainwatch.adapters.solana_history import Found, History
-from chainwatch.adapters.solana_tx import TOKEN, Ours, Table, payments, read, transfers
 from chainwatch.adapters.solana_tx import PROGRAMS as READ_PROGRAMS
+from chainwatch.adapters.solana_tx import SPL, Ours, Table, payments, read, transfers
 from chainwatch.adapters.solana_wire import Item, Row, read_document
 from chainwatch.errors import ChainwatchError, Inconsistent, Misconfigured, Rejected, Transient, Unreachable
 from chainwatch.model import BlockRef, ChainSpec, InBlock, NodeFacts, Position, Transfer, Unconfirmed
@@ -36,7 +36,8 @@ ROUNDS = 20
 TRANSACTIONS = 500
 """Transactions fetched in one ``read`` (up to a slot's end): some ten megabytes of JSON."""
 SIGHTINGS = 200
-"""Newest confirmed transactions shown as unconfirmed; the rest are seen when they are final."""
+"""Confirmed transactions shown as unconfirmed, oldest first, so that one that was shown stays; the rest are
+seen when they are final."""
 REMEMBERED = 8_192
 """Final transactions and blocks kept, so that the overlap costs nothing (a few megabytes)."""
 FALLBACKS = 3
@@ -51,7 +52,7 @@ NO_BLOCK = SKIPPED | {BLOCK_CLEANED_UP, BLOCK_NOT_AVAILABLE, STATUS_NOT_YET}
 LAGGING = frozenset({UNHEALTHY, MIN_CONTEXT_SLOT})
 
 OPTIONS = frozenset({"batch", "overlap"})
-"""Keys of an operator's section: ``batch`` (calls in one request; 1 for nodes that refuse batches), ``overlap`` (slots)."""
+"""An operator's keys: ``batch`` (calls in one request; 1 for nodes that refuse batches), ``overlap`` (slots)."""
 
 
 class _Head(msgspec.Struct, rename="camel"):
@@ -99,7 +100,6 @@ class SolanaSource:
         self._read: OrderedDict[str, tuple[Transfer, ...]] = OrderedDict()
         self._seen: dict[str, tuple[Transfer, ...]] = {}
         self._blocks: OrderedDict[int, BlockRef] = OrderedDict()
-        self._news = asyncio.Event()
         self.watch(spec.receive)
 
     @staticmethod
@@ -114,17 +114,23 @@ class SolanaSource:
     def watch(self, addresses: Iterable[str]) -> None:
         """Add wallets (with their token accounts), or ``reference:<key>`` reference keys."""
         for address in addresses:
+            key = self._key(address.removeprefix(REFERENCE))
             if address.startswith(REFERENCE):
-                self._ours.references.add(address.removeprefix(REFERENCE))
+                self._ours.references.add(key)
                 continue
-            self._ours.accounts[address] = (address, self.spec.native)
+            self._ours.accounts[key] = (key, self.spec.native)
             for asset in self.spec.assets:
                 if asset.asset_id is not None:
-                    try:
-                        account = token_account(address, asset.asset_id, asset.program or TOKEN)
-                    except ValueError as error:
-                        raise Misconfigured(f"chain {self.spec.code}: {address} is no Solana address") from error
-                    self._ours.accounts[account] = (address, asset)
+                    account = token_account(key, self._key(asset.asset_id), self._key(asset.program or SPL))
+                    self._ours.accounts[account] = (key, asset)
+
+    def _key(self, text: str) -> str:
+        from solders.pubkey import Pubkey
+
+        try:
+            return str(Pubkey.from_string(text))
+        except ValueError as error:
+            raise Misconfigured(f"chain {self.spec.code}: {text[:64]!r} is no Solana address") from error
 
     async def open(self) -> Sequence[NodeFacts]:
         """Ask every endpoint what it is."""
@@ -259,7 +265,7 @@ class SolanaSource:
             history = await self._listing(endpoint, start, position or final, final)
             if not history.done:
                 return Window(endpoint.name, start, position or final, final, final, complete=False, refs=refs)
-            return await self._window(history, start, final, refs)
+            return await self._window(history, start, position or final, final, refs)
         except RpcError as error:
             raise self._judged(endpoint, error) from error
 
@@ -292,10 +298,12 @@ class SolanaSource:
                 raise
         return history
 
-    async def _window(self, history: History, start: int, final: BlockRef, refs: tuple[BlockRef, ...]) -> Window:
+    async def _window(
+        self, history: History, start: int, position: BlockRef, final: BlockRef, refs: tuple[BlockRef, ...]
+    ) -> Window:
         listed = history.oldest_first()
         ripe = [f for f in listed if start <= f.slot <= history.tip.height]
-        now, later = self._share(ripe)
+        now, later = self._share(ripe, position.height)
         end = history.tip
         if later:
             block = await self._block(history.endpoint, now[-1].slot)
@@ -318,11 +326,14 @@ class SolanaSource:
             refs=tuple(r for r in refs if r.height < end.height),
         )
 
-    def _share(self, ripe: Sequence[Found]) -> tuple[Sequence[Found], Sequence[Found]]:
-        """Split what is to be read into what this call reads and the rest, between two slots."""
+    def _share(self, ripe: Sequence[Found], position: int) -> tuple[Sequence[Found], Sequence[Found]]:
+        """Split what is to be read into what this call reads and the rest, between two slots.
+
+        This call always gets past ``position``, however much the overlap holds.
+        """
         fetched = 0
         for i, found in enumerate(ripe):
-            if fetched >= TRANSACTIONS and found.slot != ripe[i - 1].slot:
+            if fetched >= TRANSACTIONS and found.slot != ripe[i - 1].slot and ripe[i - 1].slot > position:
                 return ripe[:i], ripe[i:]
             fetched += found.signature not in self._read
         return ripe, ()
@@ -353,15 +364,15 @@ class SolanaSource:
 
     async def _sightings(self, endpoint: Endpoint, listed: Sequence[Found]) -> list[Transfer]:
         """Show what is confirmed and not yet final; what the node cannot show yet is left for later."""
-        newest = [f for f in listed if f.err is None][-SIGHTINGS:]
-        wanted = [f for f in newest if f.signature not in self._seen]
+        shown = [f for f in listed if f.err is None][:SIGHTINGS]
+        wanted = [f for f in shown if f.signature not in self._seen]
         now = Unconfirmed(self._services.clock.now_ms())
-        seen = {f.signature: self._seen[f.signature] for f in newest if f.signature in self._seen}
+        seen = {f.signature: self._seen[f.signature] for f in shown if f.signature in self._seen}
         for found, row in zip(wanted, await self._transactions(endpoint, wanted), strict=True):
             if row is not None and row.ok:
                 seen[found.signature] = tuple(self._payments(endpoint, found, row, now))
         self._seen = seen
-        return [t for f in newest for t in seen.get(f.signature, ())]
+        return [t for f in shown for t in seen.get(f.signature, ())]
 
     async def _transactions(self, endpoint: Endpoint, listed: Sequence[Found]) -> list[Row | None]:
         """Fetch transactions in order; None where the node answers null."""
@@ -396,6 +407,7 @@ class SolanaSource:
                 raise ValueError("whether it succeeded is not known")
             return payments(read(row, view), self._ours, self._table, position)
         except ValueError as error:
+            self._rpc.fail(endpoint, "an impossible transaction")
             raise Inconsistent(
                 f"{self.spec.code}: {endpoint.name}: transaction {found.signature[:88]}: {error}"
             ) from error

@@ -19,8 +19,8 @@ from chainwatch.adapters.solana_wire import U64, Instruction, Meta, Row, Step, T
 from chainwatch.model import Asset, Position, Transfer
 
 SYSTEM = "11111111111111111111111111111111"
-TOKEN = "TokenkegQfeZyiNwAJbNbGKPFXCWuBvf9Ss623VQ5DA"
-TOKEN_2022 = "TokenzQdBNbLqP5VEhdkAS6EPFLC1PHnBqCXEpPxuEb"
+SPL = "TokenkegQfeZyiNwAJbNbGKPFXCWuBvf9Ss623VQ5DA"
+SPL_2022 = "TokenzQdBNbLqP5VEhdkAS6EPFLC1PHnBqCXEpPxuEb"
 MEMO_V1 = "Memo1UhkJRfHyvLMcVucJwxXeuD728EqVDDwQDxFMNo"
 MEMO_V2 = "MemoSq4gqABAXKb96qnH8TysNcWxMyWCqXgDLGmfcHr"
 WRAPPED_SOL = "So11111111111111111111111111111111111111112"
@@ -65,13 +65,14 @@ class Info(msgspec.Struct, rename="camel"):
 
 
 class Parsed(msgspec.Struct):
-    """A parsed instruction."""
+    """A parsed instruction; ``info`` differs by type."""
 
     type: str
-    info: Info = msgspec.field(default_factory=Info)
+    info: msgspec.Raw = msgspec.Raw(b"{}")
 
 
 _parsed = msgspec.json.Decoder(Parsed)
+_info = msgspec.json.Decoder(Info)
 _text = msgspec.json.Decoder(str)
 
 
@@ -95,14 +96,16 @@ def _le(data: bytes, start: int, size: int = 8) -> int:
 # -- one instruction -----------------------------------------------------------------------------
 
 
-def _system_parsed(kind: str, info: Info) -> Act | None:
-    if kind in ("transfer", "transferWithSeed"):
-        return Act("move", info.source, info.destination, u64(info.lamports))
-    if kind in ("createAccount", "createAccountWithSeed"):
-        return Act("move", info.source, info.new_account, u64(info.lamports))
-    if kind == "withdrawFromNonce":
-        return Act("move", info.nonce_account, info.destination, u64(info.lamports))
-    return None
+def _lamports(info: Info) -> Act:
+    return Act("move", info.source, info.destination, u64(info.lamports))
+
+
+def _funding(info: Info) -> Act:
+    return Act("move", info.source, info.new_account, u64(info.lamports))
+
+
+def _from_nonce(info: Info) -> Act:
+    return Act("move", info.nonce_account, info.destination, u64(info.lamports))
 
 
 def _system_raw(data: bytes, accounts: Sequence[str | None]) -> Act | None:
@@ -123,21 +126,30 @@ def _system_raw(data: bytes, accounts: Sequence[str | None]) -> Act | None:
     return None
 
 
-def _token_parsed(kind: str, info: Info) -> Act | None:
+def _tokens(info: Info) -> int:
+    return u64(info.token_amount.amount if info.token_amount is not None else info.amount)
+
+
+def _token_transfer(info: Info) -> Act:
+    fee = u64(info.fee_amount.amount) if info.fee_amount is not None else 0
     authority = info.authority or info.multisig_authority
-    amount = info.token_amount.amount if info.token_amount is not None else info.amount
-    if kind in ("transfer", "transferChecked", "transferCheckedWithFee"):
-        fee = u64(info.fee_amount.amount) if info.fee_amount is not None else 0
-        return Act("move", info.source, info.destination, u64(amount), fee, True, info.mint, authority)
-    if kind in ("mintTo", "mintToChecked"):
-        return Act("mint", None, info.account, u64(amount), 0, True, info.mint)
-    if kind in ("burn", "burnChecked"):
-        return Act("burn", info.account, None, u64(amount), 0, True, info.mint)
-    if kind == "closeAccount":
-        return Act("close", info.account, info.destination)
-    if kind in ("initializeAccount", "initializeAccount2", "initializeAccount3"):
-        return Act("init", None, info.account, mint=info.mint, authority=info.owner)
-    return None
+    return Act("move", info.source, info.destination, _tokens(info), fee, True, info.mint, authority)
+
+
+def _minted(info: Info) -> Act:
+    return Act("mint", None, info.account, _tokens(info), 0, True, info.mint)
+
+
+def _burned(info: Info) -> Act:
+    return Act("burn", info.account, None, _tokens(info), 0, True, info.mint)
+
+
+def _closed(info: Info) -> Act:
+    return Act("close", info.account, info.destination)
+
+
+def _opened(info: Info) -> Act:
+    return Act("init", None, info.account, mint=info.mint, authority=info.owner)
 
 
 def _token_raw(data: bytes, accounts: Sequence[str | None]) -> Act | None:
@@ -163,12 +175,31 @@ def _token_raw(data: bytes, accounts: Sequence[str | None]) -> Act | None:
     return None
 
 
-_READERS: Mapping[
-    str, tuple[Callable[[str, Info], Act | None], Callable[[bytes, Sequence[str | None]], Act | None]]
-] = {
-    SYSTEM: (_system_parsed, _system_raw),
-    TOKEN: (_token_parsed, _token_raw),
-    TOKEN_2022: (_token_parsed, _token_raw),
+_SYSTEM_PARSED: Mapping[str, Callable[[Info], Act]] = {
+    "transfer": _lamports,
+    "transferWithSeed": _lamports,
+    "createAccount": _funding,
+    "createAccountWithSeed": _funding,
+    "withdrawFromNonce": _from_nonce,
+}
+_TOKEN_PARSED: Mapping[str, Callable[[Info], Act]] = {
+    "transfer": _token_transfer,
+    "transferChecked": _token_transfer,
+    "transferCheckedWithFee": _token_transfer,
+    "mintTo": _minted,
+    "mintToChecked": _minted,
+    "burn": _burned,
+    "burnChecked": _burned,
+    "closeAccount": _closed,
+    "initializeAccount": _opened,
+    "initializeAccount2": _opened,
+    "initializeAccount3": _opened,
+}
+_Raw = Callable[[bytes, Sequence[str | None]], Act | None]
+_READERS: Mapping[str, tuple[Mapping[str, Callable[[Info], Act]], _Raw]] = {
+    SYSTEM: (_SYSTEM_PARSED, _system_raw),
+    SPL: (_TOKEN_PARSED, _token_raw),
+    SPL_2022: (_TOKEN_PARSED, _token_raw),
 }
 MEMOS = frozenset({MEMO_V1, MEMO_V2})
 PROGRAMS: Mapping[str, object] = {**_READERS, **dict.fromkeys(MEMOS)}
@@ -177,14 +208,15 @@ PROGRAMS: Mapping[str, object] = {**_READERS, **dict.fromkeys(MEMOS)}
 def _act(step: Step, keys: Sequence[str]) -> Act | None:
     """Read one system or token instruction; None for those that move nothing or that we do not know.
 
-    The program refuses an instruction that is too short or lacks accounts, so that such a one moves
-    nothing either: it is passed over, and the balances would show if it were not so.
+    The program itself refuses raw data that is too short or lacks accounts, so that it moves nothing:
+    it is passed over, as is a kind added later, and the balances show what came of it.
     """
     parsed, raw = _READERS[step.program]
     instruction = step.instruction
     if bytes(instruction.parsed):
         answer = _parsed.decode(instruction.parsed)
-        return parsed(answer.type, answer.info)
+        reader = parsed.get(answer.type)
+        return reader(_info.decode(answer.info)) if reader is not None else None
     data = step.raw
     if data is None:
         if len(instruction.data) > SHORT_DATA:
@@ -201,7 +233,7 @@ def _memo(instruction: Instruction, raw: bytes | None) -> bytes:
     if raw is not None:
         return raw
     if bytes(instruction.parsed):
-        return _text.decode(instruction.parsed).encode()
+        return str(_text.decode(instruction.parsed)).encode()
     return from_base58(instruction.data)
 
 
@@ -273,10 +305,10 @@ class Book:
                 self.tokens.setdefault(act.target, TokenAccount(act.mint, act.authority, step.program))
             return
         if act.kind == "close":
-            if act.source not in self.lamports:
+            if act.source is None or act.source not in self.lamports:
                 return  # how much it held is not in the data
-            act = act._replace(amount=self.lamports[act.source])
             self.held[act.source] = 0  # only an empty account closes, or one of wrapped SOL
+            act = act._replace(amount=self.lamports[act.source])
         mint = act.mint or self._mint(act) if act.token else None
         if act.token:
             self._shift(self.held, act.source, -act.amount)
@@ -412,10 +444,10 @@ class Table:
         """Return the asset's code; None for what is not configured."""
         if not m.token:
             return self.native
-        asset = self.by_mint.get(m.mint)
+        asset = self.by_mint.get(m.mint or "")
         entry = book.tokens.get(m.account or "")
         program = (entry.program if entry is not None else None) or m.program
-        return asset.code if asset is not None and program == (asset.program or TOKEN) else None
+        return asset.code if asset is not None and program == (asset.program or SPL) else None
 
 
 def owner_of(account: str | None, m: Movement, book: Book) -> str | None:

@@ -169,11 +169,11 @@ class Row(msgspec.Struct, rename="camel"):
         inner = {} if self.meta is None else {g.index: g.instructions for g in self.meta.inner_instructions or ()}
         for i, instruction in enumerate(top):
             program = instruction.program_id or key_at(keys, instruction.program_id_index)
-            if program in programs:
+            if program is not None and program in programs:
                 yield Step(str(i), program, instruction)
             for j, child in enumerate(inner.get(i, ())):
                 program = child.program_id or key_at(keys, child.program_id_index)
-                if program in programs:
+                if program is not None and program in programs:
                     yield Step(f"{i}.{j}", program, child)
 
     def _from_wire(self, wire: bytes, programs: Mapping[str, Any]) -> View:
@@ -207,7 +207,7 @@ class Item(Row):
 class Document(Item):
     """An answer: bare, or inside ``result``."""
 
-    result: Item | None | msgspec.UnsetType = msgspec.UNSET
+    result: Item | msgspec.UnsetType | None = msgspec.UNSET
     error: Any = None
 
 

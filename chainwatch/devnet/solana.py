@@ -20,7 +20,7 @@ from solders.keypair import Keypair
 from solders.signature import Signature
 
 from chainwatch.adapters.solana import token_account
-from chainwatch.adapters.solana_tx import MEMO_V2, SYSTEM, TOKEN
+from chainwatch.adapters.solana_tx import MEMO_V2, SPL, SYSTEM
 from chainwatch.clock import Clock
 from chainwatch.devnet.node import Method, Payment, RpcFault, SimNode
 from chainwatch.model import Asset, ChainSpec
@@ -324,7 +324,7 @@ class SolanaNode(SimNode):
                 amount = self._received(owner, asset.asset_id, options)
                 parsed = {"type": "account", "info": {"mint": asset.asset_id, "owner": owner, "state": "initialized",
                           "tokenAmount": _ui(amount, asset)}}  # fmt: skip
-                accounts.append({"pubkey": account, "account": _account(0, TOKEN, {"parsed": parsed})})
+                accounts.append({"pubkey": account, "account": _account(0, SPL, {"parsed": parsed})})
         return self._context(options, accounts)
 
     def get_account_info(self, address: str, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -353,7 +353,7 @@ class SolanaNode(SimNode):
 
     @staticmethod
     def _token_account(owner: str, asset: Asset) -> str:
-        return token_account(owner, asset.asset_id or "", asset.program or TOKEN)
+        return token_account(owner, asset.asset_id or "", asset.program or SPL)
 
     def _ends(self, transfer: FakeTransfer) -> tuple[str, str]:
         """Return the accounts that a transfer debits and credits."""
@@ -371,7 +371,7 @@ class SolanaNode(SimNode):
                 keys.append(t.kind.removeprefix("reference:"))
         for t in tx.transfers:
             asset = self._asset(t)
-            keys += [SYSTEM] if asset is None else [asset.asset_id or "", asset.program or TOKEN]
+            keys += [SYSTEM] if asset is None else [asset.asset_id or "", asset.program or SPL]
             keys += [ROUTER] if t.kind == "inner" else []
         return list(dict.fromkeys(keys + [MEMO_V2] * bool(_memos(tx))))
 
@@ -388,7 +388,7 @@ class SolanaNode(SimNode):
             "mint": asset.asset_id,
             "tokenAmount": _ui(t.amount, asset),
         }
-        program = asset.program or TOKEN
+        program = asset.program or SPL
         return {"program": "spl-token", "programId": program, "parsed": {"type": "transferChecked", "info": info}}
 
     def _render(self, tx: FakeTx) -> dict[str, Any]:
@@ -402,8 +402,7 @@ class SolanaNode(SimNode):
                 inner.append({"index": i, "instructions": [{**self._instruction(t), "stackHeight": 2}]})
             else:
                 instructions.append(self._instruction(t))
-        for memo in _memos(tx):
-            instructions.append({"program": "spl-memo", "programId": MEMO_V2, "parsed": memo.decode()})
+        instructions += [{"program": "spl-memo", "programId": MEMO_V2, "parsed": m.decode()} for m in _memos(tx)]
         signers = {t.sender for t in tx.transfers}
         return {
             "transaction": {
@@ -486,7 +485,7 @@ def _token_balance(index: int, owner: str, asset: Asset, amount: int) -> dict[st
         "accountIndex": index,
         "mint": asset.asset_id,
         "owner": owner,
-        "programId": asset.program or TOKEN,
+        "programId": asset.program or SPL,
         "uiTokenAmount": _ui(amount, asset),
     }
 
