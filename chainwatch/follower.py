@@ -14,9 +14,8 @@ from collections.abc import Collection, Generator, Sequence
 
 import msgspec
 
-from chainwatch.adapters.base import Window
 from chainwatch.errors import Inconsistent, Unfollowable
-from chainwatch.model import Block, BlockRef, InBlock, Transfer
+from chainwatch.model import Block, BlockRef, InBlock, Transfer, Window
 
 MEMORY = 5_000
 """Remembered blocks near the tip.  Deeper than the deepest reorgs on record (Polygon 157 on 2023-02-22,

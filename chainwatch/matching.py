@@ -17,17 +17,21 @@ State = Literal["seen", "confirming", "confirmed", "orphaned", "failed"]
 
 
 class Allocation(msgspec.Struct, frozen=True):
-    """``amount`` base units of one transfer belong to ``kind``, for ``reason``."""
+    """``amount`` base units of one transfer belong to ``kind``, for ``reason``.
+
+    ``commission``: the platform's part of money that bought a ticket.
+    """
 
     kind: Kind
     amount: int
     reason: str = ""
+    commission: int = 0
 
 
 class Paid(msgspec.Struct, frozen=True):
     """One payment of a purchase.
 
-    ``paid_ms``: the earlier of our first sighting and its block's time.  ``returned``: its refund
+    ``paid_ms``: the earlier of our first sighting and its block's time.  ``gone``: parts whose refund
     has left (exported or settled): that money never counts towards a ticket again.
     ``was_confirmed``: it counted once and its block is gone now.
     """
@@ -37,9 +41,14 @@ class Paid(msgspec.Struct, frozen=True):
     asset: str | None
     state: State
     paid_ms: int
-    returned: bool = False
+    gone: tuple[Allocation, ...] = ()
     was_confirmed: bool = False
     flags: tuple[str, ...] = ()
+
+    @property
+    def here(self) -> int:
+        """What of it is still with us."""
+        return self.amount - sum(a.amount for a in self.gone)
 
 
 class Sale(msgspec.Struct, frozen=True):
@@ -66,6 +75,7 @@ class Order(msgspec.Struct, frozen=True):
     expired: bool
     ticket: str | None
     dust: int = 0
+    commission_bps: int = 0
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -78,8 +88,25 @@ class Decision(msgspec.Struct, frozen=True):
     allocations: dict[int, tuple[Allocation, ...]]
     mint: bool = False
     ticket: str | None = None
-    outcome: str = ""
 
+
+class Stray(msgspec.Struct, frozen=True):
+    """A confirmed transfer that no purchase claims.
+
+    ``memo_problem``: ``no_memo``, ``unknown_event``, ``unknown_ref``, ``ambiguous``, ``bad_wallet`` …
+    ``shared``: it came to an account that other services use too.
+    """
+
+    amount: int
+    asset: str | None
+    memo_problem: str
+    shared: bool = False
+    dust: int = 0
+    flags: tuple[str, ...] = ()
+
+
+REVIEWED_FLAGS = ("locked", "duplicate_output_key", "double_spend_seen", "memo_untrusted")
+"""Facts of a transfer that a person must look at before its money counts."""
 
 LIVE_TICKETS = frozenset({"active", "used", "suspended"})
 
@@ -95,30 +122,34 @@ def decide(sale: Sale, order: Order, payments: Sequence[Paid], *, sold_out: bool
     allocations: dict[int, tuple[Allocation, ...]] = {}
     usable: list[Paid] = []
     for p in payments:
-        if p.returned:
-            allocations[p.transfer_id] = (Allocation("refund", p.amount, "returned"),)  # 1
-        elif (stray := _stray(order, p)) is not None:
-            if p.state == "confirmed":
-                allocations[p.transfer_id] = (stray,)  # 2
-        elif p.state == "confirmed":
+        if p.state != "confirmed":
+            if p.gone:
+                allocations[p.transfer_id] = p.gone
+            continue
+        if not p.here:
+            allocations[p.transfer_id] = p.gone  # 1
+        elif (stray := _stray(sale, order, p)) is not None:
+            allocations[p.transfer_id] = (*p.gone, stray)  # 2
+        else:
             usable.append(p)
     price = order.price
-    total = sum(p.amount for p in usable)
+    total = sum(p.here for p in usable)
     if order.ticket in LIVE_TICKETS and price is not None:
         return _ticketed(order, price, usable, payments, allocations)  # 3
     if not usable:
-        return Decision(allocations, outcome=_outcome(allocations))
+        return Decision(allocations)
     forbidden = forbids(sale, min(p.paid_ms for p in usable))
-    if price is not None and total >= price and not forbidden and not sold_out:
+    paid = price is not None and total >= price
+    if paid and not forbidden and not sold_out:
         return Decision(allocations, mint=True)  # 4
-    if forbidden or (price is not None and total >= price and sold_out):
-        reason = forbidden or "sold_out"
-        allocations.update({p.transfer_id: (Allocation("refund", p.amount, reason),) for p in usable})
+    if forbidden or paid:
+        rest = [(p, Allocation("refund", p.here, forbidden or "sold_out")) for p in usable]
     elif order.expired:  # 5
-        allocations.update({p.transfer_id: (_small(order, p, "underpaid"),) for p in usable})
+        rest = [(p, Allocation("dust" if p.here < order.dust else "refund", p.here, "underpaid")) for p in usable]
     else:
-        allocations.update({p.transfer_id: (Allocation("open", p.amount, "underpaid"),) for p in usable})
-    return Decision(allocations, outcome=_outcome(allocations))
+        rest = [(p, Allocation("open", p.here, "underpaid")) for p in usable]
+    allocations.update({p.transfer_id: (*p.gone, a) for p, a in rest})
+    return Decision(allocations)
 
 
 def forbids(sale: Sale, paid_ms: int) -> str:
@@ -138,20 +169,16 @@ def forbids(sale: Sale, paid_ms: int) -> str:
     return ""
 
 
-def _stray(order: Order, p: Paid) -> Allocation | None:
+def _stray(sale: Sale, order: Order, p: Paid) -> Allocation | None:
     """Return where a payment goes that can never count towards this purchase; None when it can."""
-    for flag in ("locked", "duplicate_output_key", "double_spend_seen", "memo_untrusted"):
+    for flag in REVIEWED_FLAGS:
         if flag in p.flags:
-            return Allocation("review", p.amount, flag)
-    if p.asset is None or order.price is None:
-        return Allocation("review", p.amount, "unpriced")
-    if p.asset != order.asset:
-        return Allocation("refund", p.amount, "wrong_asset")
+            return Allocation("review", p.here, flag)
+    if p.asset is None:
+        return Allocation("review", p.here, "unpriced")
+    if p.asset != order.asset or order.price is None:
+        return Allocation("refund", p.here, "wrong_asset" if sale.by_memo else "purchase_required")
     return None
-
-
-def _small(order: Order, p: Paid, reason: str) -> Allocation:
-    return Allocation("dust" if p.amount < order.dust else "refund", p.amount, reason)
 
 
 def _ticketed(
@@ -166,27 +193,43 @@ def _ticketed(
     Funding whose block is gone suspends the ticket and keeps its place until it confirms again,
     unless other confirmed money covers the price.
     """
-    covered = sum(p.amount for p in usable) >= price
+    covered = sum(p.here for p in usable) >= price
     funding = list(usable)
     if not covered:
-        funding += [p for p in payments if p.was_confirmed and p.state != "confirmed" and not p.returned]
+        funding += [p for p in payments if p.was_confirmed and p.state != "confirmed" and p.here]
         funding.sort(key=lambda p: (p.paid_ms, p.transfer_id))
-    left = price
+    spent = 0
     for p in funding:
-        take = min(left, p.amount)
-        left -= take
-        parts = [Allocation("ticket", take)] if take else []
-        if p.amount > take:
-            over = p.amount - take
+        take = min(price - spent, p.here)
+        parts = []
+        if take:
+            before, after = (n * order.commission_bps // 10_000 for n in (spent, spent + take))
+            parts.append(Allocation("ticket", take, commission=after - before))
+        spent += take
+        if (over := p.here - take) and p.state == "confirmed":
             parts.append(Allocation("dust" if over < order.dust else "surplus", over, "overpaid"))
-        allocations[p.transfer_id] = tuple(parts)
-    state = "suspended" if not covered else ("active" if order.ticket == "suspended" else order.ticket)
-    return Decision(allocations, ticket=state, outcome="minted")
+        allocations[p.transfer_id] = (*p.gone, *parts)
+    if covered:
+        return Decision(allocations, ticket="active" if order.ticket == "suspended" else order.ticket)
+    return Decision(allocations, ticket="suspended")
 
 
-def _outcome(allocations: dict[int, tuple[Allocation, ...]]) -> str:
-    kinds = {a.kind for parts in allocations.values() for a in parts}
-    return next((k for k in ("review", "refund", "open", "dust") if k in kinds), "")
+def route(t: Stray) -> Allocation:
+    """Say where a confirmed transfer goes that belongs to no purchase."""
+    if "internal" in t.flags:
+        return Allocation("internal", t.amount)
+    if t.asset is None:
+        return Allocation("review", t.amount, "unpriced")
+    if t.amount < t.dust:
+        return Allocation("dust", t.amount)
+    for flag in (*REVIEWED_FLAGS, "memo_unreadable"):
+        if flag in t.flags:
+            return Allocation("review", t.amount, flag)
+    if t.memo_problem == "no_memo" and t.shared:
+        return Allocation("foreign", t.amount)
+    if t.memo_problem == "unknown_event":
+        return Allocation("refund", t.amount, "unknown_event")
+    return Allocation("review", t.amount, t.memo_problem)
 
 
 _SHOWN = {"ticket": "minted", "refund": "refund_due", "open": "confirmed"}

@@ -109,6 +109,25 @@ class Block(msgspec.Struct, frozen=True):
     transfers: tuple[Transfer, ...] = ()
 
 
+class Window(msgspec.Struct, frozen=True):
+    """What happened to our accounts from ``start`` to ``end``, both included.
+
+    ``complete``: every page was read from one endpoint whose tip is at or past ``end``.  Only then
+    may the position move to ``end``; an open transfer of ours inside a complete window that is
+    not in ``transfers`` has vanished, and the follower decides what that means.
+    ``refs`` are known blocks inside the window (for the follower's fork search), ascending.
+    """
+
+    endpoint: str
+    start: int
+    end: BlockRef
+    head: BlockRef
+    final: BlockRef | None
+    complete: bool
+    transfers: tuple[Transfer, ...] = ()
+    refs: tuple[BlockRef, ...] = ()
+
+
 class NodeFacts(msgspec.Struct, frozen=True):
     """What a node said of itself when it was opened: one line of ``chainwatch check``."""
 
@@ -135,6 +154,8 @@ class ChainSpec(msgspec.Struct, frozen=True):
     assets: tuple[Asset, ...]
     endpoints: tuple[str, ...]
     receive: tuple[str, ...] = ()
+    shared: tuple[str, ...] = ()
+    """Receiving accounts that other services use too: memos that speak of something else are foreign."""
     chain_id: str = ""
     start: int | str = "tip"
     block_time_ms: int = 1000

@@ -1,0 +1,168 @@
+"""The one door to the crypto libraries, each imported at first use.
+
+Nothing here computes on a curve: coincurve (libsecp256k1), PyNaCl (libsodium) and
+pycryptodomex do.  Functions take and return bytes; wrong input is None or False, never an exception.
+"""
+
+from functools import cache
+from hashlib import new as new_hash
+from hashlib import sha256
+from typing import Any
+
+SECP256K1_N = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
+SECP256K1_HALF_N = SECP256K1_N // 2
+
+
+@cache
+def _coincurve() -> Any:
+    import coincurve
+
+    return coincurve
+
+
+@cache
+def _keccak() -> Any:
+    from Cryptodome.Hash import keccak
+
+    return keccak.new
+
+
+# --- hashes
+
+
+def sha256d(data: bytes) -> bytes:
+    """SHA-256 of SHA-256."""
+    return sha256(sha256(data).digest()).digest()
+
+
+def tagged_hash(tag: bytes, data: bytes) -> bytes:
+    """BIP-340's tagged hash."""
+    prefix = sha256(tag).digest()
+    return sha256(prefix + prefix + data).digest()
+
+
+def ripemd160(data: bytes) -> bytes:
+    """RIPEMD-160; some builds of OpenSSL leave it out, then pycryptodomex has it."""
+    try:
+        return new_hash("ripemd160", data).digest()
+    except ValueError:
+        from Cryptodome.Hash import RIPEMD160
+
+        digest: bytes = RIPEMD160.new(data).digest()
+        return digest
+
+
+def hash160(data: bytes) -> bytes:
+    """RIPEMD-160 of SHA-256: what Bitcoin addresses hold."""
+    return ripemd160(sha256(data).digest())
+
+
+def keccak256(data: bytes) -> bytes:
+    """Keccak-256 as Ethereum and Monero use it (the padding before FIPS 202)."""
+    digest: bytes = _keccak()(digest_bits=256, data=data).digest()
+    return digest
+
+
+# --- secp256k1
+
+
+def low_s(compact: bytes) -> bool:
+    """Is the s of ``r ‖ s`` in the lower half of the group order (BIP-62, EIP-2)?"""
+    return int.from_bytes(compact[32:64], "big") <= SECP256K1_HALF_N
+
+
+def recover(compact: bytes, recovery_id: int, digest: bytes, *, compressed: bool = True) -> bytes | None:
+    """Public key that made ``r ‖ s`` over a 32-byte ``digest``; None when there is none.
+
+    High-S is accepted: whether it may be is the scheme's rule.
+    """
+    try:
+        key = _coincurve().PublicKey.from_signature_and_message(
+            compact + recovery_id.to_bytes(1, "big"), digest, hasher=None
+        )
+        encoded: bytes = key.format(compressed)
+    except Exception:  # coincurve raises ValueError and bare Exception for hostile values
+        return None
+    return encoded
+
+
+def ecdsa_verify(public_key: bytes, der: bytes, digest: bytes) -> bool:
+    """Is the DER signature by the key (33 or 65 bytes) over the digest?  High-S is refused (libsecp256k1)."""
+    try:
+        return bool(_coincurve().PublicKey(public_key).verify(der, digest, hasher=None))
+    except Exception:  # see recover
+        return False
+
+
+def schnorr_verify(x_only: bytes, signature: bytes, digest: bytes) -> bool:
+    """BIP-340: is the 64-byte signature by the x-only key over the 32-byte digest?"""
+    try:
+        return bool(_coincurve().PublicKeyXOnly(x_only).verify(signature, digest))
+    except Exception:  # see recover
+        return False
+
+
+def taproot_output_key(public_key: bytes) -> bytes | None:
+    """BIP-86: x-only output key of a compressed internal key, with the tweak of an empty script tree."""
+    try:
+        internal = public_key[1:33]
+        key = _coincurve().PublicKeyXOnly(internal)
+        key.tweak_add(tagged_hash(b"TapTweak", internal))
+        encoded: bytes = key.format()
+    except Exception:  # see recover
+        return None
+    return encoded
+
+
+def is_public_key(data: bytes) -> bool:
+    """Is this the encoding of a point on secp256k1 (33 or 65 bytes)?"""
+    try:
+        _coincurve().PublicKey(data)
+    except Exception:  # see recover
+        return False
+    return True
+
+
+def uncompressed(public_key: bytes) -> bytes | None:
+    """The 65-byte form of a public key."""
+    try:
+        encoded: bytes = _coincurve().PublicKey(public_key).format(False)
+    except Exception:  # see recover
+        return None
+    return encoded
+
+
+# --- ed25519
+
+
+@cache
+def _sodium() -> Any:
+    import nacl.bindings
+
+    return nacl.bindings
+
+
+@cache
+def _nacl_errors() -> type[Exception]:
+    from nacl.exceptions import CryptoError
+
+    return CryptoError
+
+
+def ed25519_verify(public_key: bytes, signature: bytes, message: bytes) -> bool:
+    """libsodium's rule, which is dalek's ``verify_strict``: S below the order, canonical R, no small-order key or R."""
+    if len(public_key) != 32 or len(signature) != 64:
+        return False
+    try:
+        _sodium().crypto_sign_open(signature + message, public_key)
+    except (_nacl_errors(), ValueError):
+        return False
+    return True
+
+
+def ed25519_point(data: bytes) -> bool:
+    """Is this a canonical point of the prime-order group, other than a small-order one (libsodium's check)?"""
+    try:
+        return bool(len(data) == 32 and _sodium().crypto_core_ed25519_is_valid_point(data))
+    except (_nacl_errors(), ValueError):
+        return False
