@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 REGISTRY: dict[str, str] = {
     "hive": "chainwatch.adapters.hive",
     "evm": "chainwatch.adapters.evm",
+    "monero": "chainwatch.adapters.monero",
 }
 
 

@@ -139,9 +139,9 @@ class MoneroSource:
         verdicts = await self._judge(wallet, entries)
         heights = {e.height for e in entries if e.type == "in" and e.height <= end}
         refs = await self._node.refs({*heights, *range(start, min(news, end)), end})
-        if position is not None and position.hash and overlap < DEEP_OVERLAP:
-            if not refs.get(position.height, position).same(position):
-                return await self._window(wallet, tip, position, open_ids, DEEP_OVERLAP)
+        moved = position is not None and position.hash and not refs.get(position.height, position).same(position)
+        if moved and overlap < DEEP_OVERLAP:
+            return await self._window(wallet, tip, position, open_ids, DEEP_OVERLAP)
         transfers = [self._transfer(e, refs, verdicts.get(e.id), e.txid in ours) for e in entries]
         return Window(
             endpoint=wallet.name,
@@ -196,9 +196,7 @@ class MoneroSource:
         if other is None or (entry.type == "pool", -entry.amount) > (other.type == "pool", -other.amount):
             found[entry.id] = entry
 
-    def _transfer(
-        self, entry: Entry, refs: Mapping[int, BlockRef], verdict: "Verdict | None", ours: bool
-    ) -> Transfer:
+    def _transfer(self, entry: Entry, refs: Mapping[int, BlockRef], verdict: "Verdict | None", ours: bool) -> Transfer:
         flags = ("internal",) if ours else ()
         if verdict is not None and verdict.duplicate:
             flags = (*flags, "duplicate_output_key")
@@ -261,11 +259,11 @@ def judge(entries: Iterable[Entry], outputs: Iterable[Output]) -> Iterator[tuple
     keys: set[str] = set()
     for output in sorted(outputs, key=lambda o: (o.height, o.global_index)):
         place = (output.tx_hash, output.subaddress)
-        if output.pubkey and output.pubkey in keys:
+        carried[place] += output.amount
+        if output.pubkey in keys:
             repeated.add(place)
-        else:
+        elif output.pubkey:
             keys.add(output.pubkey)
-            carried[place] += output.amount
     for entry in entries:
         place = (entry.txid, entry.subaddr_index)
         whole = not entry.amounts or sum(entry.amounts) == entry.amount

@@ -307,7 +307,9 @@ def _result(document: bytes) -> Mapping[str, Any]:
 
 def _answer(result: Mapping[str, Any], spec: ChainSpec) -> Iterator[Transfer]:
     known = {"in", "out", "pending", "failed", "pool", "transfers", "transfer", "payments"}
-    if result and not (known & result.keys() and all(isinstance(result[k], list | dict) for k in known & result.keys())):
+    if result and not (
+        known & result.keys() and all(isinstance(result[k], list | dict) for k in known & result.keys())
+    ):
         raise Rejected("not_chain_data", "no monero-wallet-rpc transfers in it")
     try:
         if "payments" in result:

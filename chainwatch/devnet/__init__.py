@@ -6,5 +6,6 @@ A new chain is one file here with ``make(spec, clock=, rng=, journal=) -> SimNod
 NODES: dict[str, str] = {
     "hive": "chainwatch.devnet.hive",
     "evm": "chainwatch.devnet.evm",
+    "monero": "chainwatch.devnet.monero",
 }
 """Adapter name to the module that simulates its node."""
