@@ -135,3 +135,35 @@ def to_base_units(text: Any, decimals: int, where: str) -> int:
         raise Misconfigured(f"{where}: {text!r} is not a decimal text with at most {decimals} places")
     part = part.rstrip("0")
     return int(whole) * 10**decimals + (int(part) * 10 ** (decimals - len(part)) if part else 0)
+
+
+def stricter(a: Rule, b: Rule) -> Rule:
+    """Return the rule that asks, for every amount, at least what each of the two asks.
+
+    The chain's own word alone counts as more than any depth.
+    """
+    bounds = sorted({t.below for t in (*a.tiers, *b.tiers) if t.below is not None})
+    tiers: list[Tier] = []
+    for below in (*bounds, None):
+        # The tier that decides the amounts just under `below`.
+        one, two = a.tier(below and below - 1), b.tier(below and below - 1)
+        need = _more(one, two)
+        if tiers and _same_need(tiers[-1], need):
+            tiers.pop()  # the same on both sides of a bound: no bound
+        tiers.append(Tier(below, need.depth, need.final))
+    return Rule(tuple(tiers))
+
+
+def is_weaker(a: Rule, b: Rule) -> bool:
+    """Is there an amount for which ``a`` asks less than ``b``?"""
+    return stricter(a, b) != stricter(a, a)
+
+
+def _more(a: Tier, b: Tier) -> Tier:
+    if a.depth is None or b.depth is None:
+        return Tier(final=True)
+    return Tier(depth=max(a.depth, b.depth), final=a.final and b.final)
+
+
+def _same_need(a: Tier, b: Tier) -> bool:
+    return a.depth == b.depth and a.final == b.final
