@@ -60,7 +60,7 @@ def status(connection: Connection) -> Status:
 
 def _counts(connection: Connection, column: Any) -> dict[str, int]:
     rows = connection.execute(select(column, func.count()).group_by(column).order_by(column))
-    return {name: n for name, n in rows}
+    return dict(rows.tuples().all())
 
 
 def _count(connection: Connection, table: Any, where: Any) -> int:
