@@ -1,7 +1,6 @@
 """One ``[chains.<CODE>]`` section, laid over what ``networks.toml`` knows of that chain."""
 
 import difflib
-import itertools
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,10 +10,11 @@ from urllib.parse import urlsplit
 import msgspec
 
 from chainwatch.config import networks
+from chainwatch.config.finality import is_weaker, parse_finality, stricter
 from chainwatch.config.secrets import Secret, is_placeholder, private_key, read_secret, secret_file
 from chainwatch.config.source import KeyPath, Source
 from chainwatch.errors import Misconfigured
-from chainwatch.finality import Rule, Tier, is_weaker, parse_rule, stricter
+from chainwatch.finality import Rule
 from chainwatch.model import Asset, ChainSpec
 
 IsWallet = Callable[[ChainSpec, str], bool]
@@ -23,7 +23,7 @@ IsWallet = Callable[[ChainSpec, str], bool]
 AdapterCheck = Callable[[ChainSpec], object]
 """Let the adapter look at its options without any I/O (``adapters.open_source``); it raises ``Misconfigured``."""
 
-COMMON = networks.COMMON_KEYS | {"params", "endpoints", "receive", "start", "payout_depth"}
+COMMON = networks.COMMON_KEYS | {"params", "endpoints", "receive", "shared", "start", "payout_depth"}
 SECRET_OPTIONS = frozenset({"login", "memo_key", "password", "auth_token", "view_key", "api_key"})
 """Options whose value is secret: written as ``<name>_file``, never in the configuration itself."""
 
@@ -61,6 +61,7 @@ class _Written(msgspec.Struct):
     chain_id: int | str = ""
     endpoints: list[str] | str = []
     receive: list[str] | str = []
+    shared: list[str] | str = []
     start: int | str = "tip"
     params: dict[str, Any] = {}
 
@@ -113,7 +114,8 @@ class Section:
             params={**constants, **written.params},
             options=self._options(with_secrets=with_secrets),
         )
-        spec = msgspec.structs.replace(spec, receive=self._receive(written.receive, spec))
+        receive = self._receive(written.receive, spec)
+        spec = msgspec.structs.replace(spec, receive=receive, shared=self._shared(written.shared, receive))
         finality, payout = self._finality(merged, spec.native.decimals)
         if with_secrets:
             self._ask_adapter(spec)
@@ -173,6 +175,13 @@ class Section:
             self.refuse(("receive",), "is missing: where do buyers pay to?")
         return tuple(dict.fromkeys(addresses))
 
+    def _shared(self, value: list[str] | str, receive: tuple[str, ...]) -> tuple[str, ...]:
+        shared = _listed(value)
+        for account in shared:
+            if account not in receive:
+                self.refuse(("shared",), f"names {account[:100]!r}, which is not in 'receive'", value=account)
+        return shared
+
     def _start(self, value: int | str) -> int | str:
         if value != "tip" and not (isinstance(value, int) and value >= 0):
             self.refuse(("start",), 'is "tip" or a height')
@@ -194,13 +203,9 @@ class Section:
 
     def _rule(self, key: str, value: Any, decimals: int) -> Rule:
         try:
-            rule = parse_rule(value, decimals, key)
-        except Misconfigured as error:
-            raise Misconfigured(f"{self.source.where(('chains', self.name, key))}: {self}{error}") from error
-        for small, large in itertools.pairwise(rule.tiers):
-            if is_weaker(Rule((_unbounded(large),)), Rule((_unbounded(small),))):
-                self.refuse((key,), "asks less of a larger amount")
-        return rule
+            return parse_finality(value, decimals)
+        except ValueError as error:
+            self.refuse((key,), f"is not right: {error}")
 
     # -- what only the adapter knows -------------------------------------------------------------
 
@@ -262,10 +267,6 @@ class Section:
             message, _, at = str(error).partition(" - at `$")
             inner = tuple(p for p in at.strip("`").replace("[...]", "").split(".") if p)
             self.refuse((*path, *inner), f"is not right: {message}")
-
-
-def _unbounded(tier: Tier) -> Tier:
-    return msgspec.structs.replace(tier, below=None)
 
 
 def _listed(value: list[str] | str) -> tuple[str, ...]:

@@ -17,10 +17,10 @@ from msgspec import Meta
 
 from chainwatch.config import networks
 from chainwatch.config.chains import ChainSettings, Checks, Section
+from chainwatch.config.finality import stricter
 from chainwatch.config.secrets import Secret, is_placeholder, secret_file
 from chainwatch.config.source import Source
 from chainwatch.errors import Misconfigured
-from chainwatch.finality import stricter
 
 FILES = (Path("/etc/chainwatch/chainwatch.toml"), Path("chainwatch.toml"))
 _DATABASES = frozenset({"sqlite", "postgresql", "postgresql+psycopg"})

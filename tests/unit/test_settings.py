@@ -170,6 +170,11 @@ def test_a_chain_nobody_knows_needs_its_whole_description(tmp_path: Path) -> Non
     assert "must say chain_id, finality too" in refusal(less, tmp_path)
 
 
+def test_an_account_may_be_shared_with_another_service(tmp_path: Path) -> None:
+    text = "[chains.HIVE]\nendpoints = ['http://a']\nreceive = ['tix', 'dlux-io']\nshared = ['dlux-io']\n"
+    assert parse(text, tmp_path).chains["HIVE"].spec.shared == ("dlux-io",)
+
+
 def test_named_tokens_are_exactly_those_with_what_is_known_of_each(tmp_path: Path) -> None:
     assets = parse(ETH + "tokens = { USDC = {} }\n", tmp_path).chains["ETH"].spec.assets
     assert [(a.code, a.decimals) for a in assets] == [("ETH", 18), ("ETH:USDC", 6)]
@@ -212,12 +217,13 @@ def test_devnet_sections_stand_in_for_those_of_the_file(tmp_path: Path) -> None:
         ("[a\n", "chainwatch.toml line 1: "),
         ("[a]\nb = 1\nb = 2\n", "chainwatch.toml line 3: Cannot overwrite a value"),
         (ETH + "finalty = 3\n", "line 5: [chains.ETH] unknown key 'finalty' (did you mean 'finality'?)"),
-        (ETH + "finality = 0\n", "line 5: [chains.ETH] finality: a depth is"),
-        (ETH + "finality = 'safe'\n", "line 5: [chains.ETH] finality: 'safe' is none of"),
-        (ETH + "finality = [{below = '1', depth = 6}, {depth = 2}]\n", "[chains.ETH] 'finality' asks less of a larger"),
-        (ETH + "finality = [{below = 0.1, depth = 6}, {depth = 9}]\n", "line 5: [chains.ETH] finality: 0.1 is not"),
+        (ETH + "finality = 0\n", "line 5: [chains.ETH] 'finality' is not right: a depth"),
+        (ETH + "finality = 'safe'\n", "line 5: [chains.ETH] 'finality' is not right: 'safe'"),
+        (ETH + "finality = [{below = '1', depth = 6}, {depth = 2}]\n", "'finality' is not right: a larger amount"),
+        (ETH + "finality = [{below = 0.1, depth = 6}, {depth = 9}]\n", "line 5: [chains.ETH] 'finality' is not right"),
         (ETH + "payout_depth = 6\n", "line 5: [chains.ETH] 'payout_depth' is weaker than 'finality'"),
         (ETH + "payout_depth = 6\npayout_finality = 6\n", "keep one"),
+        (ETH + "shared = ['0x1']\n", "line 5: [chains.ETH] 'shared' names '0x1', which is not in 'receive'"),
         (ETH + "start = -1\n", "line 5: [chains.ETH] 'start' is"),
         (ETH + "start = 'top'\n", "line 5: [chains.ETH] 'start' is"),
         (ETH + "tokens = { X = { decimals = 6 } }\n", "line 5: [chains.ETH] 'tokens' has ETH:X without"),
