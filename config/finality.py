@@ -26,9 +26,9 @@ class _WrittenTier(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def parse_finality(value: Any, decimals: int) -> Rule:
-    """Read a word, a depth or a list of ``{below = "0.01", depth = 2}`` / ``{final = true}``;
-    ``{depth = 6, final = true}`` counts by whichever comes first.
+    """Read a word, a depth or a list of ``{below = "0.01", depth = 2}`` / ``{final = true}``.
 
+    ``{depth = 6, final = true}`` counts by whichever comes first.
     ``ValueError`` says what is wrong: unknown word, depth below 1, tiers that do not ascend, a last tier
     with a limit, a larger amount that would need less.
     """
@@ -46,31 +46,41 @@ def parse_finality(value: Any, decimals: int) -> Rule:
     limits = [t.below for t in tiers[:-1] if t.below is not None]
     if limits != sorted(set(limits)) or 0 in limits:
         raise ValueError("tiers must be in ascending order of 'below'")
-    if any(_strength(a) > _strength(b) for a, b in itertools.pairwise(tiers)):
+    needs = [Tier(depth=t.depth, final=t.final) for t in tiers]
+    if any(_both(small, large) != large for small, large in itertools.pairwise(needs)):
         raise ValueError("a larger amount must not need fewer confirmations")
     return Rule(tiers)
 
 
 def stricter(a: Rule, b: Rule) -> Rule:
-    """Return the rule that asks, for every amount, whichever of the two asks more."""
+    """Return the rule that asks, for every amount, at least what each of the two asks.
+
+    The chain's own word alone counts as more than any depth.
+    """
     limits = sorted({t.below for t in (*a.tiers, *b.tiers) if t.below is not None})
     tiers: list[Tier] = []
     for below in [*limits, None]:
-        needed = max(_at(a, below), _at(b, below), key=_strength)
+        needed = _both(_at(a, below), _at(b, below))
         if tiers and (tiers[-1].depth, tiers[-1].final) == (needed.depth, needed.final):
             tiers.pop()  # the same need on both sides of a limit: no limit
         tiers.append(Tier(below, needed.depth, needed.final))
     return Rule(tuple(tiers))
 
 
+def is_weaker(a: Rule, b: Rule) -> bool:
+    """Is there an amount for which ``a`` asks less than ``b``?"""
+    return stricter(a, b) != stricter(a, a)
+
+
+def _both(a: Tier, b: Tier) -> Tier:
+    if a.depth is None or b.depth is None:
+        return Tier(final=True)
+    return Tier(depth=max(a.depth, b.depth), final=a.final and b.final)
+
+
 def _at(rule: Rule, below: int | None) -> Tier:
     """Return the tier that decides amounts just under ``below`` (None: above every limit)."""
     return next(t for t in rule.tiers if t.below is None or (below is not None and below <= t.below))
-
-
-def _strength(tier: Tier) -> int:
-    """Order needs: a depth, that depth or the chain's own word, and above every depth the word alone."""
-    return 2 * MAX_DEPTH + 1 if tier.depth is None else 2 * tier.depth - tier.final
 
 
 def _depth(value: int) -> int:
