@@ -1,7 +1,7 @@
 """A resolver that answers from recorded answers: tests, ``verify --jsonl`` (``extra.rpc``), audits of old logins.
 
-One record is ``{"method", "params", "result" | "error"}`` of JSON-RPC.  A question is matched on method, ``to`` and ``data``;
-one that was not recorded is ``Unavailable``.  The deployless call of ERC-6492 may be recorded without its
+One record is ``{"method", "params", "result" | "error"}`` of JSON-RPC.  A question is matched on method, ``to`` and
+``data``; one that was not recorded is ``Unavailable``.  The deployless call of ERC-6492 may be recorded without its
 data, as ``{"method": "eth_call(deployless …)"}``.
 """
 
@@ -104,7 +104,9 @@ def _answer(record: Mapping[str, Any]) -> bytes:
     try:
         if record.get("result_truncated"):
             digits = digits.rstrip("….")
-            return hex_bytes(digits[: len(digits) & ~1]).ljust(min(size if isinstance(size, int) else 1 << 16, 1 << 16), b"\0")
+            return hex_bytes(digits[: len(digits) & ~1]).ljust(
+                min(size if isinstance(size, int) else 1 << 16, 1 << 16), b"\0"
+            )
         return hex_bytes(digits)
     except EncodingError as error:
         raise Unavailable("the recorded result is not hex") from error
