@@ -1,7 +1,7 @@
 """Cardano: CIP-30 ``signData`` and the CIP-8 messages of hardware wallets, both COSE_Sign1 (RFC 9052) over ed25519.
 
-The key travels with the signature, so it proves nothing by itself: its hash must be the credential in the address, and the
-address in the signed header must be the claimed one.  Devices do not check that the two belong together.
+The key travels with the signature, so it proves nothing by itself: its hash must be the credential in the address, and
+the address in the signed header must be the claimed one.  Devices do not check that the two belong together.
 """
 
 import json
