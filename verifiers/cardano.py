@@ -140,6 +140,8 @@ def _parse_signed(data: bytes) -> _Signed:
     if not isinstance(header, dict) or not isinstance(unprotected, dict) or len(signature) != 64:
         raise _CborError("not COSE_Sign1")
     address, hashed = header.get("address"), unprotected.get("hashed", False)
+    if set(unprotected) - {"hashed"}:  # nobody signs this part: what it may say is kept to what we read
+        raise _CborError("unknown unprotected header")
     # A critical header (2) that we do not understand must not be ignored (RFC 9052, 3.1).
     if header.get(1) != EDDSA or 2 in header or not isinstance(address, bytes) or not isinstance(hashed, bool):
         raise _CborError("another algorithm, or no address")
