@@ -20,8 +20,7 @@ import msgspec
 from chainwatch.adapters.base import Services, Window
 from chainwatch.adapters.rpc import Endpoint, Limits, Rpc, RpcError
 from chainwatch.adapters.solana_history import Found, History
-from chainwatch.adapters.solana_tx import PROGRAMS as READ_PROGRAMS
-from chainwatch.adapters.solana_tx import SPL, Ours, Table, payments, read, transfers
+from chainwatch.adapters.solana_tx import PROGRAMS, SPL, Ours, Table, payments, read, transfers
 from chainwatch.adapters.solana_wire import Item, Row, read_document
 from chainwatch.errors import ChainwatchError, Inconsistent, Misconfigured, Rejected, Transient, Unreachable
 from chainwatch.model import BlockRef, ChainSpec, InBlock, NodeFacts, Position, Transfer, Unconfirmed
@@ -400,12 +399,12 @@ class SolanaSource:
     def _payments(self, endpoint: Endpoint, found: Found, row: Row, position: Position | None) -> list[Transfer]:
         """Read one fetched transaction; what is unknown or contradicts the listing is ``Inconsistent``."""
         try:
-            view = row.view(READ_PROGRAMS)
+            view = row.view(PROGRAMS)
             if view.txid != found.signature or (row.slot is not None and row.slot != found.slot):
                 raise ValueError("another transaction or slot than was asked for")
             if row.ok is None or row.ok != (found.err is None):
                 raise ValueError("whether it succeeded is not known")
-            return payments(read(row, view), self._ours, self._table, position)
+            return payments(read(row, view), row.signers(), self._ours, self._table, position)
         except ValueError as error:
             self._rpc.fail(endpoint, "an impossible transaction")
             raise Inconsistent(
@@ -450,6 +449,6 @@ def _where(slot: int | None, blockhash: str, block_time: int | None) -> Position
 
 
 def _row(row: Row, table: Table, position: Position | None) -> Iterator[Transfer]:
-    view = row.view(READ_PROGRAMS)
+    view = row.view(PROGRAMS)
     if view.steps:  # votes, most of every block, have none
         yield from transfers(read(row, view), table, position)
