@@ -150,6 +150,7 @@ class ChainSpec(msgspec.Struct, frozen=True):
     ``chain_id`` is what the node must confirm: EIP-155 number, Hive chain id, genesis hash.
     ``params`` are the network's constants for its adapter; ``options`` the operator's keys
     that only the adapter knows (it checks them, unknown ones are Misconfigured).
+    ``shared`` are those of ``receive`` that other services use too: foreign memos there are left alone.
     """
 
     code: str

@@ -17,21 +17,17 @@ from chainwatch.ledger.context import Context
 from chainwatch.ledger.tables import blocks, cursors
 from chainwatch.model import Block, BlockRef
 
-CHUNK = 500
-"""Rows of one multi-row statement: far below the parameter limits of SQLite (32,766) and PostgreSQL (65,535)."""
-
 
 class Applied(msgspec.Struct, frozen=True):
-    """What a step did.  ``remembered`` are the blocks that were added to memory."""
+    """What a step did.  ``remembered`` are the blocks that were added to memory; the rest as ``settle.Settled``."""
 
     cursor: BlockRef
     final: BlockRef | None
     remembered: tuple[BlockRef, ...]
     new_payments: int = 0
-    minted: int = 0
     orphaned: int = 0
     minted_after_ms: tuple[int, ...] = ()
-    """For each ticket: milliseconds from the block's time to the mint."""
+    states: dict[tuple[str | None, str], int] = {}
 
 
 def apply(connection: Connection, step: Step, context: Context, fence: int, now_ms: int) -> Applied:
@@ -49,7 +45,7 @@ def apply(connection: Connection, step: Step, context: Context, fence: int, now_
     changed.orphaned |= gone - changed.confirmed
     remembered = _remember(connection, step, final)
     scanned_ms = min(step.blocks[-1].time_ms, now_ms) if step.blocks and step.blocks[-1].time_ms else None
-    minted = settle.settle(connection, changed, context, now_ms, scanned_ms)
+    settled = settle.settle(connection, changed, context, now_ms, scanned_ms)
     if step.undoes_final:
         _alarm(connection, step, now_ms)
     return Applied(
@@ -57,9 +53,9 @@ def apply(connection: Connection, step: Step, context: Context, fence: int, now_
         final=final,
         remembered=remembered,
         new_payments=changed.new,
-        minted=len(minted),
         orphaned=len(changed.orphaned),
-        minted_after_ms=tuple(minted),
+        minted_after_ms=settled.minted_after_ms,
+        states=settled.states,
     )
 
 
@@ -130,9 +126,7 @@ def _remember(connection: Connection, step: Step, final: BlockRef | None) -> tup
     if keep:
         heights = [b.ref.height for b in keep]
         connection.execute(delete(blocks).where(blocks.c.chain == step.chain, blocks.c.height.in_(heights)))
-        rows = [
-            {"chain": step.chain, "height": b.ref.height, "hash": b.ref.hash, "time_ms": b.time_ms} for b in keep
-        ]
+        rows = [{"chain": step.chain, "height": b.ref.height, "hash": b.ref.hash, "time_ms": b.time_ms} for b in keep]
         connection.execute(insert(blocks), rows)
         connection.execute(
             delete(blocks).where(blocks.c.chain == step.chain, blocks.c.height < step.cursor.height - MEMORY)

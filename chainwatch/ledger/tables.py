@@ -115,6 +115,7 @@ events = Table(
     Column("age_restriction", Integer),
     Column("event_category", Text, nullable=False, default=""),
     Column("status", Text, nullable=False, default="active"),
+    Column("by_memo", Boolean, nullable=False),  # may a memo alone buy: priced in coins, above zero, open to all
     Column("commission_bps", Integer, nullable=False),  # frozen when the event is made
     Column("dispute", Boolean, nullable=False, default=False),
     Column("created_ms", BigInteger, nullable=False),
