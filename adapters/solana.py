@@ -50,8 +50,9 @@ SKIPPED = frozenset({SLOT_SKIPPED, SLOT_SKIPPED_LONG_TERM})
 NO_BLOCK = SKIPPED | {BLOCK_CLEANED_UP, BLOCK_NOT_AVAILABLE, STATUS_NOT_YET}
 LAGGING = frozenset({UNHEALTHY, MIN_CONTEXT_SLOT})
 
-OPTIONS = frozenset({"batch", "overlap"})
-"""An operator's keys: ``batch`` (calls in one request; 1 for nodes that refuse batches), ``overlap`` (slots)."""
+OPTIONS = frozenset({"batch", "overlap", "min_context_slot"})
+"""An operator's keys: ``batch`` (calls in one request; 1 for nodes that refuse batches), ``overlap`` (slots),
+``min_context_slot`` (false for a node that takes it for a filter, as surfpool 1.5 does)."""
 
 
 class _Head(msgspec.Struct, rename="camel"):
@@ -91,6 +92,7 @@ class SolanaSource:
         if "batch" in spec.options:
             limits = msgspec.structs.replace(limits, batch=self._positive(spec, "batch"))
         self._overlap = self._positive(spec, "overlap") if "overlap" in spec.options else OVERLAP
+        self._guard = bool(spec.options.get("min_context_slot", True))
         self.spec, self._services = spec, services
         self._rpc = Rpc(spec.code, spec.endpoints, services, limits=limits, probe="getHealth")
         self._table = Table(spec.code, spec.assets)
@@ -160,7 +162,7 @@ class SolanaSource:
         except RpcError as error:
             warnings.append(f"not healthy: {error.message}")
         final, head = await self._tip(endpoint, "finalized"), await self._tip(endpoint, "confirmed")
-        probe = History(self._rpc, endpoint, list(self._ours.accounts)[:1], final.height, final)
+        probe = History(self._rpc, endpoint, list(self._ours.accounts)[:1], final.height, final, guard=self._guard)
         await probe.advance()  # a node without transaction history says so here, not at the first payment
         return NodeFacts(
             endpoint=endpoint.name,
@@ -285,7 +287,7 @@ class SolanaSource:
             and history.tip.height > position.height
         )
         if history is None or not goes_on:
-            history = History(self._rpc, endpoint, list(self._ours.accounts), start, final)
+            history = History(self._rpc, endpoint, list(self._ours.accounts), start, final, guard=self._guard)
         self._history = history
         for _ in range(ROUNDS):
             if history.done:
