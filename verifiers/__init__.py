@@ -4,13 +4,26 @@
 >>> if verify(address="0x…", message="…", signature="0x…"): ...
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
 from importlib import import_module
 from typing import Any
+from unicodedata import normalize
 
 from chainwatch.verifiers.addresses import Wallet, detect_wallet, is_wallet
-from chainwatch.verifiers.result import Policy, Reason, Request, Resolver, Reverted, Status, Unavailable, Verification
+from chainwatch.verifiers.prepare import prepare
+from chainwatch.verifiers.result import (
+    DEFAULT,
+    Policy,
+    Reason,
+    Request,
+    Resolver,
+    Reverted,
+    Status,
+    Unavailable,
+    Verification,
+)
 
 __all__ = [
     "SCHEMES",
@@ -23,8 +36,10 @@ __all__ = [
     "Unavailable",
     "Verification",
     "Wallet",
+    "averify",
     "detect_wallet",
     "is_wallet",
+    "verify",
 ]
 
 
@@ -81,10 +96,159 @@ CHOOSERS: Mapping[str, str] = {
     "tron": "tron:choose",
     "cardano": "cardano:choose",
 }
-"""Family -> ``"module:function"`` of ``(Request) -> tuple[str, ...]``: the schemes to try, in order, when none was
-named, by the shape of signature and message.  The first valid one wins, else the last's answer stands."""
+"""Family -> ``"module:function"`` of ``(Request) -> tuple[str, ...]``: the schemes to try, in order, when none
+was named, by the shape of signature and message.  The first valid one wins, else the refusal that tells most."""
 
 
+_RANK = (Status.UNAVAILABLE, Status.INCONCLUSIVE, Status.INVALID, Status.UNSUPPORTED, Status.MALFORMED)
+"""Of several refusals the one that tells most is the answer."""
+
+
+def verify(
+    *,
+    address: str | bytes,
+    message: str | bytes | None = None,
+    signature: str | bytes | Sequence[Any] | None = None,
+    chain: str | None = None,
+    scheme: str | None = None,
+    typed_data: Mapping[str, Any] | None = None,
+    authorities: Any = None,
+    role: str = "posting",
+    expect: Mapping[str, Any] | None = None,
+    now: Any = None,
+    policy: Policy = DEFAULT,
+) -> Verification:
+    """Is ``signature`` over ``message`` by ``address``?  Never raises on what came from outside.
+
+    ``chain``: a code (``BTC``), a name or CAIP-2 (``eip155:1``); found from the address when absent.  ``scheme``:
+    a key of ``SCHEMES``, then the only one tried.  ``typed_data``: an EIP-712 document instead of a message.
+    ``authorities``: Hive accounts, as ``condenser_api.get_accounts`` gives them, by name or as a list; ``role`` is
+    what they must have.  ``expect``: fields that a sign-in text must have (``domain``, ``nonce``, ``app`` …).
+    ``now``: RFC 3339 text, an aware ``datetime``, Unix seconds or integer milliseconds; the clock when absent.
+
+    A valid signature says who signed, not when or for whom: the caller MUST have chosen the message (a challenge with
+    domain, nonce and expiry), MUST use a nonce only once, and MUST NOT take signature bytes for an identity.
+    """
+    request = prepare(
+        address=address,
+        message=message,
+        signature=signature,
+        chain=chain,
+        scheme=scheme,
+        typed_data=typed_data,
+        authorities=authorities,
+        role=role,
+        expect=expect,
+        now=now,
+        policy=policy,
+    )
+    if isinstance(request, Verification):
+        return request
+    refusals = []
+    try:
+        for attempt, name in _attempts(request):
+            answer = _load(SCHEMES[name].function)(attempt) if name in SCHEMES else _unknown(attempt, name)
+            if answer.ok:
+                return _told(answer, attempt, request)
+            refusals.append(answer)
+    except Exception as error:  # a fault of ours must neither crash the caller nor let anybody in
+        return _fault(request, error)
+    return _best(request, refusals)
+
+
+async def averify(
+    *,
+    address: str | bytes,
+    message: str | bytes | None = None,
+    signature: str | bytes | Sequence[Any] | None = None,
+    resolver: Resolver | None = None,
+    chain: str | None = None,
+    scheme: str | None = None,
+    typed_data: Mapping[str, Any] | None = None,
+    authorities: Any = None,
+    role: str = "posting",
+    expect: Mapping[str, Any] | None = None,
+    now: Any = None,
+    policy: Policy = DEFAULT,
+) -> Verification:
+    """``verify`` for wallets whose answer is on a chain: contract wallets, Hive authorities.
+
+    ``resolver`` asks the chain; without one this is ``verify``.  A chain that cannot be asked is ``unavailable``.
+    """
+    request = prepare(
+        address=address,
+        message=message,
+        signature=signature,
+        chain=chain,
+        scheme=scheme,
+        typed_data=typed_data,
+        authorities=authorities,
+        role=role,
+        expect=expect,
+        now=now,
+        policy=policy,
+    )
+    if isinstance(request, Verification):
+        return request
+    refusals = []
+    try:
+        for attempt, name in _attempts(request):
+            entry = SCHEMES.get(name)
+            if entry is None:
+                answer = _unknown(attempt, name)
+            elif entry.resolved and resolver is not None:
+                answer = await _load(entry.resolved)(attempt, resolver)
+            else:
+                answer = _load(entry.function)(attempt)
+            if answer.ok:
+                return _told(answer, attempt, request)
+            refusals.append(answer)
+    except Unavailable as error:
+        return request.answer(Reason.NODE_UNREACHABLE, request.scheme, detail={"error": str(error)[:200]})
+    except Exception as error:  # as in verify
+        return _fault(request, error)
+    return _best(request, refusals)
+
+
+def _attempts(request: Request) -> Iterator[tuple[Request, str]]:
+    """The scheme asked for, else those the shape suggests; with ``try_nfc`` all of them for the NFC text, too."""
+    forms = [request]
+    if request.policy.try_nfc and request.text is not None:
+        text = normalize("NFC", request.text)
+        if text != request.text:
+            forms.append(replace(request, text=text, message=text.encode()))
+    for form in forms:
+        if request.scheme is None:
+            names: tuple[str, ...] = _load(CHOOSERS[request.wallet.family])(form)
+        elif request.scheme in SCHEMES and request.wallet.family not in SCHEMES[request.scheme].families:
+            names = ()  # a scheme of another family: _best says so
+        else:
+            names = (request.scheme,)
+        for name in names:
+            yield form, name
+
+
+def _told(answer: Verification, attempt: Request, request: Request) -> Verification:
+    """A valid answer; says so when it was for the NFC form of the text."""
+    return answer if attempt is request else replace(answer, warnings=(*answer.warnings, "nfc"))
+
+
+def _best(request: Request, refusals: list[Verification]) -> Verification:
+    """The refusal that tells most; the first of equals."""
+    if not refusals:
+        return request.answer(Reason.UNSUPPORTED, request.scheme)
+    return min(refusals, key=lambda refusal: _RANK.index(refusal.status))
+
+
+def _unknown(request: Request, name: str) -> Verification:
+    return request.answer(Reason.UNKNOWN_SCHEME, name[:64])
+
+
+def _fault(request: Request, error: Exception) -> Verification:
+    return request.answer(Reason.INTERNAL, request.scheme, detail={"error": type(error).__name__})
+
+
+@cache
 def _load(where: str) -> Any:
     module, _, name = where.partition(":")
     return getattr(import_module(f"{__name__}.{module}"), name)

@@ -70,18 +70,23 @@ def base58_text(data: bytes) -> str:
     return "1" * (len(data) - len(data.lstrip(b"\0"))) + "".join(reversed(chars))
 
 
+def checksum4(payload: bytes) -> bytes:
+    """The checksum of base58check: the first four bytes of the double SHA-256."""
+    return sha256(sha256(payload).digest()).digest()[:4]
+
+
 def base58check_bytes(text: str) -> bytes:
     """Payload (version included) of base58check: the last four bytes are the double SHA-256's first four."""
     data = base58_bytes(text)
     payload, checksum = data[:-4], data[-4:]
-    if len(data) < 5 or sha256(sha256(payload).digest()).digest()[:4] != checksum:
+    if len(data) < 5 or checksum4(payload) != checksum:
         raise EncodingError("base58check: wrong checksum")
     return payload
 
 
 def base58check_text(payload: bytes) -> str:
     """The base58check of ``payload`` (version included)."""
-    return base58_text(payload + sha256(sha256(payload).digest()).digest()[:4])
+    return base58_text(payload + checksum4(payload))
 
 
 # --- Monero's base58: blocks of 8 bytes in 11 characters, a shorter last block
@@ -188,7 +193,7 @@ def bech32_text(hrp: str, values: list[int], variant: int) -> str:
 
 
 def regroup(values: Iterable[int], width: int, to: int, *, pad: bool) -> list[int]:
-    """Regroup ``width``-bit values into ``to``-bit ones; without ``pad`` leftover bits must be fewer than ``width``, and zero."""
+    """Values of ``width`` bits as values of ``to`` bits; without ``pad``, leftover bits must be few and zero."""
     state = bits = 0
     out = []
     for value in values:
@@ -310,7 +315,7 @@ def read_varint(data: bytes, offset: int = 0) -> tuple[int, int]:
 
 
 def der_signature(data: bytes) -> bytes:
-    """``r ‖ s`` (64 bytes) of a strict DER signature without sighash byte (BIP-66's rules, and at most 32 bytes each)."""
+    """``r ‖ s`` (64 bytes) of a strict DER signature without sighash byte (BIP-66, and 32 bytes each at most)."""
     if not 8 <= len(data) <= 72 or data[0] != 0x30 or data[1] != len(data) - 2:
         raise EncodingError("DER: not one sequence")
     r, offset = _der_integer(data, 2)

@@ -73,6 +73,7 @@ class Reason(StrEnum):
     # inconclusive
     UNKNOWN_SCRIPT = "unknown_script"
     UPGRADEABLE_RULE = "upgradeable_rule"
+    INTERNAL = "internal"
     # unavailable
     NODE_UNREACHABLE = "node_unreachable"
 
@@ -95,6 +96,7 @@ STATUS_OF: dict[Reason, Status] = {
     Reason.NEEDS_CHAIN_STATE: Status.UNSUPPORTED,
     Reason.UNKNOWN_SCRIPT: Status.INCONCLUSIVE,
     Reason.UPGRADEABLE_RULE: Status.INCONCLUSIVE,
+    Reason.INTERNAL: Status.INCONCLUSIVE,  # a fault of ours; unknown is not success
     Reason.NODE_UNREACHABLE: Status.UNAVAILABLE,
 }
 STATUS_OF.update({reason: Status.INVALID for reason in Reason if reason not in STATUS_OF})
@@ -217,7 +219,7 @@ class Request:
 
     ``wallet`` is the address, parsed for one chain.  ``message`` is the exact bytes; ``text`` the same
     when the caller gave a string.  ``signature`` is as given: str, bytes, or a tuple.  ``now`` is Unix
-    seconds; None means that times inside the message are not compared.
+    seconds, what times inside the message are compared with; the door has read the clock if the caller gave none.
     """
 
     wallet: Wallet
@@ -229,10 +231,10 @@ class Request:
     authorities: Any = None
     role: str = "posting"
     expect: Mapping[str, Any] | None = None
-    now: float | None = None
+    now: float = 0.0
     policy: Policy = DEFAULT
 
-    def answer(self, reason: Reason, scheme: str, **facts: Any) -> Verification:
+    def answer(self, reason: Reason, scheme: str | None, **facts: Any) -> Verification:
         """An answer about this wallet; ``facts`` are the other fields of ``Verification``."""
         return Verification(
             reason=reason,

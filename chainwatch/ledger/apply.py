@@ -17,21 +17,17 @@ from chainwatch.ledger.context import Context
 from chainwatch.ledger.tables import blocks, cursors
 from chainwatch.model import Block, BlockRef
 
-CHUNK = 500
-"""Rows of one multi-row statement: far below the parameter limits of SQLite (32,766) and PostgreSQL (65,535)."""
-
 
 class Applied(msgspec.Struct, frozen=True):
-    """What a step did.  ``remembered`` are the blocks that were added to memory."""
+    """What a step did.  ``remembered`` are the blocks that were added to memory; the rest as ``settle.Settled``."""
 
     cursor: BlockRef
     final: BlockRef | None
     remembered: tuple[BlockRef, ...]
     new_payments: int = 0
-    minted: int = 0
     orphaned: int = 0
     minted_after_ms: tuple[int, ...] = ()
-    """For each ticket: milliseconds from the block's time to the mint."""
+    states: dict[tuple[str | None, str], int] = {}
 
 
 def apply(connection: Connection, step: Step, context: Context, fence: int, now_ms: int) -> Applied:
@@ -49,7 +45,7 @@ def apply(connection: Connection, step: Step, context: Context, fence: int, now_
     changed.orphaned |= gone - changed.confirmed
     remembered = _remember(connection, step, final)
     scanned_ms = min(step.blocks[-1].time_ms, now_ms) if step.blocks and step.blocks[-1].time_ms else None
-    minted = settle.settle(connection, changed, context, now_ms, scanned_ms)
+    settled = settle.settle(connection, changed, context, now_ms, scanned_ms)
     if step.undoes_final:
         _alarm(connection, step, now_ms)
     return Applied(
@@ -57,9 +53,9 @@ def apply(connection: Connection, step: Step, context: Context, fence: int, now_
         final=final,
         remembered=remembered,
         new_payments=changed.new,
-        minted=len(minted),
         orphaned=len(changed.orphaned),
-        minted_after_ms=tuple(minted),
+        minted_after_ms=settled.minted_after_ms,
+        states=settled.states,
     )
 
 
@@ -99,7 +95,10 @@ def _move_cursor(connection: Connection, step: Step, fence: int, now_ms: int) ->
         "head_height": step.head.height,
         "fence": fence,
         "updated_ms": now_ms,
+        "endpoint": step.endpoint,
     }
+    if step.blocks:
+        values["tip_ms"] = step.blocks[-1].time_ms or now_ms
     if step.expected is None:
         if row is not None:
             raise LostRace(f"{step.chain} is followed already")

@@ -5,6 +5,7 @@ guard, else the refund is due.  Everything is computed from the facts as they ar
 changes nothing.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -26,6 +27,15 @@ Entry = tuple[Row[Any], tuple[Allocation, ...], int | None]
 """A transfer, where its base units belong, and the event whose money it is."""
 
 
+class Settled(msgspec.Struct, frozen=True):
+    """What was decided: for each ticket the milliseconds from its block to the mint; payments that
+    entered a state, counted by (asset, state).
+    """
+
+    minted_after_ms: tuple[int, ...]
+    states: dict[tuple[str | None, str], int]
+
+
 class Purchase(msgspec.Struct):
     """A purchase with all that decides about it."""
 
@@ -37,10 +47,8 @@ class Purchase(msgspec.Struct):
     order: Order
 
 
-def settle(
-    connection: Connection, changed: Changed, context: Context, now_ms: int, scanned_ms: int | None
-) -> list[int]:
-    """Decide everything that ``changed`` touches; return milliseconds from block to mint, one a ticket.
+def settle(connection: Connection, changed: Changed, context: Context, now_ms: int, scanned_ms: int | None) -> Settled:
+    """Decide everything that ``changed`` touches.
 
     ``scanned_ms``: the chain has been read up to this time, so purchases that ended before it expire.
     """
@@ -56,9 +64,9 @@ def settle(
         decision = decisions[purchase.row.id]
         entries += [(r, decision.allocations.get(r.id, ()), purchase.row.event_id) for r in purchase.payments]
     entries += _strays(connection, [r for r in rows if r.purchase_id is None], context)
-    _write(connection, entries, now_ms)
+    states = _write(connection, entries, now_ms)
     _tell(connection, rows, changed, now_ms)
-    return minted
+    return Settled(tuple(minted), states)
 
 
 def _strays(connection: Connection, rows: Sequence[Row[Any]], context: Context) -> list[Entry]:
@@ -67,7 +75,7 @@ def _strays(connection: Connection, rows: Sequence[Row[Any]], context: Context) 
     entries: list[Entry] = []
     for row in rows:
         left = gone.get(row.id, ())
-        if row.state == "confirmed" and not left:
+        if row.state == "confirmed" and row.amount and not left:
             entries.append((row, (route(purchases.stray(row, row.reason, context)),), None))
         else:
             entries.append((row, left, None))
@@ -265,8 +273,8 @@ def _mint(
     outbox.post(connection, now_ms, messages)
 
 
-def _write(connection: Connection, entries: Sequence[Entry], now_ms: int) -> None:
-    """Bring allocations, refunds, shown states and ledger lines to what was decided."""
+def _write(connection: Connection, entries: Sequence[Entry], now_ms: int) -> dict[tuple[str | None, str], int]:
+    """Bring allocations, refunds, shown states and ledger lines to what was decided; count entered states."""
     present = _present(connection, [row.id for row, _, _ in entries])
     stale = [row.id for row, parts, _ in entries if present.get(row.id, ()) and present[row.id] != parts]
     for part in chunks(stale):
@@ -290,6 +298,7 @@ def _write(connection: Connection, entries: Sequence[Entry], now_ms: int) -> Non
         for row, parts, _ in entries
         if (state := shown_state(row.state, parts)) != row.shown
     ]
+    entered = dict(Counter((row.asset, shown_state(row.state, parts)) for row, parts, _ in entries))
     if shown:
         connection.execute(
             update(transfers).where(transfers.c.id == bindparam("row_id")).values(shown=bindparam("now_shown")), shown
@@ -304,6 +313,7 @@ def _write(connection: Connection, entries: Sequence[Entry], now_ms: int) -> Non
         ],
         now_ms,
     )
+    return entered
 
 
 def _present(connection: Connection, ids: Sequence[int]) -> dict[int, tuple[Allocation, ...]]:

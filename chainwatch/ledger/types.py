@@ -29,6 +29,6 @@ class BaseUnits(TypeDecorator[int]):
             return value
         return str(value)
 
-    def process_result_value(self, value: Any, dialect: Dialect) -> int | None:
+    def process_result_value(self, value: Any, _dialect: Dialect) -> int | None:
         """Integer out."""
         return None if value is None else int(value)
