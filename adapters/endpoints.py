@@ -84,7 +84,8 @@ def parse(
         names[name] = names.get(name, 0) + 1
         if names[name] > 1:  # two keys at one provider are two endpoints
             name = f"{name}#{names[name]}"
-        own = f"{url.user or ''}:{url.password or ''}" if url.user or url.password else login
+        # `http://user@host` names the user; its password comes with `login`, from a file.
+        own = f"{url.user or ''}:{url.password}" if url.password is not None else login
         endpoints.append(
             Endpoint(url.with_user(None).with_fragment(None), name, own, digest=digest, concurrency=concurrency)
         )

@@ -10,7 +10,7 @@ import email.utils
 import itertools
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Generic, TypeVar, cast, overload
+from typing import Any, TypeVar, cast, overload
 
 import aiohttp
 import msgspec
@@ -18,6 +18,7 @@ import tenacity
 
 from chainwatch.adapters.base import Services
 from chainwatch.adapters.endpoints import Endpoint, Pool, parse
+from chainwatch.adapters.jsonrpc import HttpRefused, RpcError, check_status, decode, read_answer, read_batch
 from chainwatch.errors import ChainwatchError, Inconsistent, Persistent, Transient, Unreachable
 
 __all__ = ["Endpoint", "HttpRefused", "Limits", "Rpc", "RpcError", "Throttled"]
@@ -29,8 +30,6 @@ BACKOFF_S, BACKOFF_MAX_S = 0.25, 8.0
 """First and largest wait between attempts; each is drawn from zero up to it, so that clients spread out."""
 CHUNK = 64 * 1024
 """How much of a body is read between two looks at its size."""
-ERROR_TEXT = 300
-"""Characters of a node's own error message that are kept: enough to recognise it."""
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -48,66 +47,12 @@ class Limits(msgspec.Struct, frozen=True):
     """Calls in one JSON-RPC batch; public nodes cap it between 100 and 1000."""
 
 
-class RpcError(Transient):
-    """The node answered with a JSON-RPC error object; adapters map the codes they know."""
-
-    def __init__(self, code: int, message: str, data: Any = None) -> None:
-        super().__init__(f"node error {code}: {message}")
-        self.code, self.message, self.data = code, message, data
-
-
 class Throttled(Unreachable):
     """HTTP 429; ``retry_after_s`` is what the node asked for (0: it did not say)."""
 
     def __init__(self, message: str, retry_after_s: float) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
-
-
-class HttpRefused(Persistent):
-    """HTTP 3xx or 4xx: the same request will not be answered by this node.  ``status`` says how."""
-
-    def __init__(self, message: str, status: int) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-Id = int | str | None
-NULL = msgspec.Raw(b"null")
-
-
-class _ErrorObject(msgspec.Struct):
-    code: int = 0
-    message: str = ""
-    data: msgspec.Raw = NULL
-
-
-class _Answer(msgspec.Struct, Generic[T]):
-    """An answer whose result is decoded in the same pass (the usual case)."""
-
-    result: T
-    id: Id = None
-    error: None = None
-
-
-class _AnyAnswer(msgspec.Struct):
-    """An answer before we know whether it is a result or an error."""
-
-    id: Id = None
-    result: msgspec.Raw = NULL
-    error: _ErrorObject | str | None = None
-
-
-def _one_of(result: Any) -> Any:
-    return cast(Any, _Answer)[result]
-
-
-def _many_of(result: Any) -> Any:
-    return list.__class_getitem__(_one_of(result))
-
-
-def _bare(result: Any) -> Any:
-    return result
 
 
 class Rpc:
@@ -138,7 +83,6 @@ class Rpc:
         self._probe = probe
         self._session: aiohttp.ClientSession | None = None
         self._ids = itertools.count(1)
-        self._decoders: dict[tuple[Any, Any], Any] = {}
         self._probes: set[asyncio.Task[None]] = set()
 
     @property
@@ -201,7 +145,7 @@ class Rpc:
             number = next(self._ids)
             request = {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
             status, body = await self._send(endpoint, "POST", path, request)
-            return self._read_answer(endpoint, status, body, number, result)
+            return read_answer(self._who(endpoint), status, body, number, result)
 
         return await self._insist(method, attempt, on)
 
@@ -241,10 +185,10 @@ class Rpc:
 
         async def attempt(endpoint: Endpoint) -> Any:
             status, body = await self._send(endpoint, "GET", path, None)
-            self._check_status(endpoint, status)
-            return body if result is None else self._decode(endpoint, body, result)
+            check_status(self._who(endpoint), status)
+            return body if result is None else decode(self._who(endpoint), body, result)
 
-        return await self._insist(f"GET {_label(path)}", attempt, on)
+        return await self._insist(f"GET {label(path)}", attempt, on)
 
     @overload
     async def post(self, path: str, body: Any, *, on: Endpoint | None = None, result: type[T]) -> T: ...
@@ -255,10 +199,10 @@ class Rpc:
 
         async def attempt(endpoint: Endpoint) -> Any:
             status, answer = await self._send(endpoint, "POST", path, body)
-            self._check_status(endpoint, status)
-            return answer if result is None else self._decode(endpoint, answer, result)
+            check_status(self._who(endpoint), status)
+            return answer if result is None else decode(self._who(endpoint), answer, result)
 
-        return await self._insist(f"POST {_label(path)}", attempt, on)
+        return await self._insist(f"POST {label(path)}", attempt, on)
 
     async def _one(self, call: tuple[str, Params], result: Any, on: Endpoint | None) -> Any:
         try:
@@ -273,7 +217,7 @@ class Rpc:
                 {"jsonrpc": "2.0", "id": n, "method": m, "params": p} for n, (m, p) in zip(numbers, calls, strict=True)
             ]
             status, body = await self._send(endpoint, "POST", "", request)
-            return self._read_batch(endpoint, status, body, numbers, result)
+            return read_batch(self._who(endpoint), status, body, numbers, result)
 
         methods = {m for m, _ in calls}
         return cast(list[Any], await self._insist(methods.pop() if len(methods) == 1 else "batch", attempt, on))
@@ -351,7 +295,7 @@ class Rpc:
                 answer = await attempt(endpoint)
         except TimeoutError:
             outcome = "timeout"
-            failure = Unreachable(f"{self.chain}: {endpoint.name} did not answer {method} in time")
+            failure = Unreachable(f"{self._who(endpoint)} did not answer {method} in time")
             self._pool.bad(endpoint, "no answer in time")
         except ChainwatchError as error:
             outcome = getattr(error, "outcome", "persistent" if isinstance(error, Persistent) else "transient")
@@ -392,17 +336,22 @@ class Rpc:
     async def _ask_alive(self, endpoint: Endpoint) -> None:
         async def attempt(endpoint: Endpoint) -> None:
             if self._probe.startswith("/"):
-                self._check_status(endpoint, (await self._send(endpoint, "GET", self._probe, None))[0])
-                return
-            number = next(self._ids)
-            request = {"jsonrpc": "2.0", "id": number, "method": self._probe, "params": []}
-            self._read_answer(endpoint, *await self._send(endpoint, "POST", "", request), number, Any)
+                status, _ = await self._send(endpoint, "GET", self._probe, None)
+                check_status(self._who(endpoint), status)
+            else:
+                number = next(self._ids)
+                request = {"jsonrpc": "2.0", "id": number, "method": self._probe, "params": []}
+                status, body = await self._send(endpoint, "POST", "", request)
+                read_answer(self._who(endpoint), status, body, number, Any)
 
         try:
             deadline = self._services.clock.monotonic() + self.limits.attempt_s
             await self._observed("probe", endpoint, attempt, deadline)
         except ChainwatchError:
             pass  # its health was noted
+
+    def _who(self, endpoint: Endpoint) -> str:
+        return f"{self.chain}: {endpoint.name}"
 
     # -- one request -----------------------------------------------------------------------------
 
@@ -428,14 +377,14 @@ class Rpc:
             if isinstance(error, TimeoutError):
                 raise
             reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
-            failure = Unreachable(f"{self.chain}: {endpoint.name}: {reason}")
+            failure = Unreachable(f"{self._who(endpoint)}: {reason}")
         # Not chained, not even as context: aiohttp writes whole URLs, API keys included, into its errors.
         raise failure
 
     def _throttled(self, endpoint: Endpoint, retry_after: str) -> None:
         seconds = _retry_after(retry_after, self._services.clock.now_ms())
         endpoint.busy_until = self._services.clock.monotonic() + seconds
-        raise Throttled(f"{self.chain}: {endpoint.name} answers 429, too many requests", seconds)
+        raise Throttled(f"{self._who(endpoint)} answers 429, too many requests", seconds)
 
     async def _read_capped(self, endpoint: Endpoint, response: aiohttp.ClientResponse) -> bytes:
         limit = self.limits.max_body
@@ -449,100 +398,8 @@ class Rpc:
                 parts.append(part)
         if size > limit:
             response.close()
-            raise _TooLarge(f"{self.chain}: {endpoint.name} answers more than {limit} bytes")
+            raise _TooLarge(f"{self._who(endpoint)} answers more than {limit} bytes")
         return b"".join(parts)
-
-    # -- reading answers -------------------------------------------------------------------------
-
-    def _check_status(self, endpoint: Endpoint, status: int) -> None:
-        if status >= 500 or status in (408, 425):
-            raise Unreachable(f"{self.chain}: {endpoint.name} answers HTTP {status}")
-        if status >= 300:
-            raise HttpRefused(f"{self.chain}: {endpoint.name} refuses with HTTP {status}", status)
-
-    def _decoder(self, shape: Callable[[Any], Any], result: Any) -> Any:
-        """Return the decoder of ``shape(result)``; built once for each type."""
-        key = (shape, result)
-        if key not in self._decoders:
-            self._decoders[key] = msgspec.json.Decoder(shape(result))
-        return self._decoders[key]
-
-    def _decode(self, endpoint: Endpoint, body: bytes | msgspec.Raw, result: Any) -> Any:
-        try:
-            return self._decoder(_bare, result).decode(body)
-        except msgspec.ValidationError as error:
-            raise Inconsistent(f"{self.chain}: {endpoint.name}: unexpected answer: {error}") from error
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise Transient(f"{self.chain}: {endpoint.name}: broken JSON ({len(bytes(body))} bytes)") from error
-
-    def _read_answer(self, endpoint: Endpoint, status: int, body: bytes, number: int, result: Any) -> Any:
-        if status < 300:
-            try:
-                answer = self._decoder(_one_of, result).decode(body)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                pass  # an error object, or nonsense: told apart below
-            else:
-                return self._matching(endpoint, answer.id, number, answer.result)
-        loose = self._loose(endpoint, status, body, _AnyAnswer)
-        return self._settle(endpoint, status, loose, number, result)
-
-    def _loose(self, endpoint: Endpoint, status: int, body: bytes, shape: Any) -> Any:
-        """Decode an answer that is not a plain result; an HTTP error without JSON-RPC in it keeps its status."""
-        try:
-            return self._decode(endpoint, body, shape)
-        except Transient:
-            self._check_status(endpoint, status)
-            raise
-
-    def _settle(self, endpoint: Endpoint, status: int, loose: _AnyAnswer, number: int, result: Any) -> Any:
-        """Turn a loosely read answer into its result, or raise what it says."""
-        # bitcoind sends its error objects with status 404 and 500: the id tells that the node itself speaks.
-        if loose.error is not None and loose.id in (number, None) and (loose.id is not None or status < 300):
-            raise _rpc_error(loose.error)
-        self._check_status(endpoint, status)
-        return self._matching(endpoint, loose.id, number, self._decode(endpoint, loose.result, result))
-
-    def _matching(self, endpoint: Endpoint, answered: Id, number: int, result: Any) -> Any:
-        if answered != number:
-            raise Inconsistent(f"{self.chain}: {endpoint.name} answers another request (id {answered!r:.40})")
-        return result
-
-    def _read_batch(
-        self, endpoint: Endpoint, status: int, body: bytes, numbers: Sequence[int], result: Any
-    ) -> list[Any]:
-        by_id: dict[Id, Any] = {}
-        items: Sequence[Any]
-        try:
-            items = self._decoder(_many_of, result).decode(body) if status < 300 else ()
-            pairs = [(a.id, a.result) for a in items]
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            pairs = []
-        if not pairs:
-            pairs = self._read_mixed_batch(endpoint, status, body, result)
-        for number, answer in pairs:
-            if number in by_id:
-                raise Inconsistent(f"{self.chain}: {endpoint.name} answers a batch with an id twice")
-            by_id[number] = answer
-        if by_id.keys() != set(numbers):
-            raise Inconsistent(f"{self.chain}: {endpoint.name} answers {len(by_id)} of a batch of {len(numbers)}")
-        return [by_id[n] for n in numbers]
-
-    def _read_mixed_batch(self, endpoint: Endpoint, status: int, body: bytes, result: Any) -> list[tuple[Id, Any]]:
-        """Read a batch that holds error objects, each item on its own."""
-        loose = self._loose(endpoint, status, body, list[_AnyAnswer] | _AnyAnswer)
-        if isinstance(loose, _AnyAnswer):  # the batch as a whole was refused
-            if loose.error is not None and status < 300:
-                raise _rpc_error(loose.error)
-            self._check_status(endpoint, status)
-            raise Inconsistent(f"{self.chain}: {endpoint.name} answers a batch with one object")
-        pairs: list[tuple[Id, Any]] = []
-        for item in loose:
-            if item.error is not None:
-                pairs.append((item.id, _rpc_error(item.error)))
-            else:
-                self._check_status(endpoint, status)
-                pairs.append((item.id, self._decode(endpoint, item.result, result)))
-        return pairs
 
 
 class _TooLarge(Transient):
@@ -552,15 +409,6 @@ class _TooLarge(Transient):
 def _passing(error: ChainwatchError) -> bool:
     """May the same node answer the same question next time?"""
     return isinstance(error, Transient) and not isinstance(error, Inconsistent | _TooLarge)
-
-
-def _rpc_error(error: _ErrorObject | str) -> RpcError:
-    if isinstance(error, str):
-        return RpcError(0, error[:ERROR_TEXT])
-    data = None
-    if len(bytes(error.data)) <= CHUNK:  # anything longer is no explanation
-        data = msgspec.json.decode(error.data)
-    return RpcError(error.code, error.message[:ERROR_TEXT], data)
 
 
 def _retry_after(value: str, now_ms: int) -> float:
@@ -574,7 +422,7 @@ def _retry_after(value: str, now_ms: int) -> float:
     return max(moment.timestamp() - now_ms / 1000, 0.0)
 
 
-def _label(path: str) -> str:
+def label(path: str) -> str:
     """Return a path as a metric label: hashes, heights and addresses become ``*``, so that labels stay few."""
     words = path.partition("?")[0].split("/")
     return "/".join(w if re.fullmatch(r"[a-z][a-z_.-]{0,30}|", w) else "*" for w in words)

@@ -6,5 +6,6 @@ A new chain is one file here with ``make(spec, clock=, rng=, journal=) -> SimNod
 NODES: dict[str, str] = {
     "hive": "chainwatch.devnet.hive",
     "evm": "chainwatch.devnet.evm",
+    "solana": "chainwatch.devnet.solana",
 }
 """Adapter name to the module that simulates its node."""

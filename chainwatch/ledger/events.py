@@ -11,13 +11,13 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, Row, insert, select, update
 
-from chainwatch.errors import Misconfigured, Rejected
-from chainwatch.finality import to_base_units
+from chainwatch.errors import Rejected
 from chainwatch.ledger import outbox, settle
 from chainwatch.ledger.context import Context
 from chainwatch.ledger.facts import Changed, chunks
 from chainwatch.ledger.tables import event_prices, events, purchases, tickets, transfers
 from chainwatch.model import Asset
+from chainwatch.units import parse_units
 
 SLUG = re.compile(r"(?=.*[a-z])[a-z0-9_-]{1,64}", re.ASCII)
 NUMBER = re.compile(r"[1-9][0-9]{0,17}", re.ASCII)
@@ -142,9 +142,9 @@ def _prices(new: NewEvent, assets: Mapping[str, Asset]) -> dict[str, int]:
         if code not in assets:
             raise Rejected("unknown_currency", f"{code!r} is no configured asset; there are {', '.join(assets)}")
         try:
-            prices[code] = to_base_units(amount, assets[code].decimals, f"price in {code}")
-        except Misconfigured as error:
-            raise Rejected("bad_price", str(error)) from error
+            prices[code] = parse_units(amount, assets[code].decimals)
+        except Rejected as error:
+            raise Rejected("bad_price", f"price in {code}: {error}") from error
     return prices
 
 

@@ -84,7 +84,7 @@ def _unclaimed(connection: Connection, ids: Iterable[int]) -> list[Row[Any]]:
             .where(transfers.c.state != "failed")
             .order_by(transfers.c.id)
         )
-    return [r for r in rows if "internal" not in r.flags.split(",")]
+    return [r for r in rows if r.amount and "internal" not in r.flags.split(",")]
 
 
 def _own_addresses(connection: Connection, rows: Sequence[Row[Any]], context: Context) -> dict[str, int]:

@@ -75,7 +75,7 @@ def _strays(connection: Connection, rows: Sequence[Row[Any]], context: Context) 
     entries: list[Entry] = []
     for row in rows:
         left = gone.get(row.id, ())
-        if row.state == "confirmed" and not left:
+        if row.state == "confirmed" and row.amount and not left:
             entries.append((row, (route(purchases.stray(row, row.reason, context)),), None))
         else:
             entries.append((row, left, None))
