@@ -47,7 +47,19 @@ class Postgres:
     def start(self) -> None:
         """Make the data directory and start the server.  ``NoPostgres`` when that does not work."""
         data = self._home / "data"
-        initdb = [str(self._bin / "initdb"), "-D", str(data), "-U", ROLE, "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]
+        initdb = [
+            str(self._bin / "initdb"),
+            "-D",
+            str(data),
+            "-U",
+            ROLE,
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+            "--locale=C",
+            "--no-sync",
+        ]
         made = subprocess.run(  # noqa: S603 (our own arguments)
             initdb, capture_output=True, check=False, timeout=START_S, cwd=self._home, env=self._environ(), **self._as
         )
