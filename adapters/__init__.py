@@ -20,6 +20,7 @@ REGISTRY: dict[str, str] = {
     "hive": "chainwatch.adapters.hive",
     "evm": "chainwatch.adapters.evm",
     "solana": "chainwatch.adapters.solana",
+    "monero": "chainwatch.adapters.monero",
 }
 
 

@@ -308,6 +308,7 @@ class Watcher:
             disconnect_to=undo,
             undoes_final=undoes_final,
             blocks=blocks,
+            endpoint=view.endpoint,
         )
 
     def _kept(self, undo: BlockRef | None) -> Sequence[BlockRef]:
@@ -355,6 +356,7 @@ class Watcher:
                 head=view.head,
                 final=self._held.final,
                 snapshot=tuple(snapshot),
+                endpoint=view.endpoint,
             )
             await self._step(step)
             self._sighted = keys

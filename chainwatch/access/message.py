@@ -249,9 +249,7 @@ class AccessMessage:
             return statement
         if self.form == "line":
             name = _NAMES.get(self.word or "", "")
-            return (
-                f"{statement} | {self.domain} | {name}:{self.address} | nonce {self.nonce} | exp {self.expires_ms}"
-            )
+            return f"{statement} | {self.domain} | {name}:{self.address} | nonce {self.nonce} | exp {self.expires_ms}"
         return (
             f"{self.domain} wants you to sign in with your {self.word} account:\n{self.address}\n\n{statement}\n\n"
             f"URI: {self.uri}\nVersion: 1\nChain ID: {self.chain_id}\nNonce: {self.nonce}\n"
@@ -409,7 +407,16 @@ def derive_nonce(
     wallet = _wallet(chain, address)
     if wallet is None:
         raise Rejected(AccessReason.WALLET, "no such wallet on this chain")
-    values = ["access nonce v1", domain, event, _word(wallet)[1], wallet.network, wallet.canonical, issued_ms, expires_ms]
+    values = [
+        "access nonce v1",
+        domain,
+        event,
+        _word(wallet)[1],
+        wallet.network,
+        wallet.canonical,
+        issued_ms,
+        expires_ms,
+    ]
     digest = hmac.new(key, json.dumps(values).encode(), hashlib.sha256).digest()
     number, out = int.from_bytes(digest, "big"), []
     for _ in range(NONCE_LENGTH):

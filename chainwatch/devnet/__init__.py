@@ -7,5 +7,6 @@ NODES: dict[str, str] = {
     "hive": "chainwatch.devnet.hive",
     "evm": "chainwatch.devnet.evm",
     "solana": "chainwatch.devnet.solana",
+    "monero": "chainwatch.devnet.monero",
 }
 """Adapter name to the module that simulates its node."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection, insert, update
 
 from chainwatch.ledger.tables import audit_log, outbox
 
@@ -48,3 +48,12 @@ def audit(
         "detail": msgspec.json.encode(detail or {}).decode(),
     }
     connection.execute(insert(audit_log).values(row))
+
+
+def close_unaddressed(connection: Connection, now_ms: int) -> int:
+    """Mark as done what nobody subscribes to, so that ``pending`` means undelivered; return how many.
+
+    The rows stay: they are the log of what happened.
+    """
+    closed = connection.execute(update(outbox).where(outbox.c.done_ms.is_(None)).values(done_ms=now_ms))
+    return int(closed.rowcount)
