@@ -19,6 +19,8 @@ REGISTRY: dict[str, str] = {
     "esplora": "chainwatch.adapters.esplora",
     "hive": "chainwatch.adapters.hive",
     "evm": "chainwatch.adapters.evm",
+    "solana": "chainwatch.adapters.solana",
+    "monero": "chainwatch.adapters.monero",
 }
 
 

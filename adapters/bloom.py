@@ -15,10 +15,10 @@ BLOOM_BITS = 2048
 _BLOOM = re.compile(r"0x[0-9a-fA-F]{512}", re.ASCII)
 
 
-@functools.lru_cache(maxsize=1 << 17)  # one per watched address: the daemon's largest set
-def mask(item: bytes) -> int:
-    """Return the three bits that a log address (20 bytes) or topic (32 bytes) sets."""
-    digest = keccak256(item)
+@functools.lru_cache(maxsize=4096)  # the contracts and addresses that every block is searched for
+def mask(item: str) -> int:
+    """Return the three bits that a log address (20 bytes of hex) or topic (32) sets."""
+    digest = keccak256(bytes.fromhex(item[2:]))
     bits = 0
     for i in (0, 2, 4):
         bits |= 1 << (int.from_bytes(digest[i : i + 2]) % BLOOM_BITS)
@@ -34,12 +34,13 @@ def read(text: str | None) -> int:
     return int(text, 16)
 
 
-def holds(bloom: int, masks: Iterable[int]) -> bool:
-    """Does the bloom hold every one of these?"""
-    return all(bloom & m == m for m in masks)
+def holds(bloom: int, item: str) -> bool:
+    """Does the bloom hint at this address or topic?"""
+    bits = mask(item)
+    return bloom & bits == bits
 
 
-def of(items: Iterable[bytes]) -> str:
+def of(items: Iterable[str]) -> str:
     """Return the bloom of these addresses and topics, as a header carries it."""
     bits = 0
     for item in items:

@@ -62,7 +62,7 @@ def decode_documents(documents: Sequence[bytes], spec: ChainSpec) -> Iterator[Tr
     """Yield every transfer in the documents, by transaction in the order they were first seen.
 
     A log without its receipt has no known place inside it: its ``index`` is empty, as is the transaction id of a
-    trace that nothing names.  Raises ``Rejected``: ``not_json``, ``not_chain_data``, ``too_large``.
+    trace that nothing names.  Raises ``Rejected``: ``not_json``, ``not_chain_data``, ``node_error``, ``too_large``.
     """
     recording = Recording()
     for document in documents:
@@ -85,8 +85,15 @@ def _values(document: bytes) -> Iterator[Any]:
         document = b"\n".join(line[2:] for line in lines if line.startswith(b"<<"))
     for value in _parse(document):
         while isinstance(value, dict) and value.keys() & {"result", "error"} and not value.keys() & _NOT_ENVELOPE:
-            value = value.get("result")  # None: not found, or an error; an answer that holds no transfer
+            value = _result(value)
         yield value
+
+
+def _result(envelope: Mapping[str, Any]) -> Any:
+    """Return what an envelope holds: None is "not found"; an error is no answer at all."""
+    if envelope.get("error") is not None:
+        raise Rejected("node_error", f"the recording is a node's error: {envelope['error']!r:.200}")
+    return envelope.get("result")
 
 
 _NOT_ENVELOPE = frozenset({"action", "calls", "txHash", "type"})
@@ -131,7 +138,7 @@ def _sort_in(value: Any, into: Recording) -> None:
 def _values_of(item: Any) -> Iterator[Any]:
     """Yield what an item of a list holds: a batch answer is a list of envelopes."""
     if isinstance(item, dict) and "jsonrpc" in item:
-        result = item.get("result")
+        result = _result(item)
         yield from result if isinstance(result, list) else [] if result is None else [result]
     else:
         yield item

@@ -321,15 +321,14 @@ class EvmView:
 
     def _hints_at_more(self, block: FullBlock, logs: Sequence[Log]) -> bool:
         bits = bloom.read(block.logs_bloom)
-        if not bloom.holds(bits, [bloom.mask(bytes.fromhex(TRANSFER_TOPIC[2:]))]):
+        if not bloom.holds(bits, TRANSFER_TOPIC):
             return False
+        contracts = [contract for contract in self._chain.names.tokens if bloom.holds(bits, contract)]
+        if len(self._chain.watched) > MAX_TOPICS:
+            return bool(contracts)  # of so many addresses, a bloom hints at one or another in any case
         found = {(t.contract, t.to) for t in map(erc20_transfer, logs) if t is not None}
-        contracts = [c for c in self._chain.names.tokens if bloom.holds(bits, [bloom.mask(bytes.fromhex(c[2:]))])]
-        return any(
-            (contract, ours) not in found and bloom.holds(bits, [bloom.mask(bytes.fromhex(address_topic(ours)[2:]))])
-            for contract in contracts
-            for ours in self._chain.watched
-        )
+        hinted = [ours for ours in self._chain.watched if contracts and bloom.holds(bits, address_topic(ours))]
+        return any((contract, ours) not in found for contract in contracts for ours in hinted)
 
     # -- traces ----------------------------------------------------------------------------------
 

@@ -5,18 +5,9 @@ chain itself declares final.  Where a rule asks for ``final`` and the chain's fi
 wait (and an alarm tells); no rule ever falls back from final to head.
 """
 
-from typing import Any
-
 import msgspec
 
-from chainwatch.errors import Misconfigured
 from chainwatch.model import BlockRef, InBlock, Position
-
-FINAL_WORDS = frozenset({"final", "finalized", "irreversible", "chainlock"})
-"""What configurations call the chain's own word; they mean the same to us."""
-
-MAX_DEPTH = 10_000
-"""Deepest depth that a rule may ask for: more is a typing error, it would be days on every chain."""
 
 
 class Tier(msgspec.Struct, frozen=True):
@@ -31,7 +22,7 @@ class Tier(msgspec.Struct, frozen=True):
 
 
 class Rule(msgspec.Struct, frozen=True):
-    """Tiers by rising amount; the last has no bound."""
+    """Tiers by rising amount; the last has no bound.  Written by operators, read by ``chainwatch.config.finality``."""
 
     tiers: tuple[Tier, ...]
 
@@ -83,55 +74,3 @@ def state(position: Position | None, head: BlockRef, final: BlockRef | None, rul
     if tier.depth is not None and n >= tier.depth:
         return Confirmed()
     return Confirming(n, tier.depth)
-
-
-def parse_rule(raw: Any, decimals: int, where: str = "finality") -> Rule:
-    """Read a rule of the configuration: a word, a depth, or a list of tiers.
-
-    ``[{below = "0.01", depth = 2}, {depth = 6}]``: ``below`` is a decimal text of the native coin.
-    ``{depth = 6, final = true}`` is confirmed by whichever comes first.
-    """
-    if isinstance(raw, str):
-        if raw not in FINAL_WORDS:
-            raise Misconfigured(f"{where}: {raw!r} is none of {', '.join(sorted(FINAL_WORDS))}, a depth, or a list")
-        return Rule((Tier(final=True),))
-    if isinstance(raw, int) and not isinstance(raw, bool):
-        return Rule((Tier(depth=_depth(raw, where)),))
-    if not isinstance(raw, list) or not raw:
-        raise Misconfigured(f"{where}: expected a word, a depth or a list of tiers, not {raw!r}")
-    tiers = tuple(_tier(item, decimals, where) for item in raw)
-    bounds = [t.below for t in tiers[:-1]]
-    if tiers[-1].below is not None or None in bounds or bounds != sorted(set(bounds), key=lambda b: b or 0):
-        raise Misconfigured(f"{where}: tiers must rise by `below`, and only the last has none")
-    return Rule(tiers)
-
-
-def _tier(item: Any, decimals: int, where: str) -> Tier:
-    if not isinstance(item, dict) or item.keys() - {"below", "depth", "final"}:
-        raise Misconfigured(f"{where}: a tier has the keys below, depth, final; not {item!r}")
-    depth = item.get("depth")
-    final = item.get("final", False)
-    if depth is None and final is not True:
-        raise Misconfigured(f"{where}: a tier needs `depth` or `final = true`")
-    below = item.get("below")
-    return Tier(
-        below=None if below is None else to_base_units(below, decimals, where),
-        depth=None if depth is None else _depth(depth, where),
-        final=final is True,
-    )
-
-
-def _depth(raw: Any, where: str) -> int:
-    if not isinstance(raw, int) or isinstance(raw, bool) or not 1 <= raw <= MAX_DEPTH:
-        raise Misconfigured(f"{where}: a depth is a whole number from 1 to {MAX_DEPTH}, not {raw!r}")
-    return raw
-
-
-def to_base_units(text: Any, decimals: int, where: str) -> int:
-    """Turn a decimal text into base units, exactly: ``("0.01", 8)`` is 1,000,000."""
-    whole, point, part = text.partition(".") if isinstance(text, str) else ("", "", "")
-    ok = whole.isascii() and whole.isdigit() and len(whole) <= 60 and (not point or (part.isascii() and part.isdigit()))
-    if not ok or len(part.rstrip("0")) > decimals:
-        raise Misconfigured(f"{where}: {text!r} is not a decimal text with at most {decimals} places")
-    part = part.rstrip("0")
-    return int(whole) * 10**decimals + (int(part) * 10 ** (decimals - len(part)) if part else 0)

@@ -115,40 +115,39 @@ def decide(sale: Sale, order: Order, payments: Sequence[Paid], *, sold_out: bool
     """Say where every base unit of a purchase belongs.
 
     Steps: 1. money that left again stays where it went.  2. what cannot count (other asset, locked,
-    unpriced) goes by its own reason.  3. a live ticket keeps its price; the rest is surplus.  4. enough
-    money asks for a seat, or goes back by the first reason that forbids the sale.  5. too little waits,
-    and goes back when the purchase has expired.
+    paid when nothing was on sale) goes by its own reason.  3. a live ticket keeps its price; the rest is
+    surplus.  4. enough money asks for a seat, and goes back when there is none.  5. too little waits, and
+    goes back when the purchase has expired.
     """
     allocations: dict[int, tuple[Allocation, ...]] = {}
     usable: list[Paid] = []
+    ticketed = order.ticket in LIVE_TICKETS
     for p in payments:
         if p.state != "confirmed":
             if p.gone:
                 allocations[p.transfer_id] = p.gone
-            continue
-        if not p.here:
+        elif not p.here:
             allocations[p.transfer_id] = p.gone  # 1
         elif (stray := _stray(sale, order, p)) is not None:
             allocations[p.transfer_id] = (*p.gone, stray)  # 2
+        elif not ticketed and (reason := forbids(sale, p.paid_ms)):
+            allocations[p.transfer_id] = (*p.gone, Allocation("refund", p.here, reason))  # 2
         else:
             usable.append(p)
     price = order.price
-    total = sum(p.here for p in usable)
-    if order.ticket in LIVE_TICKETS and price is not None:
+    if ticketed and price is not None:
         return _ticketed(order, price, usable, payments, allocations)  # 3
-    if not usable:
-        return Decision(allocations)
-    forbidden = forbids(sale, min(p.paid_ms for p in usable))
-    paid = price is not None and total >= price
-    if paid and not forbidden and not sold_out:
+    paid = price is not None and bool(usable) and sum(p.here for p in usable) >= price
+    if paid and not sold_out:
         return Decision(allocations, mint=True)  # 4
-    if forbidden or paid:
-        rest = [(p, Allocation("refund", p.here, forbidden or "sold_out")) for p in usable]
-    elif order.expired:  # 5
-        rest = [(p, Allocation("dust" if p.here < order.dust else "refund", p.here, "underpaid")) for p in usable]
-    else:
-        rest = [(p, Allocation("open", p.here, "underpaid")) for p in usable]
-    allocations.update({p.transfer_id: (*p.gone, a) for p, a in rest})
+    for p in usable:
+        if paid:
+            rest = Allocation("refund", p.here, "sold_out")  # 4
+        elif order.expired:
+            rest = Allocation("dust" if p.here < order.dust else "refund", p.here, "underpaid")  # 5
+        else:
+            rest = Allocation("open", p.here, "underpaid")
+        allocations[p.transfer_id] = (*p.gone, rest)
     return Decision(allocations)
 
 

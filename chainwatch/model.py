@@ -70,6 +70,8 @@ class Transfer(msgspec.Struct, frozen=True):
     ``ok``: True moved, False failed on chain, None this data does not tell (never paid).
     ``memo`` is the raw bytes as carried; what they mean is for ``chainwatch.memo``.
     ``flags`` are facts that decide a payment's end: see ``FLAGS``.
+    ``references`` are the watched reference keys that the transaction names (Solana Pay): each stands
+    for one purchase, as an address of its own does.
     """
 
     chain: str
@@ -84,6 +86,7 @@ class Transfer(msgspec.Struct, frozen=True):
     ok: bool | None = True
     position: Position | None = None
     flags: tuple[str, ...] = ()
+    references: tuple[str, ...] = ()
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -98,6 +101,7 @@ FLAGS: Mapping[str, str] = {
     "double_spend_seen": "a conflicting transaction has been seen",
     "duplicate_output_key": "a one-time output key that was paid before (Monero burning bug)",
     "internal": "sent by an address of ours",
+    "balance_differs": "the balances changed by another amount than the instructions say; the balances count",
 }
 
 
@@ -146,6 +150,7 @@ class ChainSpec(msgspec.Struct, frozen=True):
     ``chain_id`` is what the node must confirm: EIP-155 number, Hive chain id, genesis hash.
     ``params`` are the network's constants for its adapter; ``options`` the operator's keys
     that only the adapter knows (it checks them, unknown ones are Misconfigured).
+    ``shared`` are those of ``receive`` that other services use too: foreign memos there are left alone.
     """
 
     code: str

@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
 from urllib.parse import urlsplit
@@ -10,20 +10,20 @@ from urllib.parse import urlsplit
 import msgspec
 
 from chainwatch.config import networks
-from chainwatch.config.finality import FinalityRule, parse_finality, stricter
-from chainwatch.config.secrets import Secret, is_placeholder, private_key, read_secret
+from chainwatch.config.finality import is_weaker, parse_finality, stricter
+from chainwatch.config.secrets import Secret, is_placeholder, private_key, read_secret, secret_file
 from chainwatch.config.source import KeyPath, Source
-from chainwatch.errors import Misconfigured, Rejected
+from chainwatch.errors import Misconfigured
+from chainwatch.finality import Rule
 from chainwatch.model import Asset, ChainSpec
-from chainwatch.units import parse_units
 
 IsWallet = Callable[[ChainSpec, str], bool]
 """Is this text an address of that chain, by its own rules (checksum included)?"""
 
-KnownOptions = Callable[[str], Collection[str] | None]
-"""The option names that an adapter knows; None: ask it later (it refuses unknown ones itself)."""
+AdapterCheck = Callable[[ChainSpec], object]
+"""Let the adapter look at its options without any I/O (``adapters.open_source``); it raises ``Misconfigured``."""
 
-COMMON = networks.COMMON_KEYS | {"params", "endpoints", "receive", "start", "quorum", "payout_depth"}
+COMMON = networks.COMMON_KEYS | {"params", "endpoints", "receive", "shared", "start", "payout_depth"}
 SECRET_OPTIONS = frozenset({"login", "memo_key", "password", "auth_token", "view_key", "api_key"})
 """Options whose value is secret: written as ``<name>_file``, never in the configuration itself."""
 
@@ -31,23 +31,16 @@ _ENTIRE = ("adapter", "family", "chain_id", "block_time_ms", "finality", "assets
 _MAX_ENDPOINTS = 20  # health checks go to each of them
 _MAX_RECEIVE = 1000  # configured by hand; derived addresses come from an xpub
 _KEY_LIKE = re.compile(r"(?=.*\d)[A-Za-z0-9_-]{20,}")
+_HASH_KEY = re.compile("genesis|hash|checkpoint")  # hashes have the shape of a key
 _SCHEMES = frozenset({"http", "https"})
-
-
-class Quorum(msgspec.Struct, frozen=True):
-    """Amounts above ``above`` base units of the native coin must be seen alike on ``nodes`` nodes."""
-
-    above: int
-    nodes: int
 
 
 class ChainSettings(msgspec.Struct, frozen=True):
     """A configured chain: what its adapter gets, and what counts as paid."""
 
     spec: ChainSpec
-    finality: FinalityRule
-    payout_finality: FinalityRule
-    quorum: Quorum | None = None
+    finality: Rule
+    payout_finality: Rule
     secrets: tuple[Secret, ...] = ()
     """Every secret of this section (file contents, URL passwords), for the log filter."""
 
@@ -56,7 +49,7 @@ class Checks(msgspec.Struct, frozen=True):
     """What the settings ask of parts that they must not import."""
 
     is_wallet: IsWallet | None = None
-    known_options: KnownOptions | None = None
+    adapter: AdapterCheck | None = None
 
 
 class _Written(msgspec.Struct):
@@ -68,6 +61,7 @@ class _Written(msgspec.Struct):
     chain_id: int | str = ""
     endpoints: list[str] | str = []
     receive: list[str] | str = []
+    shared: list[str] | str = []
     start: int | str = "tip"
     params: dict[str, Any] = {}
 
@@ -79,11 +73,6 @@ class _WrittenAsset(msgspec.Struct, forbid_unknown_fields=True):
     mint: str | None = None
     program: str | None = None
     dust: Annotated[int, msgspec.Meta(ge=0)] = 0
-
-
-class _WrittenQuorum(msgspec.Struct, forbid_unknown_fields=True):
-    above: str
-    nodes: int
 
 
 _T = TypeVar("_T")
@@ -98,6 +87,9 @@ class Section:
         self.own = source.table("chains", name)
         self.known = networks.known().get(self.code, {})
         self.secrets: list[Secret] = []
+
+    def __str__(self) -> str:
+        return f"[chains.{self.name}] "
 
     def read(self, *, with_secrets: bool) -> ChainSettings:
         """Return the chain as configured; ``Misconfigured`` for anything that is wrong."""
@@ -120,12 +112,14 @@ class Section:
             start=self._start(written.start),
             block_time_ms=written.block_time_ms,
             params={**constants, **written.params},
-            options=self._options(written.adapter, with_secrets=with_secrets),
+            options=self._options(with_secrets=with_secrets),
         )
-        spec = msgspec.structs.replace(spec, receive=self._receive(written.receive, spec))
-        decimals = spec.native.decimals
-        finality, payout = self._finality(merged, decimals)
-        return ChainSettings(spec, finality, payout, self._quorum(decimals, len(spec.endpoints)), tuple(self.secrets))
+        receive = self._receive(written.receive, spec)
+        spec = msgspec.structs.replace(spec, receive=receive, shared=self._shared(written.shared, receive))
+        finality, payout = self._finality(merged, spec.native.decimals)
+        if with_secrets:
+            self._ask_adapter(spec)
+        return ChainSettings(spec, finality, payout, tuple(self.secrets))
 
     def refuse(self, path: KeyPath, why: str, *, value: str | None = None) -> NoReturn:
         """Raise ``Misconfigured`` naming the place of ``path`` inside this section."""
@@ -181,12 +175,19 @@ class Section:
             self.refuse(("receive",), "is missing: where do buyers pay to?")
         return tuple(dict.fromkeys(addresses))
 
+    def _shared(self, value: list[str] | str, receive: tuple[str, ...]) -> tuple[str, ...]:
+        shared = _listed(value)
+        for account in shared:
+            if account not in receive:
+                self.refuse(("shared",), f"names {account[:100]!r}, which is not in 'receive'", value=account)
+        return shared
+
     def _start(self, value: int | str) -> int | str:
         if value != "tip" and not (isinstance(value, int) and value >= 0):
             self.refuse(("start",), 'is "tip" or a height')
         return value
 
-    def _finality(self, merged: Mapping[str, Any], decimals: int) -> tuple[FinalityRule, FinalityRule]:
+    def _finality(self, merged: Mapping[str, Any], decimals: int) -> tuple[Rule, Rule]:
         finality = self._rule("finality", merged["finality"], decimals)
         if "payout_depth" in self.own and "payout_finality" in self.own:
             self.refuse(("payout_depth",), "and 'payout_finality' say the same thing: keep one")
@@ -196,71 +197,67 @@ class Section:
         payout = self._rule(key, merged[key], decimals)
         # Money must not leave on less than what a ticket needs.  An operator's stricter `finality`
         # lifts the shipped payout rule with it; a weaker rule of their own is a mistake to name.
-        if key in self.own and stricter(finality, payout) != stricter(payout, payout):
+        if key in self.own and is_weaker(payout, finality):
             self.refuse((key,), "is weaker than 'finality'")
         return finality, stricter(finality, payout)
 
-    def _rule(self, key: str, value: Any, decimals: int) -> FinalityRule:
+    def _rule(self, key: str, value: Any, decimals: int) -> Rule:
         try:
             return parse_finality(value, decimals)
         except ValueError as error:
             self.refuse((key,), f"is not right: {error}")
 
-    def _quorum(self, decimals: int, endpoints: int) -> Quorum | None:
-        if "quorum" not in self.own:
-            return None
-        written = self._convert(self.own["quorum"], _WrittenQuorum, ("quorum",))
-        try:
-            above = parse_units(written.above, decimals)
-        except Rejected as error:
-            self.refuse(("quorum",), f"is not right: {error}")
-        if not 2 <= written.nodes <= endpoints:
-            self.refuse(("quorum",), f"asks for {written.nodes} nodes: from 2 to the {endpoints} of 'endpoints'")
-        return Quorum(above, written.nodes)
-
     # -- what only the adapter knows -------------------------------------------------------------
 
-    def _options(self, adapter: str, *, with_secrets: bool) -> Mapping[str, Any]:
+    def _options(self, *, with_secrets: bool) -> Mapping[str, Any]:
         options: dict[str, Any] = {}
-        known = self.checks.known_options(adapter) if self.checks.known_options else None
         for key, value in self.own.items():
             if key in COMMON:
                 continue
-            name = key.removesuffix("_file")
             if key in SECRET_OPTIONS:
                 self.refuse((key,), f"is a secret: put it into a file and write {key}_file")
-            names = COMMON | {f"{n}_file" if n in SECRET_OPTIONS else n for n in known or ()}
-            if key not in names and (known is not None or difflib.get_close_matches(key, COMMON, 1, cutoff=0.8)):
-                self.source.unknown(("chains", self.name), key, names)
-            if name == key:
-                options[key] = value
-            elif with_secrets:
-                options[name] = self._secret(key, name, value)
+            if difflib.get_close_matches(key, COMMON, 1, cutoff=0.8):
+                self.source.unknown(("chains", self.name), key, COMMON)
+            options[key] = self._secret_file(key, value) if with_secrets and key.endswith("_file") else value
         return options
 
-    def _secret(self, key: str, name: str, value: Any) -> Secret:
+    def _secret_file(self, key: str, value: Any) -> str:
+        """Return the path of a secret that is there and fit to be used; the adapter reads it."""
         if not isinstance(value, str) or not value:
             self.refuse((key,), "is the path of a file")
-        credential = f"{self.code}-{name}".lower().replace("_", "-")
+        name = f"{self.code}-{key.removesuffix('_file')}".lower().replace("_", "-")
+        path = secret_file(name, self.base / value, environ=self.environ)
+        assert path is not None  # one was given
         try:
-            secret = read_secret(credential, self.base / value, environ=self.environ)
+            secret = read_secret(path)
         except Misconfigured as error:
             self.refuse((key,), f"is not usable: {error}")
-        assert secret is not None  # a path was given
-        self.secrets.append(secret)
-        return secret
+        # A login is user:password; what must not be seen is the password, alone too.
+        self.secrets += [secret, *(Secret(part) for part in secret.split(":")[1:])]
+        return str(path)
+
+    def _ask_adapter(self, spec: ChainSpec) -> None:
+        if self.checks.adapter is None:
+            return
+        try:
+            self.checks.adapter(spec)
+        except Misconfigured as error:
+            named = [key for key in self.own if re.search(rf"\b{re.escape(key)}\b", str(error))]
+            place = self.source.where(("chains", self.name, *named[:1]))
+            prefix = "" if f"chains.{self.code}" in str(error) else str(self)
+            raise Misconfigured(f"{place}: {prefix}{error}") from error
 
     def _no_private_keys(self, value: Any, path: KeyPath) -> None:
         """Refuse spending keys wherever an operator may have pasted one; the message never shows it."""
         if isinstance(value, dict):
             for key, inner in value.items():
-                # Constants of a network (genesis hashes) have the shape of a key.
+                # The constants of a network have the shape of a key.
                 if path or key not in {"params", "chain_id"}:
                     self._no_private_keys(inner, (*path, key))
         elif isinstance(value, list):
             for inner in value:
                 self._no_private_keys(inner, path)
-        elif isinstance(value, str) and (kind := private_key(value)):
+        elif isinstance(value, str) and (kind := private_key(value, hashes=bool(_HASH_KEY.search(path[0])))):
             self.refuse(path, f"holds {kind}; only public keys and addresses belong here", value=value)
 
     def _convert(self, value: Any, kind: type[_T], path: KeyPath) -> _T:

@@ -21,12 +21,13 @@ PLACEHOLDERS = frozenset(
 )
 
 _B58 = "1-9A-HJ-NP-Za-km-z"
+_HEX_32 = re.compile(r"(?:0[xX])?[0-9a-fA-F]{64}")
 _PRIVATE = (
     # 51 or 52 characters of base58: no address of any chain has that length, every WIF key has.
     (re.compile(rf"[{_B58}]{{51,52}}"), "a private key (WIF)"),
     # BIP-32 prefixes with "prv" (SLIP-132), Litecoin, Dogecoin and Dash variants; also inside a descriptor.
     (re.compile(rf".*(?:[A-Za-z]prv|[LM]tpv|dgpv|drkp)[{_B58}]{{80,}}.*", re.DOTALL), "an extended private key"),
-    (re.compile(r"(?:0[xX])?[0-9a-fA-F]{64}"), "what looks like a private key (64 hex digits)"),
+    (_HEX_32, "what looks like a private key (64 hex digits)"),
     (re.compile(rf"[{_B58}]{{86,88}}"), "what looks like a private key (64 bytes in base58)"),
     (re.compile(r"[a-z]{3,8}(?: +[a-z]{3,8}){11,24}"), "what looks like a recovery phrase"),
 )
@@ -41,9 +42,11 @@ class Secret(str):
         return "Secret(***)"
 
 
-def private_key(text: str) -> str | None:
-    """Say what kind of private key ``text`` looks like, or None."""
+def private_key(text: str, *, hashes: bool = False) -> str | None:
+    """Say what kind of private key ``text`` looks like, or None.  ``hashes``: 32 bytes of hex are meant here."""
     stripped = text.strip()
+    if hashes and _HEX_32.fullmatch(stripped):
+        return None
     return next((kind for pattern, kind in _PRIVATE if pattern.fullmatch(stripped)), None)
 
 
@@ -53,17 +56,20 @@ def is_placeholder(text: str) -> bool:
     return not bare or bare in PLACEHOLDERS or len(set(bare)) == 1
 
 
-def read_secret(name: str, path: Path | None, *, environ: Mapping[str, str]) -> Secret | None:
-    """Read the secret ``name``: ``$CREDENTIALS_DIRECTORY/<name>`` when systemd gives it, else ``path``.
-
-    None when neither is there to be read from (no credential, no path).  ``Misconfigured`` for a file that
-    is missing, readable by everybody, no regular file, not text, too large, or holds a placeholder.
-    """
+def secret_file(name: str, path: Path | None, *, environ: Mapping[str, str]) -> Path | None:
+    """Return where the secret ``name`` stands: ``$CREDENTIALS_DIRECTORY/<name>`` if systemd gives it, else ``path``."""
     folder = environ.get("CREDENTIALS_DIRECTORY")
     if folder and (credential := Path(folder) / name).is_file():
-        path = credential
-    if path is None:
-        return None
+        return credential
+    return path
+
+
+def read_secret(path: Path) -> Secret:
+    """Read a secret.
+
+    ``Misconfigured`` for a file that is missing, open to everybody, no regular file, not text, too large,
+    or holds a placeholder.
+    """
     text = _read_private(path)
     if is_placeholder(text):
         raise Misconfigured(f"{path} holds a placeholder, not a secret")

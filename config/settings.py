@@ -18,7 +18,7 @@ from msgspec import Meta
 from chainwatch.config import networks
 from chainwatch.config.chains import ChainSettings, Checks, Section
 from chainwatch.config.finality import stricter
-from chainwatch.config.secrets import Secret, is_placeholder
+from chainwatch.config.secrets import Secret, is_placeholder, secret_file
 from chainwatch.config.source import Source
 from chainwatch.errors import Misconfigured
 
@@ -50,7 +50,11 @@ class Http(msgspec.Struct, frozen=True):
 
 
 class Tickets(msgspec.Struct, frozen=True):
-    """``[tickets]``: money and seats.  ``signing_key_file`` None: the key in the state directory."""
+    """``[tickets]``: money and seats.
+
+    ``signing_key_file``: the systemd credential ``signing-key`` if there is one, else as configured;
+    None: the key in the state directory.
+    """
 
     signing_key_file: Path | None
     commission_bps: int
@@ -201,7 +205,7 @@ def build(
         database=database,
         http=http,
         tickets=Tickets(
-            signing_key_file=base / key_file if key_file else None,
+            signing_key_file=secret_file("signing-key", base / key_file if key_file else None, environ=environ),
             commission_bps=written.tickets.commission_bps,
             payout_delay_days=written.tickets.payout_delay_days,
             hold_minutes=written.tickets.hold_minutes,
@@ -222,7 +226,7 @@ def build(
 def reload(old: Settings, new: Settings) -> Settings:
     """Return what may be in force without a restart.
 
-    Depths and quorums rise at once and fall only at restart, so that nobody loosens what counts as paid
+    Depths rise at once and fall only at restart, so that nobody loosens what counts as paid
     under payments that are on their way.  Terms of sale and of the door apply at once.  What the running
     parts were built with (database, listening address, chains, nodes, accounts) stays until a restart.
     """
@@ -247,14 +251,10 @@ def waits_for_restart(applied: Settings, new: Settings) -> tuple[str, ...]:
 
 
 def _reload_chain(old: ChainSettings, new: ChainSettings) -> ChainSettings:
-    quorum = old.quorum
-    if new.quorum and (quorum is None or (new.quorum.above <= quorum.above and new.quorum.nodes >= quorum.nodes)):
-        quorum = new.quorum
     return msgspec.structs.replace(
         old,
         finality=stricter(old.finality, new.finality),
         payout_finality=stricter(old.payout_finality, new.payout_finality),
-        quorum=quorum,
     )
 
 

@@ -123,10 +123,10 @@ def is_public_key(data: bytes) -> bool:
     return True
 
 
-def uncompressed(public_key: bytes) -> bytes | None:
-    """The 65-byte form of a public key."""
+def reencode(public_key: bytes, *, compressed: bool) -> bytes | None:
+    """The 33-byte or the 65-byte form of a public key."""
     try:
-        encoded: bytes = _coincurve().PublicKey(public_key).format(False)
+        encoded: bytes = _coincurve().PublicKey(public_key).format(compressed)
     except Exception:  # see recover
         return None
     return encoded

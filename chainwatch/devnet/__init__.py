@@ -8,5 +8,7 @@ NODES: dict[str, str] = {
     "esplora": "chainwatch.devnet.bitcoin",
     "hive": "chainwatch.devnet.hive",
     "evm": "chainwatch.devnet.evm",
+    "solana": "chainwatch.devnet.solana",
+    "monero": "chainwatch.devnet.monero",
 }
 """Adapter name to the module that simulates its node."""

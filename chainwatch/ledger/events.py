@@ -9,15 +9,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, func, insert, select, update
 
-from chainwatch.errors import Misconfigured, Rejected
-from chainwatch.finality import to_base_units
+from chainwatch.errors import Rejected
 from chainwatch.ledger import outbox, settle
+from chainwatch.ledger.bulk import chunks
 from chainwatch.ledger.context import Context
-from chainwatch.ledger.facts import Changed, chunks
+from chainwatch.ledger.facts import Changed
 from chainwatch.ledger.tables import event_prices, events, purchases, tickets, transfers
 from chainwatch.model import Asset
+from chainwatch.units import parse_units
 
 SLUG = re.compile(r"(?=.*[a-z])[a-z0-9_-]{1,64}", re.ASCII)
 NUMBER = re.compile(r"[1-9][0-9]{0,17}", re.ASCII)
@@ -73,9 +74,10 @@ def create(
         "created_ms": now_ms,
         "updated_ms": now_ms,
     }
-    if number is not None:
-        row["id"] = number
-    event_id = int(connection.execute(insert(events).values(row).returning(events.c.id)).scalar_one())
+    # Ids are given here, not by a sequence, so that numbers of the platform's own choosing fit in between.
+    newest = connection.execute(select(func.max(events.c.id))).scalar_one_or_none()
+    event_id = number or (newest or 0) + 1
+    connection.execute(insert(events).values(id=event_id, **row))
     if prices:
         rows = [{"event_id": event_id, "asset": a, "amount": n} for a, n in prices.items()]
         connection.execute(insert(event_prices), rows)
@@ -142,9 +144,9 @@ def _prices(new: NewEvent, assets: Mapping[str, Asset]) -> dict[str, int]:
         if code not in assets:
             raise Rejected("unknown_currency", f"{code!r} is no configured asset; there are {', '.join(assets)}")
         try:
-            prices[code] = to_base_units(amount, assets[code].decimals, f"price in {code}")
-        except Misconfigured as error:
-            raise Rejected("bad_price", str(error)) from error
+            prices[code] = parse_units(amount, assets[code].decimals)
+        except Rejected as error:
+            raise Rejected("bad_price", f"price in {code}: {error}") from error
     return prices
 
 

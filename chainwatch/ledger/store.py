@@ -14,7 +14,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
-from sqlalchemy.pool import StaticPool
+from sqlalchemy.pool import QueuePool, StaticPool
 
 from chainwatch.errors import ChainwatchError, Misconfigured, Transient, Unreachable
 
@@ -42,14 +42,15 @@ class Store:
         if backend == "postgresql":
             parsed = parsed.set(drivername="postgresql+psycopg")
         self.is_sqlite = backend == "sqlite"
-        self.path = Path(parsed.database) if self.is_sqlite and parsed.database not in (None, "", ":memory:") else None
+        in_memory = parsed.database in (None, "", ":memory:") or "mode" in parsed.query
+        self.path = Path(str(parsed.database)) if self.is_sqlite and not in_memory else None
         self.shown_url = parsed.render_as_string(hide_password=True)
         if self.is_sqlite:
             connect_args = {"check_same_thread": False, "timeout": BUSY_MS / 1000}
-            if self.path is None:
-                self.engine: Engine = create_engine(parsed, poolclass=StaticPool, connect_args=connect_args)
-            else:
-                self.engine = create_engine(parsed, pool_size=READERS + 1, connect_args=connect_args)
+            pool: dict[str, Any] = {"poolclass": QueuePool, "pool_size": READERS + 1}
+            if not parsed.database:
+                pool = {"poolclass": StaticPool}
+            self.engine: Engine = create_engine(parsed, connect_args=connect_args, **pool)
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
         else:

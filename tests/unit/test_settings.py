@@ -9,15 +9,17 @@ import pytest
 
 from chainwatch.config import settings
 from chainwatch.config.chains import Checks
-from chainwatch.config.finality import Tier
 from chainwatch.config.settings import Settings
 from chainwatch.errors import Misconfigured
+from chainwatch.finality import Rule, Tier
 from chainwatch.model import ChainSpec
 
 WIF = "5KYZdUEo39z3FPrtuX2QbbwGnNP5zTd7yyr2SC1j299sBCnWjss"  # Bitcoin wiki's published example
 XPRV = (  # BIP-32 test vector 1, chain m
     "xprv9s21ZrQH143K3QTDL4LXw2F7HEK3wJUD2nW2nRk4stbPy6cq3jPPqjiChkVvvNKmPGJxWUtg6LnF5kejMRNNU3TGtRBeJgk33yuGBxrMPHi"
 )
+FINAL = Rule((Tier(final=True),))
+
 ETH = """
 [chains.ETH]
 endpoints = ["http://127.0.0.1:8545"]
@@ -33,6 +35,10 @@ def refusal(text: str, tmp_path: Path, checks: Checks | None = None, **environ: 
     with pytest.raises(Misconfigured) as caught:
         parse(text, tmp_path, checks, **environ)
     return str(caught.value)
+
+
+def depth(blocks: int) -> Rule:
+    return Rule((Tier(depth=blocks),))
 
 
 def secret(path: Path, text: str, mode: int = 0o600) -> Path:
@@ -84,7 +90,7 @@ def test_the_environment_stands_over_the_file(tmp_path: Path) -> None:
     assert got.access.domain == "tickets.example.org"
     assert got.access.classic_messages is False
     assert got.chains["ETH"].spec.endpoints == ("http://127.0.0.1:1", "http://127.0.0.1:2")
-    assert got.chains["ETH"].finality == (Tier(12, 5 * 10**17), Tier(None))
+    assert got.chains["ETH"].finality == Rule((Tier(5 * 10**17, 12), Tier(final=True)))
 
 
 def test_a_whole_chain_may_come_from_the_environment(tmp_path: Path) -> None:
@@ -122,17 +128,11 @@ def test_no_place_for_state_is_named(tmp_path: Path) -> None:
 
 
 def test_a_section_is_laid_over_what_is_known_of_the_chain(tmp_path: Path) -> None:
-    chain = parse(
-        ETH + 'traces = false\nquorum = {above = "1.5", nodes = 2}\n',
-        tmp_path,
-        CHAINWATCH__CHAINS__ETH__ENDPOINTS="http://a,http://b",
-    ).chains["ETH"]
+    chain = parse(ETH + "traces = false\nquorum = {above = '1.5', nodes = 2}\n", tmp_path).chains["ETH"]
     assert (chain.spec.adapter, chain.spec.family, chain.spec.chain_id) == ("evm", "evm", "1")
     assert [a.code for a in chain.spec.assets] == ["ETH", "ETH:USDC", "ETH:USDT"]
-    assert chain.spec.options == {"traces": False}
-    assert chain.finality == chain.payout_finality == (Tier(None),)
-    assert chain.quorum is not None
-    assert (chain.quorum.above, chain.quorum.nodes) == (15 * 10**17, 2)
+    assert chain.spec.options == {"traces": False, "quorum": {"above": "1.5", "nodes": 2}}
+    assert chain.finality == chain.payout_finality == FINAL
 
 
 def test_an_alias_is_its_chain_and_the_same_chain_twice_is_refused(tmp_path: Path) -> None:
@@ -165,9 +165,14 @@ def test_a_chain_nobody_knows_needs_its_whole_description(tmp_path: Path) -> Non
     chain = parse(section, tmp_path).chains["ARB"]
     assert (chain.spec.chain_id, chain.spec.native.dust, chain.spec.params) == ("42161", 1000, {"gas": "flat"})
     assert chain.spec.assets[1].code == "ARB:USDC"
-    assert (chain.finality, chain.payout_finality) == ((Tier(20),), (Tier(200),))
+    assert (chain.finality, chain.payout_finality) == (depth(20), depth(200))
     less = section.replace("chain_id = 42161", "").replace("finality = 20", "")
     assert "must say chain_id, finality too" in refusal(less, tmp_path)
+
+
+def test_an_account_may_be_shared_with_another_service(tmp_path: Path) -> None:
+    text = "[chains.HIVE]\nendpoints = ['http://a']\nreceive = ['tix', 'dlux-io']\nshared = ['dlux-io']\n"
+    assert parse(text, tmp_path).chains["HIVE"].spec.shared == ("dlux-io",)
 
 
 def test_named_tokens_are_exactly_those_with_what_is_known_of_each(tmp_path: Path) -> None:
@@ -212,15 +217,15 @@ def test_devnet_sections_stand_in_for_those_of_the_file(tmp_path: Path) -> None:
         ("[a\n", "chainwatch.toml line 1: "),
         ("[a]\nb = 1\nb = 2\n", "chainwatch.toml line 3: Cannot overwrite a value"),
         (ETH + "finalty = 3\n", "line 5: [chains.ETH] unknown key 'finalty' (did you mean 'finality'?)"),
-        (ETH + "finality = 0\n", "line 5: [chains.ETH] 'finality' is not right: a depth is 1"),
-        (ETH + "finality = 'safe'\n", "line 5: [chains.ETH] 'finality' is not right: 'safe' is none of"),
+        (ETH + "finality = 0\n", "line 5: [chains.ETH] 'finality' is not right: a depth"),
+        (ETH + "finality = 'safe'\n", "line 5: [chains.ETH] 'finality' is not right: 'safe'"),
+        (ETH + "finality = [{below = '1', depth = 6}, {depth = 2}]\n", "'finality' is not right: a larger amount"),
+        (ETH + "finality = [{below = 0.1, depth = 6}, {depth = 9}]\n", "line 5: [chains.ETH] 'finality' is not right"),
         (ETH + "payout_depth = 6\n", "line 5: [chains.ETH] 'payout_depth' is weaker than 'finality'"),
         (ETH + "payout_depth = 6\npayout_finality = 6\n", "keep one"),
+        (ETH + "shared = ['0x1']\n", "line 5: [chains.ETH] 'shared' names '0x1', which is not in 'receive'"),
         (ETH + "start = -1\n", "line 5: [chains.ETH] 'start' is"),
         (ETH + "start = 'top'\n", "line 5: [chains.ETH] 'start' is"),
-        (ETH + "quorum = {above = '1', nodes = 2}\n", "line 5: [chains.ETH] 'quorum' asks for 2 nodes"),
-        (ETH + "quorum = {above = '-1', nodes = 2}\n", "line 5: [chains.ETH] 'quorum' is not right"),
-        (ETH + "quorum = {abov = '1', nodes = 2}\n", "line 5: [chains.ETH] 'quorum' is not right"),
         (ETH + "tokens = { X = { decimals = 6 } }\n", "line 5: [chains.ETH] 'tokens' has ETH:X without"),
         (ETH + "tokens = { X = { contract = '0x1' } }\n", "line 5: [chains.ETH.tokens] 'X' is not right"),
         (ETH + "tokens = 3\n", "line 5: [chains.ETH] 'tokens' is not right"),
@@ -247,15 +252,21 @@ def test_what_is_wrong_in_the_environment_is_named_by_its_variable(tmp_path: Pat
     assert "name it CHAINWATCH__SECTION__KEY" in refusal("", tmp_path, CHAINWATCH__TICKETS="3")
 
 
-def test_an_option_that_the_adapter_does_not_know_is_refused_when_it_can_be_asked(tmp_path: Path) -> None:
-    checks = Checks(known_options=lambda adapter: {"evm": {"traces", "login"}}[adapter])
-    assert "line 5: [chains.ETH] unknown key 'trace' (did you mean 'traces'?)" in refusal(
-        ETH + "trace = true\n", tmp_path, checks
+def test_what_the_adapter_refuses_is_named_with_its_line(tmp_path: Path) -> None:
+    def adapter(spec: ChainSpec) -> None:
+        if "trace" in spec.options:
+            raise Misconfigured("no option trace; did you mean traces")
+        if spec.options.get("batch") == 0:
+            raise Misconfigured("[chains.ETH] batch must be 1 to 1000")
+
+    checks = Checks(adapter=adapter)
+    assert refusal(ETH + "batch = 1\ntrace = true\n", tmp_path, checks) == (
+        "chainwatch.toml line 6: [chains.ETH] no option trace; did you mean traces"
+    )
+    assert refusal(ETH + "batch = 0\n", tmp_path, checks) == (
+        "chainwatch.toml line 5: [chains.ETH] batch must be 1 to 1000"
     )
     assert parse(ETH + "traces = true\n", tmp_path, checks).chains["ETH"].spec.options == {"traces": True}
-    key = secret(tmp_path / "login", "alice:k2f9")
-    chain = parse(ETH + f"login_file = '{key}'\n", tmp_path, checks).chains["ETH"]
-    assert chain.spec.options == {"login": "alice:k2f9"}
 
 
 def test_each_receiving_address_is_checked_by_its_chains_rules(tmp_path: Path) -> None:
@@ -289,6 +300,16 @@ def test_a_private_key_where_a_public_one_is_asked_is_refused_and_not_shown(
     assert key not in message
 
 
+def test_a_hash_may_stand_where_a_hash_is_asked(tmp_path: Path) -> None:
+    options = parse(ETH + f"genesis = '0x{'ab' * 32}'\n", tmp_path).chains["ETH"].spec.options
+    assert options == {"genesis": "0x" + "ab" * 32}
+
+
+def test_a_login_hides_its_password_alone_too(tmp_path: Path) -> None:
+    file = secret(tmp_path / "login", "alice:k2f9x")
+    assert "k2f9x" in parse(HIVE + f"login_file = '{file}'\n", tmp_path).secrets
+
+
 def test_public_material_is_not_taken_for_a_private_key(tmp_path: Path) -> None:
     xpub = (  # BIP-32 test vector 1, chain m
         "xpub661MyMwAqRbcFtXgS5sYJABqqG9YLmC4Q1Rdap9gSE8NqtwybGhePY2gZ29ESFjqJoCu1Rupje8YtGqsefD265TMg7usUDFdp6W1EGM"
@@ -310,10 +331,10 @@ def test_public_material_is_not_taken_for_a_private_key(tmp_path: Path) -> None:
 HIVE = "[chains.HIVE]\nendpoints = ['http://a']\nreceive = ['tix']\n"
 
 
-def test_a_secret_is_read_from_its_file_and_hidden_from_repr(tmp_path: Path) -> None:
+def test_a_secret_stands_in_its_file_and_is_known_to_the_log_filter_alone(tmp_path: Path) -> None:
     file = secret(tmp_path / "memo", f"{WIF}\n")
     got = parse(HIVE + f"memo_key_file = '{file}'\n", tmp_path)
-    assert got.chains["HIVE"].spec.options == {"memo_key": WIF}
+    assert got.chains["HIVE"].spec.options == {"memo_key_file": str(file)}
     assert WIF not in repr(got)
     assert WIF in got.secrets
 
@@ -324,7 +345,10 @@ def test_a_systemd_credential_comes_first(tmp_path: Path) -> None:
     secret(credentials / "hive-memo-key", "from-systemd", 0o400)
     text = HIVE + "memo_key_file = '/nowhere/memo'\n"
     got = parse(text, tmp_path, CREDENTIALS_DIRECTORY=str(credentials))
-    assert got.chains["HIVE"].spec.options == {"memo_key": "from-systemd"}
+    assert got.chains["HIVE"].spec.options == {"memo_key_file": str(credentials / "hive-memo-key")}
+    secret(credentials / "signing-key", "k", 0o400)
+    got = parse("", tmp_path, CREDENTIALS_DIRECTORY=str(credentials))
+    assert got.tickets.signing_key_file == credentials / "signing-key"
     assert "cannot be read" in refusal(text, tmp_path, CREDENTIALS_DIRECTORY=str(tmp_path))
 
 
@@ -333,14 +357,14 @@ def test_a_relative_secret_file_stands_beside_the_configuration(tmp_path: Path) 
     file = tmp_path / "chainwatch.toml"
     file.write_text(HIVE + "memo_key_file = 'memo'\n")
     got = settings.load(file, environ={"HOME": str(tmp_path)})
-    assert got.chains["HIVE"].spec.options == {"memo_key": "k2f9x"}
+    assert got.chains["HIVE"].spec.options == {"memo_key_file": str(tmp_path / "memo")}
 
 
 def test_commands_that_talk_to_no_node_need_no_secret(tmp_path: Path) -> None:
     file = tmp_path / "chainwatch.toml"
     file.write_text(HIVE + "memo_key_file = '/root/not-for-you'\n")
     got = settings.load(file, environ={"HOME": str(tmp_path)}, with_secrets=False)
-    assert got.chains["HIVE"].spec.options == {}
+    assert got.chains["HIVE"].secrets == ()
 
 
 def _fifo(path: Path) -> None:
@@ -389,14 +413,14 @@ def reloaded(old: str, new: str, tmp_path: Path) -> tuple[Settings, tuple[str, .
 
 def test_depths_rise_at_once(tmp_path: Path) -> None:
     applied, waiting = reloaded(ETH + "finality = 3\n", ETH + "finality = 30\n", tmp_path)
-    assert applied.chains["ETH"].finality == applied.chains["ETH"].payout_finality == (Tier(30),)
+    assert applied.chains["ETH"].finality == applied.chains["ETH"].payout_finality == depth(30)
     assert waiting == ()
-    assert reloaded(ETH + "finality = 3\n", ETH, tmp_path)[0].chains["ETH"].finality == (Tier(None),)
+    assert reloaded(ETH + "finality = 3\n", ETH, tmp_path)[0].chains["ETH"].finality == FINAL
 
 
 def test_depths_fall_only_at_restart(tmp_path: Path) -> None:
     applied, waiting = reloaded(ETH, ETH + "finality = 3\n", tmp_path)
-    assert applied.chains["ETH"].finality == (Tier(None),)
+    assert applied.chains["ETH"].finality == FINAL
     assert waiting == ("chains.ETH",)
 
 
@@ -404,15 +428,8 @@ def test_only_the_amounts_whose_depth_rises_change_at_once(tmp_path: Path) -> No
     old = ETH + "finality = [{below = '1', depth = 5}, {depth = 10}]\n"
     new = ETH + "finality = [{below = '2', depth = 2}, {depth = 20}]\n"
     applied, waiting = reloaded(old, new, tmp_path)
-    assert applied.chains["ETH"].finality == (Tier(5, 10**18), Tier(10, 2 * 10**18), Tier(20))
+    assert applied.chains["ETH"].finality == Rule((Tier(10**18, 5), Tier(2 * 10**18, 10), Tier(None, 20)))
     assert waiting == ("chains.ETH",)
-
-
-def test_a_quorum_appears_at_once_and_never_goes(tmp_path: Path) -> None:
-    nodes = ETH.replace('"]\nrec', '", "http://b"]\nrec', 1)
-    quorum = nodes + "quorum = {above = '1', nodes = 2}\n"
-    assert reloaded(nodes, quorum, tmp_path)[0].chains["ETH"].quorum is not None
-    assert reloaded(quorum, nodes, tmp_path)[0].chains["ETH"].quorum is not None
 
 
 def test_what_the_running_parts_were_built_with_waits_for_a_restart(tmp_path: Path) -> None:
