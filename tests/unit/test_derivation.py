@@ -6,8 +6,9 @@ from embit.descriptor import Descriptor
 from embit.networks import NETWORKS
 from eth_account import Account
 
-from chainwatch.adapters.derivation import descriptor_checksum, parse
+from chainwatch.adapters.derivation import deriver, descriptor_checksum, parse
 from chainwatch.adapters.scripts import Prefixes
+from chainwatch.config.networks import spec
 from chainwatch.errors import Misconfigured
 
 BTC = Prefixes(0, (5,), "bc")
@@ -162,3 +163,33 @@ def test_descriptors_that_are_not_understood_are_refused(shape: str) -> None:
 def test_hardened_children_do_not_follow_from_a_public_key() -> None:
     with pytest.raises(Misconfigured, match="unhardened"):
         parse(ZPUB).address(2**31, BTC)
+
+
+# -- for a configured chain --------------------------------------------------------------------------
+
+
+def test_a_chains_own_addresses_follow_from_its_configured_key() -> None:
+    bitcoin = deriver(spec("BTC", options={"xpub": ZPUB}))
+    assert bitcoin is not None
+    assert bitcoin(0) == "bc1qcr8te4kr609gcawutmrza0j4xv80jy8z306fyu"
+    litecoin = deriver(spec("LTC", options={"xpub": ZPUB}))
+    assert litecoin is not None
+    assert litecoin(0).startswith("ltc1q")
+    evm = deriver(spec("ETH", options={"xpub": public("m/44h/60h/0h")}))
+    assert evm is not None
+    assert evm(0) == "0x9858EfFD232B4033E47d90003D41EC34EcaEda94"  # of this seed in every EVM wallet
+    assert deriver(spec("BTC")) is None
+
+
+@pytest.mark.parametrize(
+    ("code", "xpub", "why"),
+    [
+        ("DOGE", ZPUB, "no addresses of the kind"),  # no segwit there
+        ("BTC", root().derive("m/84h/1h/0h").to_public().to_base58(NETWORKS["test"]["xpub"]), "test network"),
+        ("HIVE", ZPUB, "do not follow"),
+        ("BTC", PRIVATE["zprv"], "private key"),
+    ],
+)
+def test_a_key_that_cannot_serve_the_chain_is_misconfigured(code: str, xpub: str, why: str) -> None:
+    with pytest.raises(Misconfigured, match=why):
+        deriver(spec(code, options={"xpub": xpub}))
