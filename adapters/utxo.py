@@ -181,9 +181,9 @@ def options_of(spec: ChainSpec, kind: type[OptionsT]) -> OptionsT:
         raise Misconfigured(f"chain {spec.code}: login is not user:password")
     if options.xpub is not None:
         parse_key(options.xpub)
+    large_of(spec, options.quorum)
     if options.quorum is not None and not 2 <= options.quorum.nodes <= len(spec.endpoints):
         raise Misconfigured(f"chain {spec.code}: quorum asks for {options.quorum.nodes} nodes: from 2 to all endpoints")
-    large_of(spec, options.quorum)
     return options
 
 
@@ -251,7 +251,7 @@ class UtxoView:
         return found
 
     async def _confirm_large(self, block: Block) -> None:
-        """Let other endpoints say whether the block of large payments (their sum: splitting gains nothing) is theirs."""
+        """Let other endpoints confirm the block of large payments (their sum: splitting gains nothing)."""
         source, quorum = self._source, self._source.options.quorum
         large = large_of(source.spec, quorum)
         if quorum is None or large is None or sum(t.amount for t in block.transfers) <= large:

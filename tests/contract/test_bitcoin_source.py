@@ -409,7 +409,7 @@ async def test_a_zmq_announcement_wakes_the_loop(tmp_path: Path) -> None:
         ({"zmq": "localhost"}, "zmq"),
         ({"p2pkh": "x"}, "p2pkh"),
         ({"quorum": {"above": "1", "nodes": 2}}, "2 nodes"),
-        ({"quorum": {"above": "much", "nodes": 2}}, "quorum"),
+        ({"quorum": {"above": "much", "nodes": 2}}, "decimal"),
         ({"xpub": "xprv" + "9" * 107}, "private key"),
     ],
 )
