@@ -39,9 +39,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
 def main() -> NoReturn:
     """Run the command line; turn errors into exit codes and one line on standard error."""
     try:
-        app(standalone_mode=False)
-    except typer.Exit as done:
-        sys.exit(done.exit_code)
+        code = app(standalone_mode=False)  # what a command exits with is returned here, not raised
     except typer.Abort:
         sys.exit(130)
     except ChainwatchError as error:
@@ -57,7 +55,7 @@ def main() -> NoReturn:
             print(f"chainwatch: {error.format_message()}", file=sys.stderr)
             sys.exit(USAGE)
         raise
-    sys.exit(0)
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 # -- shared --------------------------------------------------------------------------------------------

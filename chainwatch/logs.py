@@ -156,6 +156,7 @@ def configure(
     root.setLevel(level)
     # Every request to the API would be a line; its own middleware counts them.
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     return redaction
 
 

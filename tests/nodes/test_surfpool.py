@@ -8,7 +8,6 @@ skipped, batches are refused, ``minContextSlot`` hides what is older, nothing is
 import asyncio
 import base64
 import contextlib
-import json
 import os
 import random
 import shutil
