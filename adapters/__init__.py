@@ -15,8 +15,12 @@ if TYPE_CHECKING:
     from chainwatch.adapters.base import AccountSource, BlockSource, Services
 
 REGISTRY: dict[str, str] = {
+    "bitcoin": "chainwatch.adapters.bitcoin",
+    "esplora": "chainwatch.adapters.esplora",
     "hive": "chainwatch.adapters.hive",
     "evm": "chainwatch.adapters.evm",
+    "solana": "chainwatch.adapters.solana",
+    "monero": "chainwatch.adapters.monero",
 }
 
 

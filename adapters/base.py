@@ -21,6 +21,7 @@ import msgspec
 
 from chainwatch.clock import Clock
 from chainwatch.model import Block, BlockRef, NodeFacts, Transfer
+from chainwatch.model import Window as Window
 
 
 class Observer(Protocol):
@@ -122,25 +123,6 @@ class BlockSource(Protocol):
     async def close(self) -> None:
         """Release sockets."""
         ...
-
-
-class Window(msgspec.Struct, frozen=True):
-    """What happened to our accounts from ``start`` to ``end``, both included.
-
-    ``complete``: every page was read from one endpoint whose tip is at or past ``end``.  Only then
-    may the position move to ``end``; an open transfer of ours inside a complete window that is
-    not in ``transfers`` has vanished, and the follower decides what that means.
-    ``refs`` are known blocks inside the window (for the follower's fork search), ascending.
-    """
-
-    endpoint: str
-    start: int
-    end: BlockRef
-    head: BlockRef
-    final: BlockRef | None
-    complete: bool
-    transfers: tuple[Transfer, ...] = ()
-    refs: tuple[BlockRef, ...] = ()
 
 
 class AccountSource(Protocol):

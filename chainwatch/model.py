@@ -70,6 +70,8 @@ class Transfer(msgspec.Struct, frozen=True):
     ``ok``: True moved, False failed on chain, None this data does not tell (never paid).
     ``memo`` is the raw bytes as carried; what they mean is for ``chainwatch.memo``.
     ``flags`` are facts that decide a payment's end: see ``FLAGS``.
+    ``references`` are the watched reference keys that the transaction names (Solana Pay): each stands
+    for one purchase, as an address of its own does.
     """
 
     chain: str
@@ -84,6 +86,7 @@ class Transfer(msgspec.Struct, frozen=True):
     ok: bool | None = True
     position: Position | None = None
     flags: tuple[str, ...] = ()
+    references: tuple[str, ...] = ()
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -98,6 +101,7 @@ FLAGS: Mapping[str, str] = {
     "double_spend_seen": "a conflicting transaction has been seen",
     "duplicate_output_key": "a one-time output key that was paid before (Monero burning bug)",
     "internal": "sent by an address of ours",
+    "balance_differs": "the balances changed by another amount than the instructions say; the balances count",
 }
 
 
@@ -107,6 +111,25 @@ class Block(msgspec.Struct, frozen=True):
     ref: BlockRef
     time_ms: int
     transfers: tuple[Transfer, ...] = ()
+
+
+class Window(msgspec.Struct, frozen=True):
+    """What happened to our accounts from ``start`` to ``end``, both included.
+
+    ``complete``: every page was read from one endpoint whose tip is at or past ``end``.  Only then
+    may the position move to ``end``; an open transfer of ours inside a complete window that is
+    not in ``transfers`` has vanished, and the follower decides what that means.
+    ``refs`` are known blocks inside the window (for the follower's fork search), ascending.
+    """
+
+    endpoint: str
+    start: int
+    end: BlockRef
+    head: BlockRef
+    final: BlockRef | None
+    complete: bool
+    transfers: tuple[Transfer, ...] = ()
+    refs: tuple[BlockRef, ...] = ()
 
 
 class NodeFacts(msgspec.Struct, frozen=True):
@@ -127,6 +150,7 @@ class ChainSpec(msgspec.Struct, frozen=True):
     ``chain_id`` is what the node must confirm: EIP-155 number, Hive chain id, genesis hash.
     ``params`` are the network's constants for its adapter; ``options`` the operator's keys
     that only the adapter knows (it checks them, unknown ones are Misconfigured).
+    ``shared`` are those of ``receive`` that other services use too: foreign memos there are left alone.
     """
 
     code: str
@@ -135,6 +159,8 @@ class ChainSpec(msgspec.Struct, frozen=True):
     assets: tuple[Asset, ...]
     endpoints: tuple[str, ...]
     receive: tuple[str, ...] = ()
+    shared: tuple[str, ...] = ()
+    """Receiving accounts that other services use too: memos that speak of something else are foreign."""
     chain_id: str = ""
     start: int | str = "tip"
     block_time_ms: int = 1000

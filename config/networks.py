@@ -51,6 +51,21 @@ def assets_of(code: str, section: Mapping[str, Any]) -> tuple[Asset, ...]:
     return coins + tokens
 
 
+def overlay(section: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay an operator's section over a known one.
+
+    Coins are facts of the chain: what ``own`` says of one changes that coin, and none disappears.
+    Tokens are a choice: when ``own`` names tokens it is exactly those, with what is known of each.
+    """
+    merged = {**section, **own}
+    coins, tokens = section.get("assets", {}), section.get("tokens", {})
+    own_coins = own.get("assets", {})
+    merged["assets"] = {n: {**coins.get(n, {}), **own_coins.get(n, {})} for n in (*coins, *own_coins)}
+    if "tokens" in own:
+        merged["tokens"] = {symbol: {**tokens.get(symbol, {}), **t} for symbol, t in own["tokens"].items()}
+    return merged
+
+
 def spec(code: str, **overrides: Any) -> ChainSpec:
     """Return a known chain as it is without an operator's section (``decode``, tests).
 

@@ -4,7 +4,11 @@ A new chain is one file here with ``make(spec, clock=, rng=, journal=) -> SimNod
 """
 
 NODES: dict[str, str] = {
+    "bitcoin": "chainwatch.devnet.bitcoin",
+    "esplora": "chainwatch.devnet.bitcoin",
     "hive": "chainwatch.devnet.hive",
     "evm": "chainwatch.devnet.evm",
+    "solana": "chainwatch.devnet.solana",
+    "monero": "chainwatch.devnet.monero",
 }
 """Adapter name to the module that simulates its node."""

@@ -1,0 +1,159 @@
+"""The Bitcoin family through an Esplora indexer's HTTP API, for those who run no node.
+
+Blocks come raw and are scanned as from a node, so nothing depends on the indexer's own address index;
+only what is not mined yet is looked up by address, for the newest addresses.  API: Blockstream/esplora
+``API.md`` (blockstream.info, mempool.space, electrs).
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from chainwatch.adapters.base import Services
+from chainwatch.adapters.rawblock import Tx
+from chainwatch.adapters.rpc import Endpoint, HttpRefused, Rpc, label
+from chainwatch.adapters.utxo import (
+    About,
+    HeaderFacts,
+    Options,
+    UtxoSource,
+    Watched,
+    options_of,
+    rpc_of,
+    watched_of,
+)
+from chainwatch.errors import Inconsistent, Misconfigured, Transient
+from chainwatch.model import BlockRef, ChainSpec, Transfer, Unconfirmed
+
+LOOK_UPS, MOST_LOOK_UPS = 20, 500
+"""Addresses looked up for one mempool snapshot, by default and at most: each is a request to a shared server."""
+PAGE = 50
+"""Unconfirmed transactions of one address in one answer; an address with as many is no purchase's."""
+
+
+class EsploraOptions(Options):
+    """The operator's keys of a chain that is read from Esplora servers."""
+
+    mempool_addresses: int = LOOK_UPS
+    """Addresses looked up for payments that are not mined yet; 0 shows none."""
+
+
+class _Header(msgspec.Struct):
+    id: str
+    height: int
+    timestamp: int
+    previousblockhash: str | None = None
+
+
+class _Output(msgspec.Struct):
+    scriptpubkey: str
+    value: int
+
+
+class _Input(msgspec.Struct):
+    txid: str
+    vout: int
+
+
+class _Tx(msgspec.Struct):
+    txid: str
+    vin: list[_Input]
+    vout: list[_Output]
+
+
+class Esplora:
+    """The backend that asks an indexer."""
+
+    def __init__(self, spec: ChainSpec, services: Services, rpc: Rpc, watched: Watched, look_ups: int) -> None:
+        self._spec, self._services, self._rpc, self._watched = spec, services, rpc, watched
+        self._look_ups = look_ups
+        self._first_seen: dict[str, int] = {}
+
+    async def about(self, _endpoint: Endpoint) -> About:
+        """Esplora tells neither version nor network: its genesis block is checked instead."""
+        return About("esplora", self._spec.code)
+
+    async def tip(self, endpoint: Endpoint) -> str:
+        """GET ``/blocks/tip/hash``."""
+        return await self._hash(endpoint, "/blocks/tip/hash")
+
+    async def hash_at(self, endpoint: Endpoint, height: int) -> str:
+        """GET ``/block-height/:height``; above the head its 404 is ``Transient``."""
+        return await self._hash(endpoint, f"/block-height/{height}")
+
+    async def header(self, endpoint: Endpoint, block_hash: str) -> HeaderFacts:
+        """GET ``/block/:hash``."""
+        answer = await self._get(endpoint, f"/block/{block_hash}", _Header)
+        if answer.id != block_hash:
+            raise Inconsistent(f"{self._spec.code}: {endpoint.name}: asked for block {block_hash}, told of {answer.id}")
+        return HeaderFacts(answer.id, answer.height, answer.timestamp, answer.previousblockhash)
+
+    async def raw_block(self, endpoint: Endpoint, block_hash: str) -> bytes:
+        """GET ``/block/:hash/raw``."""
+        body: bytes = await self._get(endpoint, f"/block/{block_hash}/raw", None)
+        return body
+
+    async def final(self, _endpoint: Endpoint, _head: HeaderFacts) -> BlockRef | None:
+        """No chain that Esplora serves declares blocks final."""
+        return None
+
+    async def mempool(self, endpoint: Endpoint) -> list[Transfer] | None:
+        """GET ``/address/:address/txs/mempool`` for the newest addresses, and the configured ones.
+
+        The answers are moments apart: when two of them hold transactions that spend the same coin, one has
+        replaced the other meanwhile, and nothing is told until the next look.
+        """
+        if not self._look_ups:
+            return None
+        newest = dict.fromkeys([*list(self._watched.scripts.values())[-self._look_ups :], *self._spec.receive])
+        txs: dict[str, _Tx] = {}
+        for address in newest:
+            found = await self._get(endpoint, f"/address/{address}/txs/mempool", list[_Tx])
+            txs.update((tx.txid, tx) for tx in found[:PAGE])
+        spent = [(i.txid, i.vout) for tx in txs.values() for i in tx.vin]
+        if len(set(spent)) != len(spent):
+            return None
+        now = self._services.clock.now_ms()
+        self._first_seen = {txid: self._first_seen.get(txid, now) for txid in txs}
+        return [t for tx in txs.values() for t in self._payments(endpoint, tx)]
+
+    def _payments(self, endpoint: Endpoint, tx: _Tx) -> list[Transfer]:
+        try:
+            scripts = [bytes.fromhex(o.scriptpubkey) for o in tx.vout]
+        except ValueError as error:
+            raise Inconsistent(f"{self._spec.code}: {endpoint.name}: a script is not hex") from error
+        outputs = tuple((o.value, s) for o, s in zip(tx.vout, scripts, strict=True))
+        plain = Tx(tx.txid, tuple((i.txid, i.vout) for i in tx.vin), outputs, coinbase=False)
+        return self._watched.payments(plain, Unconfirmed(self._first_seen[tx.txid]))
+
+    async def _hash(self, endpoint: Endpoint, path: str) -> str:
+        text = (await self._get(endpoint, path, None)).decode("ascii", "replace").strip()
+        if len(text) != 64:
+            raise Inconsistent(f"{self._spec.code}: {endpoint.name}: {label(path)} is no block hash")
+        return str(text)
+
+    async def _get(self, endpoint: Endpoint, path: str, result: Any) -> Any:
+        try:
+            return await self._rpc.get(path, on=endpoint, result=result)
+        except HttpRefused as error:
+            if error.status in (400, 404):  # no such block (any more): another view will know
+                raise Transient(f"{self._spec.code}: {endpoint.name}: {label(path)}: HTTP {error.status}") from error
+            raise
+
+
+def open_source(spec: ChainSpec, services: Services) -> UtxoSource:
+    """Build the source of a chain that is read from Esplora servers."""
+    options = options_of(spec, EsploraOptions)
+    if not 0 <= options.mempool_addresses <= MOST_LOOK_UPS:
+        raise Misconfigured(f"chain {spec.code}: mempool_addresses must be between 0 and {MOST_LOOK_UPS}")
+    rpc, watched = rpc_of(spec, services, options, probe="/blocks/tip/hash"), watched_of(spec)
+    backend = Esplora(spec, services, rpc, watched, options.mempool_addresses)
+    return UtxoSource(spec, services, rpc, backend, watched)
+
+
+def decode(documents: Sequence[bytes], spec: ChainSpec) -> Iterator[Transfer]:
+    """Read recorded chain data; see ``chainwatch.adapters.bitcoin_records``."""
+    from chainwatch.adapters.bitcoin_records import decode as read
+
+    return read(documents, spec)

@@ -1,0 +1,319 @@
+"""The shapes of Solana's JSON-RPC answers, and one shape for all their encodings.
+
+``getTransaction`` and ``getBlock`` answer in ``json`` (indices into a key list, data in base58),
+``jsonParsed`` (instructions spelt out where the node knows the program), ``base64`` or ``base58`` (the
+signed bytes).  ``Row.view`` makes of each the same ``View``: all account keys, and the instructions in the
+order they ran.  Only the fields that are used are decoded (https://solana.com/docs/rpc/json-structures).
+"""
+
+import base64
+import binascii
+import re
+from collections.abc import Iterator, Sequence, Set
+from typing import Annotated, Any, NamedTuple, cast
+
+import msgspec
+
+MAX_DATA = 16_384
+"""Characters of one instruction's base58 data that are read: a program may pass 10 KiB to another
+(MAX_INSTRUCTION_DATA_LEN), which is 14 thousand characters; base58 is quadratic, so longer is refused."""
+MAX_WIRE = 65_536
+"""Bytes of one signed transaction that are read.  The network's limit is 1,232 (4,096 for version 1)."""
+U64 = 2**64 - 1
+
+Index = Annotated[int, msgspec.Meta(ge=0)]
+_TEXT = re.compile(rb"[A-Za-z0-9+/=]{64,}")
+
+
+class Account(msgspec.Struct):
+    """An account key as jsonParsed gives it; tables are already looked up."""
+
+    pubkey: str
+    signer: bool = False
+
+
+class Instruction(msgspec.Struct, rename="camel"):
+    """An instruction in any encoding: compiled (indices), partially decoded, or parsed."""
+
+    program_id_index: Index | None = None
+    program_id: str | None = None
+    accounts: msgspec.Raw = msgspec.Raw(b"[]")
+    data: str = ""
+    parsed: msgspec.Raw = msgspec.Raw()
+
+
+class Header(msgspec.Struct, rename="camel"):
+    """How many of the first keys have signed."""
+
+    num_required_signatures: Index = 0
+
+
+class Message(msgspec.Struct, rename="camel"):
+    """What was signed."""
+
+    account_keys: list[str | Account]
+    instructions: list[Instruction]
+    header: Header | None = None
+
+
+class Body(msgspec.Struct):
+    """A transaction that is not in bytes.  ``transactionDetails: accounts`` leaves the message out."""
+
+    signatures: list[str]
+    message: Message | None = None
+
+
+class InnerInstructions(msgspec.Struct):
+    """What the instruction ``index`` made other programs do, in order."""
+
+    index: Index
+    instructions: list[Instruction]
+
+
+class TokenAmount(msgspec.Struct):
+    """A token amount in base units, as decimal text."""
+
+    amount: str
+
+
+class TokenBalance(msgspec.Struct, rename="camel"):
+    """What a token account held before or after.  Old nodes leave out ``owner`` and ``programId``."""
+
+    account_index: Index
+    mint: str
+    ui_token_amount: TokenAmount
+    owner: str | None = None
+    program_id: str | None = None
+
+
+class Loaded(msgspec.Struct):
+    """Keys that came from address lookup tables (version 0)."""
+
+    writable: list[str] = []
+    readonly: list[str] = []
+
+
+class Meta(msgspec.Struct, rename="camel"):
+    """What became of a transaction.  ``err`` is null, a text or an object; absent means: not told.
+
+    The token balances are most of it and few transactions need them: ``token_balances`` reads them.
+    """
+
+    err: Any = msgspec.UNSET
+    fee: Index = 0
+    pre_balances: list[Index] = []
+    post_balances: list[Index] = []
+    inner_instructions: list[InnerInstructions] | None = None
+    pre_token_balances: msgspec.Raw = msgspec.Raw(b"null")
+    post_token_balances: msgspec.Raw = msgspec.Raw(b"null")
+    loaded_addresses: Loaded | None = None
+
+
+class Step(NamedTuple):
+    """One instruction: where it stands (``i``, or ``i.j`` for the j-th inside i), whose it is, what it holds."""
+
+    path: str
+    program: str
+    instruction: Instruction
+    wire: tuple[bytes, Sequence[int]] | None = None
+    """Data and accounts, when they came as bytes."""
+
+
+class View(NamedTuple):
+    """A transaction, whatever its encoding was: its keys, and the steps that were asked for."""
+
+    txid: str
+    keys: Sequence[str]
+    steps: Sequence[Step]
+
+
+class Row(msgspec.Struct, rename="camel"):
+    """The result of ``getTransaction``, or one of ``getBlock``'s transactions."""
+
+    transaction: Body | tuple[str, str] | str | None = None
+    meta: Meta | None = None
+    slot: Index | None = None
+    block_time: int | None = None
+
+    @property
+    def ok(self) -> bool | None:
+        """Did it succeed?  None: the data does not tell."""
+        if self.meta is None or self.meta.err is msgspec.UNSET:
+            return None
+        return self.meta.err is None
+
+    def view(self, programs: Set[str]) -> View:
+        """Return the keys, and the steps of ``programs``; ``ValueError`` for what is no transaction."""
+        body = self.transaction
+        if body is None:
+            raise ValueError("no transaction in it")
+        if not isinstance(body, Body):
+            data, encoding = body if isinstance(body, tuple) else (body, "base58")
+            return self._from_wire(from_text(data, encoding), programs)
+        message = body.message
+        if message is None:
+            raise ValueError("this data leaves the instructions out")
+        txid = body.signatures[0] if body.signatures else ""
+        return self._view(txid, self._keys(message), message.instructions, programs)
+
+    def _keys(self, message: Message) -> Sequence[str]:
+        keys = message.account_keys
+        if message.header is not None:
+            return self._with_loaded(cast(list[str], keys))
+        try:
+            return [k.pubkey for k in cast(list[Account], keys)]
+        except AttributeError as error:
+            raise ValueError("neither json nor jsonParsed: account keys without a header") from error
+
+    def signers(self) -> Sequence[str]:
+        """Return who signed a transaction that is not in bytes."""
+        message = self.transaction.message if isinstance(self.transaction, Body) else None
+        if message is None:
+            raise ValueError("no message in it")
+        if message.header is not None:
+            return cast(list[str], message.account_keys)[: message.header.num_required_signatures]
+        return [k.pubkey for k in message.account_keys if not isinstance(k, str) and k.signer]
+
+    def _with_loaded(self, keys: Sequence[str]) -> Sequence[str]:
+        """Add the keys from lookup tables; some clients have put them behind the others already."""
+        meta = self.meta
+        if meta is None or meta.loaded_addresses is None or 0 < len(meta.pre_balances) <= len(keys):
+            return keys
+        return [*keys, *meta.loaded_addresses.writable, *meta.loaded_addresses.readonly]
+
+    def _view(self, txid: str, keys: Sequence[str], top: Sequence[Instruction], programs: Set[str]) -> View:
+        try:
+            if programs.isdisjoint(keys):  # a program that is called is a key: most of every block ends here
+                return View(txid, keys, ())
+        except TypeError as error:  # a header beside spelt-out keys: unhashable
+            raise ValueError("neither json nor jsonParsed") from error
+        inner = {} if self.meta is None else {g.index: g.instructions for g in self.meta.inner_instructions or ()}
+        steps = []
+        for i, instruction in enumerate(top):
+            program = instruction.program_id or key_at(keys, instruction.program_id_index)
+            if program in programs:
+                steps.append(Step(str(i), program, instruction))
+            for j, child in enumerate(inner.get(i, ())):
+                program = child.program_id or key_at(keys, child.program_id_index)
+                if program in programs:
+                    steps.append(Step(f"{i}.{j}", program, child))
+        return View(txid, keys, steps)
+
+    def _from_wire(self, wire: bytes, programs: Set[str]) -> View:
+        from solders.transaction import VersionedTransaction
+
+        try:
+            transaction = VersionedTransaction.from_bytes(wire)
+        except Exception as error:  # solders raises its own types, and ValueError
+            raise ValueError(f"not a Solana transaction: {error}") from error
+        message = transaction.message
+        keys = self._with_loaded([str(k) for k in message.account_keys])
+        compiled = message.instructions
+        top = [Instruction(program_id_index=c.program_id_index) for c in compiled]
+        txid = str(transaction.signatures[0]) if transaction.signatures else ""
+        view = self._view(txid, keys, top, programs)
+        steps = [
+            s if "." in s.path else s._replace(wire=(bytes(compiled[int(s.path)].data), compiled[int(s.path)].accounts))
+            for s in view.steps
+        ]
+        return view._replace(steps=steps)
+
+
+class Item(Row):
+    """A ``getTransaction`` or a ``getBlock`` result; a block does not name its own slot."""
+
+    transactions: list[Row] | None = None
+    blockhash: str | None = None
+    previous_blockhash: str | None = None
+    parent_slot: Index | None = None
+
+
+class Document(Item):
+    """An answer: bare, or inside ``result``."""
+
+    result: Item | msgspec.UnsetType | None = msgspec.UNSET
+    error: Any = None
+
+
+_documents = msgspec.json.Decoder(Document | list[Document])
+
+
+_accounts = msgspec.json.Decoder(list[Index | str])
+_token_balances = msgspec.json.Decoder(list[TokenBalance] | None)
+
+
+def token_balances(raw: msgspec.Raw) -> list[TokenBalance] | None:
+    """Return token balances; None where the node did not keep them."""
+    return _token_balances.decode(raw)
+
+
+def accounts_of(instruction: Instruction, keys: Sequence[str]) -> list[str | None]:
+    """Return an instruction's accounts in its own order."""
+    return [key_at(keys, a) for a in _accounts.decode(instruction.accounts)]
+
+
+def key_at(keys: Sequence[str], index: int | str | None) -> str | None:
+    """Return the account at ``index`` (jsonParsed gives the key itself); None when the data does not hold it."""
+    if isinstance(index, str):
+        return index
+    return keys[index] if index is not None and index < len(keys) else None
+
+
+_BASE58 = {c: i for i, c in enumerate("123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz")}
+
+
+def from_base58(text: str, limit: int = MAX_DATA) -> bytes:
+    """Decode base58 (any length; solders decodes only keys and signatures); ``ValueError`` for anything else."""
+    if len(text) > limit:
+        raise ValueError(f"{len(text)} characters of base58, at most {limit} are read")
+    number = 0
+    try:
+        for character in text:
+            number = number * 58 + _BASE58[character]
+    except KeyError as error:
+        raise ValueError("not base58") from error
+    zeros = len(text) - len(text.lstrip("1"))
+    return bytes(zeros) + number.to_bytes((number.bit_length() + 7) // 8, "big")
+
+
+def from_text(data: str, encoding: str) -> bytes:
+    """Decode an encoded transaction (``base64`` or ``base58``)."""
+    if len(data) > MAX_WIRE:
+        raise ValueError(f"a transaction of {len(data)} characters")
+    if encoding == "base64":
+        try:
+            return base64.b64decode(data, validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise ValueError("not base64") from error
+    if encoding == "base58":
+        return from_base58(data)
+    raise ValueError(f"unknown encoding {encoding!r}")
+
+
+def read_document(document: bytes) -> Iterator[Item]:
+    """Read one recorded file: JSON in any of the shapes above, or a bare signed transaction.
+
+    A bare transaction is bytes, hex or base64 (base58 could be mistaken for it).  ``ValueError`` for anything else.
+    """
+    text = document.strip()
+    if text[:1] not in (b"{", b"["):
+        yield Item(transaction=(base64.b64encode(_bare(document, text)).decode(), "base64"))
+        return
+    answers = _documents.decode(text)
+    for answer in answers if isinstance(answers, list) else [answers]:
+        if answer.error is not None:
+            raise ValueError(f"the answer is an error: {str(answer.error)[:200]}")
+        item = answer if answer.result is msgspec.UNSET else answer.result
+        if item is None:
+            continue  # the node does not know that transaction, or the slot was skipped
+        if item.transaction is None and item.transactions is None and item.blockhash is None:
+            raise ValueError("neither a transaction nor a block")
+        yield item
+
+
+def _bare(document: bytes, text: bytes) -> bytes:
+    if _TEXT.fullmatch(text) is None:
+        return document
+    if re.fullmatch(rb"([0-9a-fA-F]{2})+", text):
+        return bytes.fromhex(text.decode())
+    return from_text(text.decode(), "base64")

@@ -1,0 +1,324 @@
+"""Following a chain of the Bitcoin family, whoever tells of it: the part that bitcoind and Esplora share.
+
+A ``Backend`` asks one kind of server; the source and its views check what it says: genesis at start and
+whenever an endpoint comes back, each block's id, its link to the one before, its merkle root where it pays us.
+"""
+
+import asyncio
+from collections.abc import Coroutine, Iterable, Sequence
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+
+from chainwatch.adapters.base import Services
+from chainwatch.adapters.derivation import parse as parse_key
+from chainwatch.adapters.rawblock import Format, Tx, scan_block
+from chainwatch.adapters.rpc import Endpoint, Limits, Rpc
+from chainwatch.adapters.scripts import Prefixes, memo_of, prefixes, to_script
+from chainwatch.errors import ChainwatchError, Inconsistent, Misconfigured, Persistent, Rejected, Transient, Unreachable
+from chainwatch.model import Block, BlockRef, ChainSpec, InBlock, NodeFacts, Position, Transfer
+
+T = TypeVar("T")
+
+SPAN = 8
+"""Blocks of one ``blocks`` call: eight of 4 MB, twice that as hex, are what we want to hold in memory at once."""
+MOST_SECONDS = 300.0
+"""Longest ``timeout``: a chain whose node is silent for five minutes needs its alarm."""
+LAG_BLOCKS, LAG_S = 3, 600.0
+"""An endpoint this many blocks below another's head of the last ten minutes lags: honest reorgs are shorter."""
+
+
+class Options(msgspec.Struct, forbid_unknown_fields=True):
+    """The operator's keys that bitcoind and Esplora share."""
+
+    xpub: str | None = None
+    """Account key or descriptor of the addresses that purchases get (``chainwatch.adapters.derivation``)."""
+    p2pkh: int | None = None
+    p2sh: list[int] | None = None
+    hrp: str | None = None
+    """Address prefixes of a network that ``networks.toml`` does not know."""
+    login: str | None = None
+    """``user:password`` for endpoints that do not carry their own (bitcoind's ``.cookie`` has this form)."""
+    timeout: float = 30.0
+    """Seconds that one call may take, with all its retries."""
+
+
+OptionsT = TypeVar("OptionsT", bound=Options)
+
+
+class HeaderFacts(msgspec.Struct, frozen=True):
+    """A header as a server tells it.  ``chainlock``: Dash, final by the vote of a masternode quorum (DIP-8)."""
+
+    hash: str
+    height: int
+    time: int
+    previousblockhash: str | None = None
+    chainlock: bool = False
+
+    @property
+    def ref(self) -> BlockRef:
+        """The block as a value (the genesis block's parent is empty)."""
+        return BlockRef(self.height, self.hash, self.previousblockhash or "")
+
+
+class About(msgspec.Struct, frozen=True):
+    """What a server says of itself."""
+
+    version: str
+    network: str
+    warnings: tuple[str, ...] = ()
+
+
+class Backend(Protocol):
+    """One kind of server.  Every method asks exactly the endpoint it is given."""
+
+    async def about(self, endpoint: Endpoint, /) -> About:
+        """Version, network's name, warnings."""
+        ...
+
+    async def tip(self, endpoint: Endpoint, /) -> str:
+        """Hash of the best block."""
+        ...
+
+    async def hash_at(self, endpoint: Endpoint, height: int, /) -> str:
+        """Hash of the best chain's block; ``Transient`` above the head."""
+        ...
+
+    async def header(self, endpoint: Endpoint, block_hash: str, /) -> HeaderFacts:
+        """The header with its height."""
+        ...
+
+    async def raw_block(self, endpoint: Endpoint, block_hash: str, /) -> bytes:
+        """The block as it is on the wire."""
+        ...
+
+    async def final(self, endpoint: Endpoint, head: HeaderFacts, /) -> BlockRef | None:
+        """The block that the chain itself calls final, at or below ``head``."""
+        ...
+
+    async def mempool(self, endpoint: Endpoint, /) -> list[Transfer] | None:
+        """Every unconfirmed payment to us, None when that cannot be told now."""
+        ...
+
+
+class Watched:
+    """Our addresses as scriptPubKeys, and what a transaction pays them."""
+
+    def __init__(self, spec: ChainSpec, known: Prefixes) -> None:
+        self.spec, self.prefixes = spec, known
+        self.scripts: dict[bytes, str] = {}
+
+    def add(self, addresses: Iterable[str]) -> list[str]:
+        """Watch addresses; return those that were new.  ``Misconfigured`` for one of another network."""
+        new = []
+        for address in addresses:
+            script = to_script(address, self.prefixes)
+            if script not in self.scripts:
+                self.scripts[script] = address
+                new.append(address)
+        return new
+
+    def payments(self, tx: Tx, position: Position) -> list[Transfer]:
+        """Return the payments to us in a transaction.
+
+        The memo belongs to the transaction: each of its payments carries it.  A block reward to us is
+        ``locked`` (unspendable for 100 blocks): it is recorded, and never pays for anything by itself.
+        """
+        return [
+            Transfer(
+                chain=self.spec.code,
+                txid=tx.txid,
+                index=str(vout),
+                asset=self.spec.native.code,
+                amount=amount,
+                to=self.scripts[script],
+                memo=memo_of(s for _, s in tx.outputs),
+                position=position,
+                flags=("locked",) if tx.coinbase else (),
+            )
+            for vout, (amount, script) in enumerate(tx.outputs)
+            if script in self.scripts and amount > 0
+        ]
+
+
+def watched_of(spec: ChainSpec) -> Watched:
+    """Build the watch list of a configured chain; ``Misconfigured`` for a wrong address or no genesis hash."""
+    if len(spec.chain_id) != 64:
+        raise Misconfigured(f"chain {spec.code}: chain_id must be the genesis block's hash")
+    watched = Watched(spec, prefixes(spec.params, spec.options, spec.chain_id))
+    watched.add(spec.receive)
+    return watched
+
+
+def format_of(spec: ChainSpec) -> Format:
+    """Return how the chain serialises, from its section's ``format``."""
+    try:
+        return msgspec.convert(spec.params.get("format", {}), Format)
+    except msgspec.ValidationError as error:
+        raise Misconfigured(f"chain {spec.code}: format: {error}") from error
+
+
+def options_of(spec: ChainSpec, kind: type[OptionsT]) -> OptionsT:
+    """Read the operator's keys; ``Misconfigured`` names one that is unknown or wrong, or a key that could spend."""
+    try:
+        options = msgspec.convert(dict(spec.options), kind)
+    except msgspec.ValidationError as error:
+        raise Misconfigured(f"chain {spec.code}: {error}") from error
+    if not 0 < options.timeout <= MOST_SECONDS:
+        raise Misconfigured(f"chain {spec.code}: timeout must be positive and at most {MOST_SECONDS:g} seconds")
+    if options.login is not None and ":" not in options.login:
+        raise Misconfigured(f"chain {spec.code}: login is not user:password")
+    if options.xpub is not None:
+        parse_key(options.xpub)
+    return options
+
+
+def rpc_of(spec: ChainSpec, services: Services, options: Options, *, probe: str) -> Rpc:
+    """Build the client of a chain's endpoints."""
+    limits = Limits(deadline_s=options.timeout, attempt_s=min(Limits().attempt_s, options.timeout))
+    return Rpc(spec.code, spec.endpoints, services, limits=limits, login=options.login, probe=probe)
+
+
+class UtxoView:
+    """What one endpoint says at one moment."""
+
+    def __init__(self, source: "UtxoSource", on: Endpoint, head: BlockRef, final: BlockRef | None) -> None:
+        self.endpoint, self.head, self.final = on.name, head, final
+        self._source, self._on = source, on
+
+    async def header(self, height: int) -> BlockRef:
+        """Return the block at ``height`` on this endpoint's present chain."""
+        backend = self._source.backend
+        facts = await backend.header(self._on, await backend.hash_at(self._on, height))
+        if facts.height != height:
+            raise Inconsistent(f"{self._who}: asked for block {height}, told of {facts.height}")
+        return facts.ref
+
+    async def blocks(self, first: int, last: int) -> Sequence[Block]:
+        """Return blocks ``first..last``, every one whole, linked and checked, or raise ``Transient``."""
+        if last > self.head.height:
+            raise Transient(f"{self._who}: block {last} is above its head {self.head.height}")
+        heights = range(first, last + 1)
+        backend, on = self._source.backend, self._on
+        hashes = await _gather([backend.hash_at(on, height) for height in heights])
+        bodies = await _gather([backend.raw_block(on, block_hash) for block_hash in hashes])
+        blocks: list[Block] = []
+        for height, block_hash, body in zip(heights, hashes, bodies, strict=True):
+            block = self._read(height, block_hash, body)
+            if blocks and block.ref.parent != blocks[-1].ref.hash:
+                raise Inconsistent(f"{self._who}: block {height} does not follow block {height - 1}")
+            blocks.append(block)
+            await asyncio.sleep(0)  # a full block takes milliseconds: let the others have their turn
+        return blocks
+
+    async def mempool(self) -> Sequence[Transfer] | None:
+        """Return unconfirmed payments; None unless the tip is ``head`` before and after they were read."""
+        backend = self._source.backend
+        if await backend.tip(self._on) != self.head.hash:
+            return None
+        found = await backend.mempool(self._on)
+        if found is None or await backend.tip(self._on) != self.head.hash:
+            return None
+        return found
+
+    @property
+    def _who(self) -> str:
+        return f"{self._source.spec.code}: {self.endpoint}"
+
+    def _read(self, height: int, block_hash: str, body: bytes) -> Block:
+        source = self._source
+        try:
+            raw = scan_block(body, source.watched.scripts, source.form)
+        except Rejected as error:
+            raise Inconsistent(f"{self._who}: block {height}: {error}") from error
+        if source.form.sha256d_id and raw.header.id != block_hash:
+            raise Inconsistent(f"{self._who}: asked for block {block_hash}, got {raw.header.id}")
+        parent = "" if height == 0 else raw.header.parent
+        ref, time_ms = BlockRef(height, block_hash, parent), raw.header.time * 1000
+        position = InBlock(ref, time_ms)
+        return Block(ref, time_ms, tuple(t for tx in raw.txs for t in source.watched.payments(tx, position)))
+
+
+class UtxoSource:
+    """A ``BlockSource`` over any backend."""
+
+    span = SPAN
+
+    def __init__(self, spec: ChainSpec, services: Services, rpc: Rpc, backend: Backend, watched: Watched) -> None:
+        self.spec, self.services, self.rpc, self.backend, self.watched = spec, services, rpc, backend, watched
+        self.form = format_of(spec)
+        self._seen: tuple[int, float] = (0, float("-inf"))
+
+    async def open(self) -> Sequence[NodeFacts]:
+        """Ask every endpoint what it is; see ``BlockSource.open``."""
+        await self.rpc.open()
+        answers = await asyncio.gather(*(self._introduce(e) for e in self.rpc.endpoints), return_exceptions=True)
+        facts = [a for a in answers if isinstance(a, NodeFacts)]
+        errors = [a for a in answers if isinstance(a, BaseException)]
+        for error in errors:
+            if isinstance(error, Misconfigured) or not isinstance(error, ChainwatchError):
+                raise error
+        if facts:
+            return facts
+        if all(isinstance(error, Persistent) for error in errors):
+            raise errors[0]
+        raise Unreachable(f"{self.spec.code}: no node answers: {'; '.join(map(str, errors))}") from errors[0]
+
+    def watch(self, addresses: Iterable[str]) -> None:
+        """Add addresses; a payment to one that already waits in the mempool is reported when it is mined."""
+        self.watched.add(addresses)
+
+    async def view(self) -> UtxoView:
+        """Return a fresh look through the best endpoint."""
+        endpoint = self.rpc.best()
+        if not endpoint.checked:
+            await self._check_genesis(endpoint)
+        head = await self.backend.header(endpoint, await self.backend.tip(endpoint))
+        self._check_lag(endpoint, head.height)
+        return UtxoView(self, endpoint, head.ref, await self.backend.final(endpoint, head))
+
+    async def wait(self, seconds: float) -> None:
+        """Return after ``seconds``."""
+        await self.services.clock.sleep(seconds)
+
+    async def close(self) -> None:
+        """Release sockets."""
+        await self.rpc.close()
+
+    async def _introduce(self, endpoint: Endpoint) -> NodeFacts:
+        about = await self.backend.about(endpoint)
+        await self._check_genesis(endpoint)
+        head = await self.backend.header(endpoint, await self.backend.tip(endpoint))
+        final = await self.backend.final(endpoint, head)
+        return NodeFacts(endpoint.name, about.version, about.network, head.ref, final, about.warnings)
+
+    async def _check_genesis(self, endpoint: Endpoint) -> None:
+        genesis = await self.backend.hash_at(endpoint, 0)
+        if genesis != self.spec.chain_id:
+            self.rpc.fail(endpoint, "another network")
+            raise Misconfigured(
+                f"chain {self.spec.code}: the node {endpoint.name} is of another network: its genesis block is "
+                f"{genesis}, chain_id says {self.spec.chain_id}"
+            )
+        endpoint.checked = True
+
+    def _check_lag(self, endpoint: Endpoint, height: int) -> None:
+        """Take an endpoint out of use that is far behind what another one showed a moment ago."""
+        best, when = self._seen
+        now = self.services.clock.monotonic()
+        if height >= best or now - when > LAG_S:
+            self._seen = (height, now)
+        elif height < best - LAG_BLOCKS and len(self.rpc.endpoints) > 1:
+            self.rpc.fail(endpoint, f"its head {height} lags behind {best}")
+            raise Transient(f"{self.spec.code}: {endpoint.name} lags: head {height}, another had {best}")
+
+
+async def _gather(calls: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+    """Await calls side by side (the endpoint's slots bound them); the first failure ends the others."""
+    tasks = [asyncio.create_task(call) for call in calls]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,105 @@
+"""Double entry: what lines a transfer must have, and the lines that bring the books there.
+
+Accounts per asset, debit positive: ``received`` (our receiving wallets), ``loss`` (what a reorg took
+after it had counted); credit negative: ``commission``, ``creator``, ``refunds``, ``surplus``, ``review``,
+``dust``, ``internal``, ``foreign``, ``open``.  Lines are only ever added; every entry sums to zero.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, insert, select
+
+from chainwatch.ledger.facts import chunks
+from chainwatch.ledger.tables import ledger_lines
+from chainwatch.matching import Allocation
+
+ACCOUNT = {
+    "refund": "refunds",
+    "surplus": "surplus",
+    "review": "review",
+    "dust": "dust",
+    "internal": "internal",
+    "foreign": "foreign",
+    "open": "open",
+}
+"""The credit account of each kind of allocation; a ticket's money is split into commission and creator."""
+
+Account = tuple[str, int | None]
+"""(account, event id or None)."""
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A transfer as the books see it."""
+
+    transfer_id: int
+    asset: str
+    confirmed: bool
+    event_id: int | None
+    allocations: tuple[Allocation, ...]
+
+
+def lines_of(entry: Entry) -> dict[Account, int]:
+    """Return the balances that a transfer must have: they sum to zero."""
+    lines: dict[Account, int] = {}
+
+    def add(account: str, amount: int) -> None:
+        key = (account, entry.event_id)
+        lines[key] = lines.get(key, 0) + amount
+
+    for a in entry.allocations:
+        add("received" if entry.confirmed else "loss", a.amount)
+        if a.kind == "ticket":
+            add("commission", -a.commission)
+            add("creator", a.commission - a.amount)
+        else:
+            add(ACCOUNT[a.kind], -a.amount)
+    return {k: v for k, v in lines.items() if v}
+
+
+def post(connection: Connection, entries: Sequence[Entry], now_ms: int, known_new: bool = False) -> None:
+    """Add the lines that bring each transfer's balances to where they must be.
+
+    ``known_new``: none of the transfers has a line yet, so there is nothing to compare with.
+    """
+    posted = {} if known_new else balances(connection, [e.transfer_id for e in entries])
+    rows: list[dict[str, Any]] = []
+    for entry in entries:
+        wanted = lines_of(entry)
+        have = posted.get(entry.transfer_id, {})
+        for account in sorted(wanted.keys() | have.keys(), key=repr):
+            delta = wanted.get(account, 0) - have.get(account, 0)
+            if delta:
+                rows.append(
+                    {
+                        "transfer_id": entry.transfer_id,
+                        "event_id": account[1],
+                        "asset": entry.asset,
+                        "account": account[0],
+                        "amount": delta,
+                        "at_ms": now_ms,
+                    }
+                )
+    if rows:
+        connection.execute(insert(ledger_lines), rows)
+
+
+def balances(connection: Connection, transfer_ids: Sequence[int]) -> dict[int, dict[Account, int]]:
+    """Return the present balances of transfers.  Sums are made here: SQLite would make them floats."""
+    found: dict[int, dict[Account, int]] = {}
+    for part in chunks(transfer_ids):
+        for row in connection.execute(select(ledger_lines).where(ledger_lines.c.transfer_id.in_(part))):
+            accounts = found.setdefault(row.transfer_id, {})
+            key = (row.account, row.event_id)
+            accounts[key] = accounts.get(key, 0) + row.amount
+    return found
+
+
+def totals(connection: Connection) -> Mapping[tuple[str, str], int]:
+    """Return the balance of every (asset, account)."""
+    sums: dict[tuple[str, str], int] = {}
+    columns = select(ledger_lines.c.asset, ledger_lines.c.account, ledger_lines.c.amount)
+    for row in connection.execute(columns.execution_options(yield_per=5000)):
+        sums[row.asset, row.account] = sums.get((row.asset, row.account), 0) + row.amount
+    return sums

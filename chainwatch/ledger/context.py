@@ -1,0 +1,38 @@
+"""What one transaction of the ledger needs to know besides the database."""
+
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from chainwatch.finality import Rule
+from chainwatch.memo import CanonicalWallet
+from chainwatch.model import Asset, ChainSpec
+from chainwatch.tickets.token import Issuer
+
+
+class Policy(msgspec.Struct, frozen=True):
+    """Rules of the sale that the operator sets (times in milliseconds)."""
+
+    commission_bps: int = 2000
+    hold_ms: int = 15 * 60_000
+    payout_delay_ms: int = 7 * 86_400_000
+
+
+class Context(msgspec.Struct, frozen=True):
+    """Injected into ``apply``: the chain, its rule, who signs, how references are made."""
+
+    spec: ChainSpec
+    rule: Rule
+    policy: Policy
+    issuer: Issuer
+    canonical_wallet: CanonicalWallet
+    new_ref: Callable[[], str]
+
+    @property
+    def chain(self) -> str:
+        """The chain's code."""
+        return self.spec.code
+
+    def assets(self) -> Mapping[str, Asset]:
+        """Assets of the chain by code."""
+        return {a.code: a for a in self.spec.assets}

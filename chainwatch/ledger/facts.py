@@ -1,0 +1,249 @@
+"""What the chain says of payments: recorded first, whatever becomes of them later."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Row, bindparam, insert, select, tuple_, update
+
+from chainwatch import finality
+from chainwatch.errors import Persistent
+from chainwatch.follower import Step
+from chainwatch.ledger.context import Context
+from chainwatch.ledger.tables import purchases, transfers
+from chainwatch.model import MAX_BASE_UNITS, BlockRef, InBlock, Transfer
+
+CHUNK = 400
+"""Keys of one IN list: small enough for every database's parameter limit."""
+
+MAX_MEMO = 16 * 1024
+"""Bytes of a memo that are kept; what is longer names nobody (chainwatch.memo refuses it)."""
+
+
+class Changed(msgspec.Struct):
+    """Ids of transfers whose state changed in this transaction, by what happened."""
+
+    seen: set[int] = msgspec.field(default_factory=set)
+    confirming: set[int] = msgspec.field(default_factory=set)
+    confirmed: set[int] = msgspec.field(default_factory=set)
+    orphaned: set[int] = msgspec.field(default_factory=set)
+    new: int = 0
+
+    def all(self) -> set[int]:
+        """Every id."""
+        return self.seen | self.confirming | self.confirmed | self.orphaned
+
+
+def chunks(items: Iterable[Any], size: int = CHUNK) -> Iterable[list[Any]]:
+    """Cut ``items`` into lists of at most ``size``."""
+    held = list(items)
+    return (held[i : i + size] for i in range(0, len(held), size))
+
+
+def disconnect(connection: Connection, chain: str, above: int) -> set[int]:
+    """Take every transfer above a height out of its block; return their ids."""
+    rows = connection.execute(select(transfers.c.id).where(transfers.c.chain == chain, transfers.c.height > above))
+    return _orphan(connection, [r.id for r in rows])
+
+
+def vanish(connection: Connection, chain: str, keys: Sequence[tuple[str, str]]) -> set[int]:
+    """Take transfers that their node no longer shows out of their block; return their ids."""
+    ids: list[int] = []
+    for part in chunks(keys):
+        rows = select(transfers.c.id).where(
+            transfers.c.chain == chain, tuple_(transfers.c.txid, transfers.c.idx).in_(part)
+        )
+        ids += [r.id for r in connection.execute(rows.where(transfers.c.state != "orphaned"))]
+    return _orphan(connection, ids)
+
+
+def _orphan(connection: Connection, ids: Sequence[int]) -> set[int]:
+    for part in chunks(ids):
+        connection.execute(
+            update(transfers)
+            .where(transfers.c.id.in_(part))
+            .values(height=None, block_hash=None, block_time_ms=None, state="orphaned", shown="orphaned")
+        )
+    return set(ids)
+
+
+def record(connection: Connection, step: Step, final: BlockRef | None, context: Context, now_ms: int) -> Changed:
+    """Upsert the step's transfers, then say how far every waiting transfer of the chain is."""
+    changed = Changed()
+    incoming: dict[tuple[str, str], tuple[Transfer, int]] = {}
+    for block in step.blocks:
+        for t in block.transfers:
+            incoming[t.txid, t.index] = (t, block.time_ms)
+    sightings = {(t.txid, t.index): (t, 0) for t in step.snapshot or () if (t.txid, t.index) not in incoming}
+    held = _held(connection, step.chain, [*incoming, *sightings])
+    _upsert(connection, {**sightings, **incoming}, held, changed, now_ms)
+    if step.snapshot is not None:
+        changed.orphaned |= _evict(connection, step.chain, sightings.keys() | incoming.keys())
+    _advance(connection, step, final, context, changed)
+    return changed
+
+
+def _held(connection: Connection, chain: str, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Row[Any]]:
+    held: dict[tuple[str, str], Row[Any]] = {}
+    for txids in chunks({txid for txid, _ in keys}):
+        rows = connection.execute(select(transfers).where(transfers.c.chain == chain, transfers.c.txid.in_(txids)))
+        held.update({(r.txid, r.idx): r for r in rows})
+    return held
+
+
+def _upsert(
+    connection: Connection,
+    arrived: Mapping[tuple[str, str], tuple[Transfer, int]],
+    held: Mapping[tuple[str, str], Row[Any]],
+    changed: Changed,
+    now_ms: int,
+) -> None:
+    """Write what is new; replace every fact of what is here already when its block is another."""
+    fresh: list[dict[str, Any]] = []
+    moved: list[dict[str, Any]] = []
+    for key, (t, block_time_ms) in arrived.items():
+        row = held.get(key)
+        facts = _facts(t, block_time_ms, now_ms, row)
+        if row is None:
+            fresh.append(facts)
+        elif _tells_more(row, facts):
+            moved.append({"row_id": row.id, **facts})
+    if fresh:
+        statement = insert(transfers).returning(transfers.c.id, sort_by_parameter_order=True)
+        for part in chunks(fresh):
+            for new_id, facts in zip(connection.execute(statement, part).scalars(), part, strict=True):
+                _note(changed, new_id, facts["state"])
+        changed.new += len(fresh)
+    if moved:
+        names = moved[0].keys() - {"row_id", "chain", "txid", "idx", "first_seen_ms"}
+        connection.execute(
+            update(transfers).where(transfers.c.id == bindparam("row_id")).values({n: bindparam(n) for n in names}),
+            moved,
+        )
+        for facts in moved:
+            _note(changed, facts["row_id"], facts["state"])
+
+
+def _tells_more(row: Row[Any], facts: Mapping[str, Any]) -> bool:
+    """Is this another position than the one we hold?  A mempool sighting never takes one out of its block."""
+    if facts["height"] is None:
+        return bool(row.state == "orphaned")
+    return bool((row.block_hash, row.height) != (facts["block_hash"], facts["height"]))
+
+
+def _note(changed: Changed, transfer_id: int, state: str) -> None:
+    if state == "seen":
+        changed.seen.add(transfer_id)
+    elif state == "confirming":
+        changed.confirming.add(transfer_id)
+
+
+def _facts(t: Transfer, block_time_ms: int, now_ms: int, row: Row[Any] | None) -> dict[str, Any]:
+    """Return a transfer's columns.  Paid time: the earlier of first sighting and block time, never in our future."""
+    if not 0 <= t.amount <= MAX_BASE_UNITS:
+        raise Persistent(f"{t.chain} {t.txid}:{t.index}: amount {t.amount} is no amount")
+    first_seen = row.first_seen_ms if row is not None else now_ms
+    in_block = t.position if isinstance(t.position, InBlock) else None
+    if in_block is None:
+        state = "seen"
+    else:
+        state = "failed" if t.ok is False else "confirming"
+        block_time_ms = in_block.time_ms or block_time_ms
+    paid = min(first_seen, block_time_ms) if block_time_ms else first_seen
+    return {
+        "chain": t.chain,
+        "txid": t.txid,
+        "idx": t.index,
+        "asset": t.asset,
+        "asset_id": t.asset_id,
+        "amount": t.amount,
+        "recipient": t.to,
+        "sender": msgspec.json.encode(t.sender).decode(),
+        "memo": t.memo[: MAX_MEMO + 1] if t.memo is not None else None,
+        "flags": ",".join(t.flags if t.ok is not None else (*t.flags, "unknown_status")),
+        "height": in_block.block.height if in_block else None,
+        "block_hash": in_block.block.hash if in_block else None,
+        "block_time_ms": block_time_ms if in_block else None,
+        "first_seen_ms": first_seen,
+        "paid_ms": paid,
+        "state": state,
+        "shown": state,
+    }
+
+
+def _evict(connection: Connection, chain: str, present: Iterable[tuple[str, str]]) -> set[int]:
+    """Drop sightings that the whole mempool, looked at from the tip, no longer holds."""
+    here = set(present)
+    rows = connection.execute(
+        select(transfers.c.id, transfers.c.txid, transfers.c.idx).where(
+            transfers.c.chain == chain, transfers.c.state == "seen"
+        )
+    )
+    return _orphan(connection, [r.id for r in rows if (r.txid, r.idx) not in here])
+
+
+def _advance(connection: Connection, step: Step, final: BlockRef | None, context: Context, changed: Changed) -> None:
+    """Confirm every waiting transfer that is deep enough now.
+
+    Depth is counted from our cursor, not from the head that the node claims: only linked blocks count.
+    """
+    waiting = connection.execute(
+        select(
+            transfers.c.id,
+            transfers.c.txid,
+            transfers.c.asset,
+            transfers.c.amount,
+            transfers.c.flags,
+            transfers.c.purchase_id,
+            transfers.c.height,
+            transfers.c.block_hash,
+        ).where(
+            transfers.c.chain == step.chain,
+            transfers.c.state == "confirming",
+            transfers.c.height <= step.cursor.height,
+        )
+    ).all()
+    if not waiting:
+        return
+    weights = _weights(connection, waiting, context) if len(context.rule.tiers) > 1 else {}
+    ready = []
+    for row in waiting:
+        if "unknown_status" in row.flags:  # unknown is not success
+            continue
+        position = InBlock(BlockRef(row.height, row.block_hash))
+        state = finality.state(position, step.cursor, final, context.rule, weights.get(row.id))
+        if isinstance(state, finality.Confirmed):
+            ready.append(row.id)
+    for part in chunks(ready):
+        connection.execute(
+            update(transfers)
+            .where(transfers.c.id.in_(part))
+            .values(state="confirmed", shown="confirmed", was_confirmed=True)
+        )
+    changed.confirmed |= set(ready)
+
+
+def _weights(connection: Connection, waiting: Sequence[Row[Any]], context: Context) -> dict[int, int]:
+    """Return the amount that each waiting transfer's tier looks at, for native coins only.
+
+    The larger of what its transaction and what its purchase bring together: splitting gains nothing.
+    Tokens have no price in the native coin here and take the strictest tier.
+    """
+    native = context.spec.native.code
+    of_tx: dict[str, int] = {}
+    of_purchase: dict[int, int] = {}
+    ids = {r.purchase_id for r in waiting if r.purchase_id is not None}
+    priced: dict[int, int] = {}
+    for part in chunks(ids):
+        for row in connection.execute(select(purchases.c.id, purchases.c.price).where(purchases.c.id.in_(part))):
+            priced[row.id] = row.price or 0
+    for row in waiting:
+        if row.asset == native:
+            of_tx[row.txid] = of_tx.get(row.txid, 0) + row.amount
+            if row.purchase_id is not None:
+                of_purchase[row.purchase_id] = of_purchase.get(row.purchase_id, 0) + row.amount
+    return {
+        r.id: max(of_tx[r.txid], of_purchase.get(r.purchase_id, 0), priced.get(r.purchase_id, 0))
+        for r in waiting
+        if r.asset == native
+    }

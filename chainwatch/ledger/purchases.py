@@ -1,0 +1,202 @@
+"""Finding the purchase that a transfer belongs to; opening one when a memo alone asks for it."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Row, bindparam, insert, select, update
+
+from chainwatch import memo
+from chainwatch.ledger.context import Context
+from chainwatch.ledger.facts import chunks
+from chainwatch.ledger.tables import addresses, event_prices, events, purchases, transfers
+from chainwatch.matching import Stray
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """A transfer and what its memo and address say.  ``problem`` is empty when a purchase claims it."""
+
+    row: Row[Any]
+    problem: str = ""
+    purchase_id: int | None = None
+    event_id: int | None = None
+    wallet: str = ""
+
+
+def assign(connection: Connection, ids: Iterable[int], context: Context, now_ms: int) -> dict[int, str]:
+    """Give every transfer that has none its purchase; return the problem of those that get none.
+
+    Route by own address first, then reference, then memo; never by amount (DESIGN, rulings).
+    """
+    rows = _unclaimed(connection, ids)
+    if not rows:
+        return {}
+    by_address = _own_addresses(connection, rows, context)
+    read = {
+        r.id: memo.parse(r.memo, context.canonical_wallet)
+        for r in rows
+        if r.recipient not in by_address and "memo_unreadable" not in r.flags
+    }
+    memos = [m for m in read.values() if isinstance(m, memo.Memo)]
+    by_ref = _refs(connection, [m.ref for m in memos if m.ref])
+    event_ids = _events(connection, [m.event_id for m in memos if m.event_id])
+    claims = []
+    for row in rows:
+        if row.recipient in by_address:
+            claims.append(Claim(row, purchase_id=by_address[row.recipient]))
+        else:
+            claims.append(_claim(row, read.get(row.id, memo.NoMemo()), by_ref, event_ids))
+    implicit = _implicit(connection, [c for c in claims if c.event_id is not None], context, now_ms)
+    settled = [
+        {"row_id": c.row.id, "purchase": c.purchase_id or implicit[_key(c)], "why": ""} for c in claims if not c.problem
+    ]
+    problems = {c.row.id: c.problem for c in claims if c.problem}
+    settled += [{"row_id": i, "purchase": None, "why": why} for i, why in problems.items()]
+    connection.execute(
+        update(transfers)
+        .where(transfers.c.id == bindparam("row_id"))
+        .values(purchase_id=bindparam("purchase"), reason=bindparam("why")),
+        settled,
+    )
+    return problems
+
+
+def stray(row: Row[Any], problem: str, context: Context) -> Stray:
+    """Describe a transfer without a purchase to matching."""
+    asset = context.assets().get(row.asset or "")
+    return Stray(
+        amount=row.amount,
+        asset=row.asset,
+        memo_problem=problem,
+        shared=row.recipient in context.spec.shared,
+        dust=asset.dust if asset else 0,
+        flags=tuple(f for f in row.flags.split(",") if f),
+    )
+
+
+def _unclaimed(connection: Connection, ids: Iterable[int]) -> list[Row[Any]]:
+    rows: list[Row[Any]] = []
+    for part in chunks(sorted(ids)):
+        rows += connection.execute(
+            select(transfers)
+            .where(transfers.c.id.in_(part), transfers.c.purchase_id.is_(None), transfers.c.height.is_not(None))
+            .where(transfers.c.state != "failed")
+            .order_by(transfers.c.id)
+        )
+    return [r for r in rows if r.amount and "internal" not in r.flags.split(",")]
+
+
+def _own_addresses(connection: Connection, rows: Sequence[Row[Any]], context: Context) -> dict[str, int]:
+    others = {r.recipient for r in rows} - set(context.spec.receive) - {None}
+    found: dict[str, int] = {}
+    for part in chunks(others):
+        for row in connection.execute(
+            select(addresses.c.address, addresses.c.purchase_id).where(
+                addresses.c.chain == context.chain,
+                addresses.c.address.in_(part),
+                addresses.c.purchase_id.is_not(None),
+            )
+        ):
+            found[row.address] = row.purchase_id
+    return found
+
+
+def _refs(connection: Connection, refs: Sequence[str]) -> dict[str, Row[Any]]:
+    found: dict[str, Row[Any]] = {}
+    for part in chunks(set(refs)):
+        rows = select(purchases.c.id, purchases.c.ref, purchases.c.wallet, events.c.id.label("event"), events.c.slug)
+        joined = rows.join_from(purchases, events).where(purchases.c.ref.in_(part))
+        found.update({r.ref: r for r in connection.execute(joined)})
+    return found
+
+
+def _events(connection: Connection, names: Sequence[str]) -> dict[str, int]:
+    """Return the internal id of each event that a memo names: by slug, else by number."""
+    found: dict[str, int] = {}
+    for part in chunks(set(names)):
+        numbers = [int(n) for n in part if n.isdigit() and len(n) < 19 and (n == "0" or n[0] != "0")]
+        for row in connection.execute(select(events.c.id, events.c.slug).where(events.c.slug.in_(part))):
+            found[row.slug] = row.id
+        for row in connection.execute(select(events.c.id).where(events.c.id.in_(numbers), events.c.slug.is_(None))):
+            found[str(row.id)] = row.id
+    return found
+
+
+def _claim(
+    row: Row[Any],
+    read: memo.Memo | memo.NoMemo | memo.BadMemo,
+    by_ref: Mapping[str, Row[Any]],
+    event_ids: Mapping[str, int],
+) -> Claim:
+    if "memo_unreadable" in row.flags:
+        return Claim(row, "memo_unreadable")
+    if isinstance(read, memo.NoMemo):
+        return Claim(row, "no_memo")
+    if isinstance(read, memo.BadMemo):
+        return Claim(row, read.reason)
+    if "memo_untrusted" in row.flags:
+        return Claim(row, "memo_untrusted")
+    wallet = read.wallet
+    if read.suspect_wallet is not None:  # wrong checksum, paid already: right if it is the payer's own
+        payers = {s.lower(): s for s in json.loads(row.sender)}
+        wallet = payers.get(read.suspect_wallet.lower())
+        if wallet is None:
+            return Claim(row, "bad_checksum")
+    if read.ref is not None:
+        purchase = by_ref.get(read.ref)
+        if purchase is None:
+            return Claim(row, "unknown_ref")
+        named = purchase.slug or str(purchase.event)
+        if (read.event_id not in (None, named)) or (wallet not in (None, purchase.wallet)):
+            return Claim(row, "ref_disagrees")
+        return Claim(row, purchase_id=purchase.id)
+    if read.event_id not in event_ids:
+        return Claim(row, "unknown_event")
+    assert wallet is not None
+    return Claim(row, event_id=event_ids[read.event_id], wallet=wallet)
+
+
+def _key(claim: Claim) -> str:
+    asset = claim.row.asset or f"{claim.row.chain}:{claim.row.asset_id}"
+    return f"{claim.event_id}|{claim.wallet}|{asset}"
+
+
+def _implicit(connection: Connection, claims: Sequence[Claim], context: Context, now_ms: int) -> dict[str, int]:
+    """Return the purchase that each (event, wallet, asset) has by memo alone, opening those that are missing."""
+    wanted = {_key(c): c for c in claims}
+    found: dict[str, int] = {}
+    for part in chunks(wanted):
+        rows = select(purchases.c.id, purchases.c.implicit_key).where(purchases.c.implicit_key.in_(part))
+        found.update({r.implicit_key: r.id for r in connection.execute(rows)})
+    missing = [k for k in wanted if k not in found]
+    if not missing:
+        return found
+    prices: dict[tuple[int, str], int] = {}
+    for part in chunks({wanted[k].event_id for k in missing}):
+        for row in connection.execute(select(event_prices).where(event_prices.c.event_id.in_(part))):
+            prices[row.event_id, row.asset] = row.amount
+    fresh = []
+    for key in missing:
+        claim = wanted[key]
+        assert claim.event_id is not None
+        asset = claim.row.asset or f"{claim.row.chain}:{claim.row.asset_id}"
+        fresh.append(
+            {
+                "ref": context.new_ref(),
+                "event_id": claim.event_id,
+                "wallet": claim.wallet,
+                "asset": asset,
+                "implicit_key": key,
+                "price": prices.get((claim.event_id, asset)),
+                "held": False,
+                "expired": False,
+                "created_ms": now_ms,
+                "expires_ms": claim.row.paid_ms + context.policy.hold_ms,
+            }
+        )
+    statement = insert(purchases).returning(purchases.c.id, sort_by_parameter_order=True)
+    for part in chunks(fresh):
+        for new_id, row in zip(connection.execute(statement, part).scalars(), part, strict=True):
+            found[row["implicit_key"]] = new_id
+    return found

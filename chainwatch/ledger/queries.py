@@ -1,0 +1,127 @@
+"""Questions that commands, metrics and pages ask.  Nothing here writes."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Row, func, select
+
+from chainwatch.ledger import books
+from chainwatch.ledger.tables import cursors, events, outbox, payouts, purchases, refunds, tickets, transfers
+
+
+class ChainStatus(msgspec.Struct, frozen=True):
+    """Where we are on a chain."""
+
+    chain: str
+    head: int
+    scanned: int
+    final: int | None
+    lag: int
+    updated_ms: int
+    tip_ms: int | None
+    endpoint: str
+    alarm: str
+
+
+class Status(msgspec.Struct, frozen=True):
+    """The whole house at a glance."""
+
+    chains: tuple[ChainStatus, ...]
+    payments: dict[str, int]
+    tickets: dict[str, int]
+    events: int
+    refunds_due: int
+    payouts_due: int
+    review_open: int
+    outbox_pending: int
+    outbox_oldest_ms: int | None
+
+
+def status(connection: Connection) -> Status:
+    """Read the state of chains, payments, tickets and queues."""
+    rows = connection.execute(select(cursors).order_by(cursors.c.chain))
+    chains = tuple(
+        ChainStatus(
+            chain=r.chain,
+            head=r.head_height,
+            scanned=r.height,
+            final=r.final_height,
+            lag=r.head_height - r.height,
+            updated_ms=r.updated_ms,
+            tip_ms=r.tip_ms,
+            endpoint=r.endpoint,
+            alarm=r.alarm,
+        )
+        for r in rows
+    )
+    pending = select(func.count(), func.min(outbox.c.created_ms)).where(outbox.c.done_ms.is_(None))
+    waiting, oldest = connection.execute(pending).one()
+    return Status(
+        chains=chains,
+        payments=_counts(connection, transfers.c.shown),
+        tickets=_counts(connection, tickets.c.state),
+        events=connection.execute(select(func.count()).select_from(events)).scalar_one(),
+        refunds_due=_count(connection, refunds, refunds.c.state == "due"),
+        payouts_due=_count(connection, payouts, payouts.c.state == "due"),
+        review_open=_count(connection, transfers, transfers.c.shown == "review"),
+        outbox_pending=waiting,
+        outbox_oldest_ms=oldest,
+    )
+
+
+def _counts(connection: Connection, column: Any) -> dict[str, int]:
+    rows = connection.execute(select(column, func.count()).group_by(column).order_by(column))
+    return dict(rows.tuples().all())
+
+
+def _count(connection: Connection, table: Any, where: Any) -> int:
+    return int(connection.execute(select(func.count()).select_from(table).where(where)).scalar_one())
+
+
+def payments_by_state(connection: Connection) -> Sequence[tuple[str, str, str, int]]:
+    """Return (chain, asset, shown state, count)."""
+    columns = (transfers.c.chain, transfers.c.asset, transfers.c.shown)
+    rows = connection.execute(select(*columns, func.count()).group_by(*columns))
+    return [(chain, asset or "", shown, n) for chain, asset, shown, n in rows]
+
+
+def open_ids(connection: Connection, chain: str) -> list[tuple[str, str]]:
+    """Return (txid, index) of the chain's transfers that are not final yet."""
+    rows = connection.execute(
+        select(transfers.c.txid, transfers.c.idx).where(
+            transfers.c.chain == chain, transfers.c.state.in_(("seen", "confirming"))
+        )
+    )
+    return [(r.txid, r.idx) for r in rows]
+
+
+def imbalance(connection: Connection) -> int:
+    """Return by how many base units the ledger does not sum to zero, over all assets: always 0."""
+    per_asset: dict[str, int] = {}
+    for (asset, _account), amount in books.totals(connection).items():
+        per_asset[asset] = per_asset.get(asset, 0) + amount
+    return sum(abs(n) for n in per_asset.values())
+
+
+def recent_payments(connection: Connection, limit: int = 50) -> Sequence[Row[Any]]:
+    """Return the newest payments with their event, wallet and ticket, newest first."""
+    return connection.execute(
+        select(
+            transfers.c.chain,
+            transfers.c.txid,
+            transfers.c.idx,
+            transfers.c.asset,
+            transfers.c.amount,
+            transfers.c.shown,
+            transfers.c.reason,
+            transfers.c.height,
+            purchases.c.event_id,
+            purchases.c.wallet,
+            tickets.c.number,
+        )
+        .join_from(transfers, purchases, transfers.c.purchase_id == purchases.c.id, isouter=True)
+        .join(tickets, tickets.c.purchase_id == purchases.c.id, isouter=True)
+        .order_by(transfers.c.id.desc())
+        .limit(limit)
+    ).all()

@@ -1,0 +1,406 @@
+"""What becomes of the payments that changed: purchases decided, seats taken, tickets, refunds, lines.
+
+Facts were recorded before (``chainwatch.ledger.facts``); here the seat is taken under the database's own
+guard, else the refund is due.  Everything is computed from the facts as they are now: doing it again
+changes nothing.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
+
+from chainwatch.ledger import books, outbox, purchases, seats
+from chainwatch.ledger.context import Context
+from chainwatch.ledger.facts import Changed, chunks
+from chainwatch.ledger.tables import allocations, events, refunds, tickets, transfers
+from chainwatch.ledger.tables import purchases as purchase_table
+from chainwatch.matching import Allocation, Decision, Order, Paid, Sale, decide, route, shown_state
+
+EXPIRE_BATCH = 500
+"""Purchases that one step expires at most: the rest follow with the next block."""
+
+
+Entry = tuple[Row[Any], tuple[Allocation, ...], int | None]
+"""A transfer, where its base units belong, and the event whose money it is."""
+
+
+class Settled(msgspec.Struct, frozen=True):
+    """What was decided: for each ticket the milliseconds from its block to the mint; payments that
+    entered a state, counted by (asset, state).
+    """
+
+    minted_after_ms: tuple[int, ...]
+    states: dict[tuple[str | None, str], int]
+
+
+class Purchase(msgspec.Struct):
+    """A purchase with all that decides about it."""
+
+    row: Row[Any]
+    sale: Sale
+    payments: list[Row[Any]]
+    paid: list[Paid]
+    ticket: Row[Any] | None
+    order: Order
+
+
+def settle(connection: Connection, changed: Changed, context: Context, now_ms: int, scanned_ms: int | None) -> Settled:
+    """Decide everything that ``changed`` touches.
+
+    ``scanned_ms``: the chain has been read up to this time, so purchases that ended before it expire.
+    """
+    touched = changed.all()
+    purchases.assign(connection, touched, context, now_ms)
+    rows = _transfers(connection, touched)
+    ids = {r.purchase_id for r in rows if r.purchase_id is not None}
+    ids |= _expire(connection, context, scanned_ms) if scanned_ms is not None else set()
+    held = _load(connection, ids)
+    decisions, minted = _decide(connection, held, context, now_ms)
+    entries: list[Entry] = []
+    for purchase in held:
+        decision = decisions[purchase.row.id]
+        entries += [(r, decision.allocations.get(r.id, ()), purchase.row.event_id) for r in purchase.payments]
+    entries += _strays(connection, [r for r in rows if r.purchase_id is None], context)
+    states = _write(connection, entries, now_ms)
+    _tell(connection, rows, changed, now_ms)
+    return Settled(tuple(minted), states)
+
+
+def _strays(connection: Connection, rows: Sequence[Row[Any]], context: Context) -> list[Entry]:
+    """Say where transfers go that no purchase claims; what has left as a refund stays where it went."""
+    gone = _gone(connection, [r.id for r in rows])
+    entries: list[Entry] = []
+    for row in rows:
+        left = gone.get(row.id, ())
+        if row.state == "confirmed" and row.amount and not left:
+            entries.append((row, (route(purchases.stray(row, row.reason, context)),), None))
+        else:
+            entries.append((row, left, None))
+    return entries
+
+
+def _transfers(connection: Connection, ids: Iterable[int]) -> list[Row[Any]]:
+    rows: list[Row[Any]] = []
+    for part in chunks(sorted(ids)):
+        rows += connection.execute(select(transfers).where(transfers.c.id.in_(part)).order_by(transfers.c.id))
+    return rows
+
+
+def _expire(connection: Connection, context: Context, scanned_ms: int) -> set[int]:
+    """Expire purchases of this chain whose time is over and that no payment on its way keeps open."""
+    on_its_way = (
+        select(transfers.c.id)
+        .where(transfers.c.purchase_id == purchase_table.c.id, transfers.c.state == "confirming")
+        .exists()
+    )
+    over = connection.execute(
+        select(purchase_table.c.id, purchase_table.c.event_id, purchase_table.c.held)
+        .where(
+            purchase_table.c.expired.is_(False),
+            purchase_table.c.expires_ms < scanned_ms,
+            purchase_table.c.asset.in_([a.code for a in context.spec.assets]),
+            ~on_its_way,
+        )
+        .order_by(purchase_table.c.id)
+        .limit(EXPIRE_BATCH)
+    ).all()
+    for part in chunks(over):
+        ids = [r.id for r in part]
+        connection.execute(update(purchase_table).where(purchase_table.c.id.in_(ids)).values(expired=True, held=False))
+    seats.release(connection, [r.event_id for r in over if r.held])
+    return {r.id for r in over}
+
+
+def _load(connection: Connection, ids: Iterable[int]) -> list[Purchase]:
+    """Read purchases with their event, payments, ticket and refunds that have left."""
+    rows: list[Row[Any]] = []
+    paid: dict[int, list[Row[Any]]] = {}
+    held: dict[int, Row[Any]] = {}
+    for part in chunks(sorted(ids)):
+        rows += connection.execute(
+            select(purchase_table, *_SALE)
+            .join_from(purchase_table, events)
+            .where(purchase_table.c.id.in_(part))
+            .order_by(purchase_table.c.id)
+        )
+        for t in connection.execute(
+            select(transfers).where(transfers.c.purchase_id.in_(part)).order_by(transfers.c.paid_ms, transfers.c.id)
+        ):
+            paid.setdefault(t.purchase_id, []).append(t)
+        for ticket in connection.execute(select(tickets).where(tickets.c.purchase_id.in_(part))):
+            held[ticket.purchase_id] = ticket
+    gone = _gone(connection, [t.id for ts in paid.values() for t in ts])
+    return [_purchase(row, paid.get(row.id, []), held.get(row.id), gone) for row in rows]
+
+
+_SALE = (
+    events.c.status.label("sale_status"),
+    events.c.sales_start_ms,
+    events.c.sales_end_ms,
+    events.c.event_end_ms,
+    events.c.commission_bps,
+    events.c.by_memo,
+)
+
+
+def _purchase(
+    row: Row[Any], payments: list[Row[Any]], ticket: Row[Any] | None, gone: dict[int, tuple[Allocation, ...]]
+) -> Purchase:
+    return Purchase(
+        row=row,
+        sale=Sale(
+            row.sale_status,
+            row.sales_start_ms,
+            row.sales_end_ms,
+            row.event_end_ms,
+            by_memo=row.by_memo or row.implicit_key is None,
+        ),
+        payments=payments,
+        paid=[
+            Paid(
+                transfer_id=t.id,
+                amount=t.amount,
+                asset=t.asset,
+                state=t.state,
+                paid_ms=t.paid_ms,
+                gone=gone.get(t.id, ()),
+                was_confirmed=t.was_confirmed,
+                flags=tuple(f for f in t.flags.split(",") if f),
+            )
+            for t in payments
+        ],
+        ticket=ticket,
+        order=Order(
+            asset=row.asset,
+            price=row.price,
+            expired=row.expired,
+            ticket=ticket.state if ticket is not None else None,
+            commission_bps=row.commission_bps,
+        ),
+    )
+
+
+def _gone(connection: Connection, transfer_ids: Sequence[int]) -> dict[int, tuple[Allocation, ...]]:
+    """Return what has left as refunds, by transfer: it never counts towards a ticket again."""
+    gone: dict[int, tuple[Allocation, ...]] = {}
+    for part in chunks(transfer_ids):
+        for r in connection.execute(
+            select(refunds).where(refunds.c.transfer_id.in_(part), refunds.c.state.in_(("exported", "settled")))
+        ):
+            gone[r.transfer_id] = (*gone.get(r.transfer_id, ()), Allocation(r.kind, r.amount, r.reason))
+    return gone
+
+
+def _decide(
+    connection: Connection, held: Sequence[Purchase], context: Context, now_ms: int
+) -> tuple[dict[int, Decision], list[int]]:
+    """Decide every purchase; take seats for those that have paid, in the order of their payments."""
+    decisions = {p.row.id: decide(p.sale, p.order, p.paid) for p in held}
+    asking = [p for p in held if decisions[p.row.id].mint]
+    asking.sort(key=lambda p: max(t.transfer_id for t in p.paid))
+    numbers = seats.take(connection, [(p.row.id, p.row.event_id, p.row.held) for p in asking], now_ms)
+    for purchase in asking:
+        if purchase.row.id not in numbers:
+            decisions[purchase.row.id] = decide(purchase.sale, purchase.order, purchase.paid, sold_out=True)
+    winners = [p for p in asking if p.row.id in numbers]
+    for purchase in winners:
+        order = msgspec.structs.replace(purchase.order, ticket="active")
+        decisions[purchase.row.id] = decide(purchase.sale, order, purchase.paid)
+    _mint(connection, winners, decisions, numbers, context, now_ms)
+    changed = [
+        {"row_id": p.ticket.id, "new_state": decisions[p.row.id].ticket}
+        for p in held
+        if p.ticket is not None and decisions[p.row.id].ticket not in (None, p.ticket.state)
+    ]
+    if changed:
+        connection.execute(
+            update(tickets).where(tickets.c.id == bindparam("row_id")).values(state=bindparam("new_state")), changed
+        )
+        for row in changed:
+            outbox.audit(connection, now_ms, "ledger", f"ticket_{row['new_state']}", f"ticket:{row['row_id']}")
+    latencies = [max(0, now_ms - max(t.block_time_ms or now_ms for t in p.payments)) for p in winners]
+    return decisions, latencies
+
+
+def _mint(
+    connection: Connection,
+    winners: Sequence[Purchase],
+    decisions: dict[int, Decision],
+    numbers: dict[int, int],
+    context: Context,
+    now_ms: int,
+) -> None:
+    rows = []
+    messages = []
+    for p in winners:
+        assert p.order.price is not None
+        event = str(p.row.event_id)
+        bought = p.row.implicit_key or f"purchase:{p.row.ref}"
+        number = numbers[p.row.id]
+        claims = {"event": event, "number": number, "wallet": p.row.wallet, "unit": 1}
+        issued = context.issuer.issue(bought, 1, claims)
+        parts = [a for ps in decisions[p.row.id].allocations.values() for a in ps if a.kind == "ticket"]
+        commission = sum(a.commission for a in parts)
+        amount = sum(a.amount for a in parts)
+        funding = next(t for t in p.payments if t.state == "confirmed")
+        rows.append(
+            {
+                "uuid": issued.uuid,
+                "event_id": p.row.event_id,
+                "number": number,
+                "purchase_id": p.row.id,
+                "unit": 1,
+                "token_hash": issued.token_hash,
+                "jws": issued.jws,
+                "wallet": p.row.wallet,
+                "asset": p.row.asset,
+                "amount_paid": amount,
+                "commission": commission,
+                "payout": amount - commission,
+                "transaction_id": funding.txid,
+                "state": "active",
+                "total_access_count": 0,
+                "created_ms": now_ms,
+            }
+        )
+        data = {"ticket_id": issued.uuid, "event_id": event, "number": number, "ref": p.row.ref}
+        messages.append(outbox.Message("ticket.minted", f"purchase:{p.row.ref}", data))
+    for part in chunks(rows):
+        connection.execute(insert(tickets), part)
+    outbox.post(connection, now_ms, messages)
+
+
+def _write(connection: Connection, entries: Sequence[Entry], now_ms: int) -> dict[tuple[str | None, str], int]:
+    """Bring allocations, refunds, shown states and ledger lines to what was decided; count entered states."""
+    present = _present(connection, [row.id for row, _, _ in entries])
+    stale = [row.id for row, parts, _ in entries if present.get(row.id, ()) and present[row.id] != parts]
+    for part in chunks(stale):
+        connection.execute(delete(allocations).where(allocations.c.transfer_id.in_(part)))
+    fresh = [
+        {
+            "transfer_id": row.id,
+            "kind": a.kind,
+            "amount": a.amount,
+            "commission": a.commission,
+            "reason": a.reason,
+        }
+        for row, parts, _ in entries
+        if present.get(row.id, ()) != parts
+        for a in parts
+    ]
+    if fresh:
+        connection.execute(insert(allocations), fresh)
+    shown = [
+        {"row_id": row.id, "now_shown": state}
+        for row, parts, _ in entries
+        if (state := shown_state(row.state, parts)) != row.shown
+    ]
+    entered = dict(Counter((row.asset, shown_state(row.state, parts)) for row, parts, _ in entries))
+    if shown:
+        connection.execute(
+            update(transfers).where(transfers.c.id == bindparam("row_id")).values(shown=bindparam("now_shown")), shown
+        )
+    _refund(connection, [e for e in entries if present.get(e[0].id, ()) != e[1]], now_ms)
+    books.post(
+        connection,
+        [
+            books.Entry(row.id, row.asset or f"{row.chain}:{row.asset_id}", row.state == "confirmed", event_id, parts)
+            for row, parts, event_id in entries
+            if parts or row.was_confirmed
+        ],
+        now_ms,
+    )
+    return entered
+
+
+def _present(connection: Connection, ids: Sequence[int]) -> dict[int, tuple[Allocation, ...]]:
+    found: dict[int, tuple[Allocation, ...]] = {}
+    for part in chunks(ids):
+        for r in connection.execute(
+            select(allocations).where(allocations.c.transfer_id.in_(part)).order_by(allocations.c.id)
+        ):
+            one = Allocation(r.kind, r.amount, r.reason, r.commission)
+            found[r.transfer_id] = (*found.get(r.transfer_id, ()), one)
+    return found
+
+
+def _refund(connection: Connection, entries: Sequence[Entry], now_ms: int) -> None:
+    """Make refunds due, change those that have not left, cancel those that are no longer owed."""
+    ids = [row.id for row, _, _ in entries]
+    known: dict[tuple[int, str], Row[Any]] = {}
+    for part in chunks(ids):
+        for r in connection.execute(select(refunds).where(refunds.c.transfer_id.in_(part))):
+            known[r.transfer_id, r.kind] = r
+    fresh: list[dict[str, Any]] = []
+    moved: list[dict[str, Any]] = []
+    for row, parts, event_id in entries:
+        owed = {a.kind: a for a in parts if a.kind in ("refund", "surplus")} if row.state == "confirmed" else {}
+        for kind in ("refund", "surplus"):
+            refund, a = known.get((row.id, kind)), owed.get(kind)
+            if refund is not None and refund.state in ("due", "cancelled"):
+                state = "due" if a else "cancelled"
+                amount = a.amount if a else refund.amount
+                if (refund.state, refund.amount) != (state, amount):
+                    moved.append(
+                        {
+                            "row_id": refund.id,
+                            "new_state": state,
+                            "new_amount": amount,
+                            "why": a.reason if a else refund.reason,
+                            "now": now_ms,
+                        }
+                    )
+            elif refund is None and a is not None:
+                fresh.append(
+                    {
+                        "transfer_id": row.id,
+                        "kind": kind,
+                        "event_id": event_id,
+                        "chain": row.chain,
+                        "asset": row.asset,
+                        "amount": a.amount,
+                        "reason": a.reason,
+                        "state": "due",
+                        "created_ms": now_ms,
+                        "updated_ms": now_ms,
+                    }
+                )
+    if moved:
+        connection.execute(
+            update(refunds)
+            .where(refunds.c.id == bindparam("row_id"))
+            .values(
+                state=bindparam("new_state"),
+                amount=bindparam("new_amount"),
+                reason=bindparam("why"),
+                updated_ms=bindparam("now"),
+            ),
+            moved,
+        )
+    if fresh:
+        connection.execute(insert(refunds), fresh)
+        outbox.post(
+            connection,
+            now_ms,
+            [
+                outbox.Message("refund.due", f"transfer:{r['transfer_id']}", {"reason": r["reason"], "kind": r["kind"]})
+                for r in fresh
+            ],
+        )
+
+
+def _tell(connection: Connection, rows: Sequence[Row[Any]], changed: Changed, now_ms: int) -> None:
+    messages = []
+    for row in rows:
+        data = {"chain": row.chain, "txid": row.txid, "index": row.idx}
+        subject = f"purchase:{row.purchase_id}" if row.purchase_id else f"transfer:{row.id}"
+        if row.id in changed.confirmed:
+            messages.append(outbox.Message("payment.confirmed", subject, data))
+        elif row.id in changed.orphaned and row.state == "orphaned":
+            messages.append(outbox.Message("payment.orphaned", subject, data))
+        elif row.id in changed.seen or row.id in changed.confirming:
+            messages.append(outbox.Message("payment.seen", subject, data))
+    outbox.post(connection, now_ms, messages)

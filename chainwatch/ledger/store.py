@@ -1,0 +1,140 @@
+"""The door to the database: plain synchronous transactions, run whole in one writer thread.
+
+The async side awaits ``write(body, …)``; the simulation and the command line call ``transaction()``
+themselves.  SQLite: WAL, foreign keys, ``synchronous=FULL``, ``BEGIN IMMEDIATE``.  PostgreSQL: psycopg.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.pool import QueuePool, StaticPool
+
+from chainwatch.errors import ChainwatchError, Misconfigured, Transient, Unreachable
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+BUSY_MS = 10_000
+"""How long SQLite waits for another writer (a backup, an operator's command) before it gives up."""
+
+READERS = 4
+"""Reading threads: more would only queue for the interpreter lock."""
+
+
+class Store:
+    """One database.  ``url`` is SQLAlchemy's: ``sqlite:////path/file.db`` or ``postgresql://…``."""
+
+    def __init__(self, url: str) -> None:
+        try:
+            parsed = make_url(url)
+        except SQLAlchemyError as error:
+            raise Misconfigured("database url cannot be read; write sqlite:////path or postgresql://host/db") from error
+        backend = parsed.get_backend_name()
+        if backend not in ("sqlite", "postgresql"):
+            raise Misconfigured(f"database {backend!r}: there are sqlite and postgresql")
+        if backend == "postgresql":
+            parsed = parsed.set(drivername="postgresql+psycopg")
+        self.is_sqlite = backend == "sqlite"
+        in_memory = parsed.database in (None, "", ":memory:") or "mode" in parsed.query
+        self.path = Path(str(parsed.database)) if self.is_sqlite and not in_memory else None
+        self.shown_url = parsed.render_as_string(hide_password=True)
+        if self.is_sqlite:
+            connect_args = {"check_same_thread": False, "timeout": BUSY_MS / 1000}
+            pool: dict[str, Any] = {"poolclass": QueuePool, "pool_size": READERS + 1}
+            if not parsed.database:
+                pool = {"poolclass": StaticPool}
+            self.engine: Engine = create_engine(parsed, connect_args=connect_args, **pool)
+            event.listen(self.engine, "connect", _prepare_sqlite)
+            event.listen(self.engine, "begin", _begin_sqlite)
+        else:
+            self.engine = create_engine(parsed, pool_size=READERS + 1, pool_pre_ping=True)
+        self._writer = ThreadPoolExecutor(1, "ledger-writer")
+        self._readers = ThreadPoolExecutor(READERS, "ledger-reader")
+
+    # -- synchronous -----------------------------------------------------------------------------
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """One transaction: all of it is committed, or none."""
+        with _translated(), self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """One consistent look; nothing is written."""
+        options: dict[str, Any] = {"reading": True} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
+        with _translated(), self.engine.connect().execution_options(**options) as connection:
+            yield connection
+            connection.rollback()
+
+    # -- from the event loop ---------------------------------------------------------------------
+
+    async def write(self, body: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run ``body(connection, …)`` as one transaction in the writer thread."""
+
+        def run() -> T:
+            with self.transaction() as connection:
+                return body(connection, *args, **kwargs)
+
+        return await asyncio.get_running_loop().run_in_executor(self._writer, run)
+
+    async def read(self, body: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run ``body(connection, …)`` on one consistent look in a reading thread."""
+
+        def run() -> T:
+            with self.reading() as connection:
+                return body(connection, *args, **kwargs)
+
+        return await asyncio.get_running_loop().run_in_executor(self._readers, run)
+
+    def close(self) -> None:
+        """End the threads and the connections."""
+        self._writer.shutdown(wait=True)
+        self._readers.shutdown(wait=True)
+        self.engine.dispose()
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
+    connection.isolation_level = None  # we begin transactions ourselves
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+        f"busy_timeout={BUSY_MS}",
+        "cache_size=-16000",
+    ):
+        connection.execute(f"PRAGMA {pragma}").fetchall()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    reading = connection.get_execution_options().get("reading", False)
+    connection.exec_driver_sql("BEGIN DEFERRED" if reading else "BEGIN IMMEDIATE")
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Turn the driver's errors into ours: what a second try may cure is Transient."""
+    try:
+        yield
+    except ChainwatchError:
+        raise
+    except OperationalError as error:
+        if "unable to open database" in str(error.orig) or "onnect" in str(error.orig):
+            raise Unreachable(f"database: {error.orig}") from error
+        raise Transient(f"database: {error.orig}") from error
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise Unreachable(f"database: {error.orig}") from error
+        raise
+
+
+def ping(connection: Connection) -> None:
+    """Touch the database."""
+    connection.execute(text("SELECT 1"))

@@ -1,0 +1,115 @@
+"""A ticket's token, number-free and clock-free, and our signature over what the ticket says.
+
+Token = HMAC-SHA256(K, what was bought; unit): nobody can guess it, and minting the same purchase again
+gives the same token.  K and the signing key live outside the database, with a key id.
+"""
+
+import base64
+import hashlib
+import hmac
+import os
+import secrets
+import uuid
+from pathlib import Path
+from typing import Any
+
+import jwt
+import msgspec
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from chainwatch.errors import Misconfigured
+
+ALGORITHM = "EdDSA"
+_ENCODER = msgspec.json.Encoder(order="deterministic")
+
+
+class Issued(msgspec.Struct, frozen=True):
+    """What minting hands out."""
+
+    uuid: str
+    token: str
+    token_hash: bytes
+    jws: str
+
+
+class Issuer:
+    """Makes tokens and signs tickets (Ed25519, JWS compact form, RFC 7515 and RFC 8037)."""
+
+    def __init__(self, key: Ed25519PrivateKey) -> None:
+        self._key = key
+        seed = key.private_bytes_raw()
+        self._token_key = hmac.digest(seed, b"chainwatch ticket token v1", "sha256")
+        public = key.public_key().public_bytes_raw()
+        self.kid = base64.urlsafe_b64encode(hashlib.sha256(public).digest()[:9]).decode()
+        self.public = public
+        header = {"alg": ALGORITHM, "kid": self.kid, "typ": "ticket+jwt"}
+        self._header = _b64(_ENCODER.encode(header))
+
+    def token(self, bought: str, unit: int) -> str:
+        """Return the token of unit ``unit`` of ``bought`` (a purchase's identity): 43 url-safe characters."""
+        return _b64(hmac.digest(self._token_key, f"{bought}\n{unit}".encode(), "sha256")).decode()
+
+    def issue(self, bought: str, unit: int, claims: dict[str, Any]) -> Issued:
+        """Make the token, the uuid that goes with it and the signed ticket with ``claims``.
+
+        ``claims`` hold no wall-clock time, so that minting again signs the same words.
+        """
+        token = self.token(bought, unit)
+        digest = hashlib.sha256(token.encode()).digest()
+        ticket_id = str(uuid.UUID(bytes=digest[:16], version=4))
+        payload = _b64(_ENCODER.encode({"jti": ticket_id, **claims}))
+        signed = self._header + b"." + payload
+        jws = signed + b"." + _b64(self._key.sign(signed))
+        return Issued(ticket_id, token, digest, jws.decode())
+
+    def verify(self, jws: str) -> dict[str, Any]:
+        """Check a ticket's signature; return its claims.  ``jwt.InvalidTokenError`` when it is not ours."""
+        options: Any = {"verify_aud": False, "verify_exp": False, "require": ["jti"]}
+        claims: dict[str, Any] = jwt.decode(jws, self._key.public_key(), algorithms=[ALGORITHM], options=options)
+        return claims
+
+    def jwk(self) -> dict[str, str]:
+        """Return the public key as a JSON Web Key (RFC 8037)."""
+        return {
+            "kty": "OKP",
+            "crv": "Ed25519",
+            "alg": ALGORITHM,
+            "use": "sig",
+            "kid": self.kid,
+            "x": _b64(self.public).decode(),
+        }
+
+
+def _b64(data: bytes) -> bytes:
+    return base64.urlsafe_b64encode(data).rstrip(b"=")
+
+
+def generate_key(path: Path) -> None:
+    """Write a new signing key (PKCS #8 PEM) to ``path``, mode 0600.  Never overwrites."""
+    pem = Ed25519PrivateKey.generate().private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(pem)
+
+
+def load_issuer(path: Path) -> Issuer:
+    """Read a signing key.  ``Misconfigured`` when it is missing, readable by others or no Ed25519 key."""
+    try:
+        if path.stat().st_mode & 0o077:
+            raise Misconfigured(f"signing key {path}: other users can read it; chmod 600")
+        key = serialization.load_pem_private_key(path.read_bytes(), None)
+    except FileNotFoundError as error:
+        raise Misconfigured(f"signing key {path} is missing; make one with `chainwatch keys generate`") from error
+    except (OSError, ValueError) as error:
+        raise Misconfigured(f"signing key {path} cannot be read: {type(error).__name__}") from error
+    if not isinstance(key, Ed25519PrivateKey):
+        raise Misconfigured(f"signing key {path} is not an Ed25519 key")
+    return Issuer(key)
+
+
+def new_ref() -> str:
+    """Return a public purchase reference: 16 characters of a-z2-7, 80 random bits."""
+    return base64.b32encode(secrets.token_bytes(10)).decode().lower()
