@@ -30,7 +30,7 @@ TEXT = "Access event summit-24 at 1732060800000"
 
 @dataclass(frozen=True)
 class Row:
-    """One comparison: ``ours`` may take at most ``limit`` times ``bare`` (or, ``faster``, must be so many times faster)."""
+    """``ours`` may take at most ``limit`` times as long as ``bare``; with ``faster``, be so many times faster."""
 
     name: str
     ours: Callable[[], Any]
@@ -135,7 +135,10 @@ def hive_rows() -> Iterator[Row]:
     else:
         raw = bytes.fromhex(signature)
         yield Row("Hive", ours, "beem verify_message", lambda: verify_message(text, raw), 150, faster=True)
-    code = "const {Signature, cryptoUtils} = m; run(() => Signature.fromString(a.signature).recover(cryptoUtils.sha256(a.text)))"
+    code = (
+        "const {Signature, cryptoUtils} = m;"
+        "run(() => Signature.fromString(a.signature).recover(cryptoUtils.sha256(a.text)))"
+    )
     theirs = javascript("@hiveio/dhive", code)
     if theirs:
         yield Row("Hive", ours, "dhive recover", theirs(text=text, signature=signature), 1.0, faster=True)
@@ -184,7 +187,8 @@ def javascript(package: str, code: str) -> Callable[..., Callable[[], Any]] | No
         script = f"""
             const m = require({json.dumps(str(MODULES / package))}); const a = {json.dumps(arguments)};
             function run(f) {{ for (let i = 0; i < 50; i++) f(); const t = process.cpuUsage();
-              for (let i = 0; i < 200; i++) f(); const d = process.cpuUsage(t); console.log((d.user + d.system) / 2e8); }}
+              for (let i = 0; i < 200; i++) f(); const d = process.cpuUsage(t); console.log((d.user + d.system) / 2e8);
+              }}
             {code}"""
         done = subprocess.run([node, "-e", script], capture_output=True, text=True, timeout=60, check=True)
         seconds = float(done.stdout.split()[-1])

@@ -74,7 +74,7 @@ def prepare(
             signature=_signature(signature),
             scheme=scheme,
             typed_data=_document(typed_data, "typed_data"),
-            authorities=_bounded(authorities, "authorities"),
+            authorities=authorities,  # the schemes that read them bound what they read
             role=role,
             expect=_document(expect, "expect"),
             now=time() if now is None else _seconds(now),
@@ -128,7 +128,7 @@ def _message(message: object, *, optional: bool) -> tuple[str | None, bytes]:
 
 def _signature(signature: object) -> str | bytes | tuple[Any, ...]:
     """Text, bytes, or a tuple of numbers, texts and bytes; capped as a whole."""
-    if isinstance(signature, str | bytes):
+    if isinstance(signature, (str, bytes)):
         if len(signature) > MAX_SIGNATURE:
             raise _Refused(Reason.TOO_LARGE, "signature")
         return signature
