@@ -15,7 +15,7 @@ import msgspec
 
 from chainwatch.adapters.base import Services
 from chainwatch.adapters.evm_decode import decode_documents
-from chainwatch.adapters.evm_traces import FlatTrace, TracedTx
+from chainwatch.adapters.evm_traces import FlatTrace, TracedTx, allow_deep_json
 from chainwatch.adapters.evm_transfers import Names
 from chainwatch.adapters.evm_types import Header, hash32, quantity
 from chainwatch.adapters.evm_view import Chain, EvmView, Quorum, side_by_side
@@ -94,6 +94,8 @@ class EvmSource:
 
     async def open(self) -> Sequence[NodeFacts]:
         """Check every endpoint that answers: chain id, genesis, traces when they are asked for."""
+        if self._options.traces:
+            allow_deep_json()
         await self._chain.rpc.open()
         results = await side_by_side(*(self._try(endpoint) for endpoint in self._chain.rpc.endpoints))
         facts = [result for result in results if isinstance(result, NodeFacts)]

@@ -49,7 +49,8 @@ class Recording(msgspec.Struct):
     txs: dict[str, RecordedTx] = {}
     receipts: dict[str, Receipt] = {}
     logs: list[RecordedLog] = []
-    internals: dict[str, list[Internal]] = {}
+    internals: dict[str, dict[str, Internal]] = {}
+    """By transaction and index: both trace dialects may tell of the same call."""
     failed: dict[str, bool] = {}
     """Did the transaction's own call fail, by its trace?"""
     trees: list[list[TracedTx]] = []
@@ -106,7 +107,9 @@ def _parse(document: bytes) -> list[Any]:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
     try:
-        return list(msgspec.json.Decoder().decode_lines(document))
+        if values := list(msgspec.json.Decoder().decode_lines(document)):
+            return values
+        raise Rejected("not_json", "an empty document")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Rejected("not_json", f"not JSON: {error}") from error
 
@@ -239,7 +242,7 @@ def _add_flat(traces: Iterable[FlatTrace], into: Recording) -> None:
             by_tx.setdefault(hash32_of(trace.transaction_hash), []).append(trace)
     for txid, group in by_tx.items():
         try:
-            into.internals.setdefault(txid, []).extend(from_flat(group))
+            into.internals.setdefault(txid, {}).update((i.index, i) for i in from_flat(group))
         except Inconsistent as error:
             raise Rejected("not_chain_data", str(error)) from error
         failed = top_failed(group)
@@ -255,7 +258,7 @@ def _name_trees(recording: Recording) -> None:
             if tree.result is None:
                 continue
             txid = hash32(tree.tx_hash) if tree.tx_hash else order[i] if order else f"{_UNNAMED}{i}"
-            recording.internals.setdefault(txid, []).extend(from_frame(tree.result))
+            recording.internals.setdefault(txid, {}).update((i.index, i) for i in from_frame(tree.result))
             recording.failed[txid] = bool(tree.result.error)
 
 
@@ -276,12 +279,12 @@ def _transfers(recording: Recording, names: Names) -> Iterator[Transfer]:
             _position(recording, tx, receipt),
             tx,
             receipt,
-            recording.internals.get(txid, ()),
+            list(recording.internals.get(txid, {}).values()),
             ok=None if failed is None else not failed,
         )
     for txid, internals in recording.internals.items():
         if txid not in known:
-            for internal in internals:
+            for internal in internals.values():
                 yield of_internal(names, internal, "" if txid.startswith(_UNNAMED) else txid, None)
     for log in recording.logs:
         txid = hash32(log.transaction_hash) if log.transaction_hash else ""
