@@ -47,7 +47,19 @@ class Postgres:
     def start(self) -> None:
         """Make the data directory and start the server.  ``NoPostgres`` when that does not work."""
         data = self._home / "data"
-        initdb = [self._bin / "initdb", "-D", data, "-U", ROLE, "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]
+        initdb = [
+            str(self._bin / "initdb"),
+            "-D",
+            str(data),
+            "-U",
+            ROLE,
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+            "--locale=C",
+            "--no-sync",
+        ]
         made = subprocess.run(  # noqa: S603 (our own arguments)
             initdb, capture_output=True, check=False, timeout=START_S, cwd=self._home, env=self._environ(), **self._as
         )
@@ -66,7 +78,7 @@ class Postgres:
         }
         with self._log.open("wb") as log:
             self._server = subprocess.Popen(  # noqa: S603 (our own arguments)
-                [self._bin / "postgres", "-D", data, *(f"--{k}={v}" for k, v in options.items())],
+                [str(self._bin / "postgres"), "-D", str(data), *(f"--{k}={v}" for k, v in options.items())],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
