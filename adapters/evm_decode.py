@@ -1,21 +1,27 @@
 """Recorded EVM data to transfers (``chainwatch decode``): every transfer, ours or not.
 
-Each document is one JSON value, bare or in a JSON-RPC envelope: a block (``eth_getBlockBy…``), transactions,
-receipts, logs, traces of either dialect, or lists of them; or a request/response pair as
-``ethereum/execution-apis`` records them (``>>`` and ``<<`` lines).  Several documents are read together: a receipt
-tells whether a block's transaction succeeded, a trace what its contracts sent.
+Each document is a signed transaction or a block in RLP (bytes, or hex), or JSON, bare or in a JSON-RPC envelope:
+a block (``eth_getBlockBy…``), transactions, receipts, logs, traces of either dialect, or lists of them; or a
+request/response pair as ``ethereum/execution-apis`` records them (``>>`` and ``<<`` lines).  Several documents are
+read together: a receipt tells whether a block's transaction succeeded, a trace what its contracts sent.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
+from chainwatch.adapters.evm_raw import looks_raw, read_raw
 from chainwatch.adapters.evm_traces import FlatTrace, Internal, TracedTx, from_flat, from_frame, top_failed
 from chainwatch.adapters.evm_transfers import STATE_SYNC_TOKEN, Names, in_transaction, of_internal, of_log
 from chainwatch.adapters.evm_types import Header, Log, Receipt, Tx, erc20_transfer, hash32, quantity
 from chainwatch.errors import Inconsistent, Rejected
 from chainwatch.model import BlockRef, ChainSpec, InBlock, Transfer
+
+MIN_RAW_HEX = 2 * 90
+"""Digits of the shortest signed transaction: two 32-byte signature halves, a receiver, some numbers."""
+_RAW_HEX = re.compile(r"0x([0-9a-fA-F]{2})+", re.ASCII)
 
 MAX_ITEMS = 1_000_000
 """Items in all documents together: a thousand of the fullest blocks; more is not one recording."""
@@ -81,13 +87,17 @@ def decode_documents(documents: Sequence[bytes], spec: ChainSpec) -> Iterator[Tr
 
 def _values(document: bytes) -> Iterator[Any]:
     """Yield the JSON values of one document, out of their envelopes."""
+    if looks_raw(document):
+        yield read_raw(document)
+        return
     lines = document.splitlines()
     if any(line.startswith(b">>") for line in lines):
         document = b"\n".join(line[2:] for line in lines if line.startswith(b"<<"))
     for value in _parse(document):
         while isinstance(value, dict) and value.keys() & {"result", "error"} and not value.keys() & _NOT_ENVELOPE:
             value = _result(value)
-        yield value
+        # ``eth_getRawTransactionByHash``; what other methods answer in hex is no signed transaction
+        yield read_raw(bytes.fromhex(value[2:])) if _is_raw_hex(value) else value
 
 
 def _result(envelope: Mapping[str, Any]) -> Any:
@@ -101,7 +111,14 @@ _NOT_ENVELOPE = frozenset({"action", "calls", "txHash", "type"})
 """Keys of traces, which have a ``result`` or an ``error`` of their own."""
 
 
+def _is_raw_hex(value: Any) -> bool:
+    return isinstance(value, str) and len(value) >= MIN_RAW_HEX and _RAW_HEX.fullmatch(value) is not None
+
+
 def _parse(document: bytes) -> list[Any]:
+    text = document.strip()
+    if len(text) >= MIN_RAW_HEX and re.fullmatch(rb"(0x)?([0-9a-fA-F]{2})+", text):
+        return ["0x" + text.decode().removeprefix("0x")]
     try:
         return [msgspec.json.decode(document)]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
