@@ -1,5 +1,6 @@
 """What is a payment on an EVM chain, what only looks like one, and whose memo it carries."""
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -195,6 +196,26 @@ async def test_internal_payments_are_seen_in_both_dialects(scene: Any, dialect: 
         await s.read()
         assert [(t.index, t.amount, t.ok) for t in s.replica.of(paid)] == [("t0", 5, True), ("t1", 6, True)]
         assert s.replica.of(undone) == []
+
+
+async def test_a_payment_from_deep_inside_is_seen(scene: Any) -> None:
+    """A tower of calls that the JSON decoder refuses would stop the chain for everybody."""
+
+    def bury(trees: Any, _: Any) -> Any:
+        for tree in trees:
+            for _ in range(700):
+                top = tree["result"]
+                tree["result"] = {**top, "calls": [{**top, "value": "0x0"}]}
+        return trees
+
+    before = sys.getrecursionlimit()
+    try:
+        async with scene(traces=True) as s:
+            s.twists[0]["debug_traceBlockByHash"] = bury
+            s.node.pay_many([Payment(s.spec.receive[0], 5, kind="internal")])
+            assert [(t.index.count("."), t.amount) for t in await s.read()] == [(700, 5)]
+    finally:
+        sys.setrecursionlimit(before)
 
 
 async def test_an_undone_call_beside_a_good_one_pays_nothing(scene: Any) -> None:
