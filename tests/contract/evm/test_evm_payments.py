@@ -106,6 +106,16 @@ async def test_only_the_configured_token_of_a_transaction_counts(scene: Any) -> 
         assert [(t.index, t.amount) for t in await s.read()] == [("l1", 5)]
 
 
+async def test_what_we_pay_ourselves_is_marked(scene: Any) -> None:
+    """Sweeps between our accounts are no income."""
+    async with scene() as s:
+        second = s.node.new_wallet()
+        s.source.watch([second])
+        s.pay(5, sender=second)
+        s.pay(6)
+        assert {t.amount: t.flags for t in await s.read()} == {5: ("internal",), 6: ()}
+
+
 # -- memos ---------------------------------------------------------------------------------------
 
 
