@@ -44,7 +44,7 @@ SHORT_DATA = 300
 """Characters of base58 in the longest instruction read below (createAccountWithSeed, about 130 bytes)."""
 
 
-class Info(msgspec.Struct, rename="camel"):
+class Info(msgspec.Struct, rename="camel", gc=False):
     """The fields of a parsed system or token instruction, whichever it is."""
 
     source: str | None = None
@@ -62,7 +62,7 @@ class Info(msgspec.Struct, rename="camel"):
     multisig_authority: str | None = None
 
 
-class Parsed(msgspec.Struct):
+class Parsed(msgspec.Struct, gc=False):
     """A parsed instruction; ``info`` differs by type."""
 
     type: str
@@ -94,7 +94,7 @@ def _le(data: bytes, start: int, size: int = 8) -> int:
 # -- balances ------------------------------------------------------------------------------------
 
 
-class Movement(msgspec.Struct):
+class Movement(msgspec.Struct, gc=False):
     """Value that reached ``account``; for a token that is the token account, its ``owner`` the wallet."""
 
     index: str
@@ -118,19 +118,29 @@ class Book:
         self._lamports: dict[str, int] = {}
         """How much each account grew by the instructions so far; the same for tokens."""
         self._held: dict[str, int] = {}
-        self._before: dict[str, TokenBalance] | None = None
-        self._after: dict[str, TokenBalance] | None = None
-        self._tokens: dict[str, TokenBalance] | None = None
+        self._before: Mapping[str, TokenBalance] | None = None
+        self._after: Mapping[str, TokenBalance] | None = None
+        self._opened: dict[str, TokenBalance] = {}
+        self._unread = meta is not None
 
-    @property
-    def tokens(self) -> dict[str, TokenBalance]:
-        """Every known token account by address: read from the data when first asked for."""
-        if self._tokens is None:
-            if self._meta is not None:
-                self._before = self._by_account(self._meta.pre_token_balances)
-                self._after = self._by_account(self._meta.post_token_balances)
-            self._tokens = {**(self._before or {}), **(self._after or {})}
-        return self._tokens
+    def token_account(self, account: str | None) -> TokenBalance | None:
+        """Return the mint, owner and program of a token account, as far as the data tells."""
+        if self._unread:
+            self._read_tokens()
+        if account is None:
+            return None
+        if self._after is not None and account in self._after:
+            return self._after[account]
+        if self._before is not None and account in self._before:
+            return self._before[account]
+        return self._opened.get(account)
+
+    def _read_tokens(self) -> None:
+        """Read the token balances, when first asked for."""
+        self._unread = False
+        if self._meta is not None:
+            self._before = self._by_account(self._meta.pre_token_balances)
+            self._after = self._by_account(self._meta.post_token_balances)
 
     def _by_account(self, raw: msgspec.Raw) -> dict[str, TokenBalance] | None:
         balances = token_balances(raw)
@@ -159,9 +169,8 @@ class Book:
         fee: int = 0,
     ) -> None:
         """Move tokens: without a source they are minted, without a target burnt."""
-        tokens = self.tokens
         if mint is None:  # a plain transfer names no mint, its accounts do
-            entry = tokens.get(target or "") or tokens.get(source or "")
+            entry = self.token_account(target) or self.token_account(source)
             mint = entry.mint if entry is not None else None
         self._shift(self._held, source, target, amount, fee)
         if mint == WRAPPED_SOL:
@@ -173,15 +182,17 @@ class Book:
         """Close a token account: all its lamports go to ``target``."""
         if account is None or account not in self._keys or self._meta is None or not self._known:
             return  # how much it held is not in the data
-        before = (self._before or {}).get(account) if self.tokens else None
-        self._held[account] = -_amount(before)  # only an empty account closes, or one of wrapped SOL
+        if self._unread:
+            self._read_tokens()
+        # Only an empty account closes, or one of wrapped SOL.
+        self._held[account] = -_amount(self._before.get(account)) if self._before is not None else 0
         held = self._meta.pre_balances[self._keys.index(account)] + self._lamports.get(account, 0)
         self.move(path, program, account, target, max(held, 0))
 
     def begin(self, program: str, account: str | None, mint: str | None, owner: str | None) -> None:
         """Open a token account: it may be closed again before the balances are taken."""
-        if account is not None and mint is not None and account not in self.tokens:
-            self.tokens[account] = TokenBalance(0, mint, TokenAmount("0"), owner, program)
+        if account is not None and mint is not None:
+            self._opened[account] = TokenBalance(0, mint, TokenAmount("0"), owner, program)
 
     @staticmethod
     def _shift(balances: dict[str, int], source: str | None, target: str | None, amount: int, fee: int = 0) -> None:
@@ -195,8 +206,9 @@ class Book:
     def growth(self, account: str, token: bool) -> int | None:
         """Return how much ``account`` grew by its balances, the fee aside; None where they are not in the data."""
         if token:
-            tokens_known = bool(self.tokens) or self._before is not None
-            if not tokens_known or self._before is None or self._after is None:
+            if self._unread:
+                self._read_tokens()
+            if self._before is None or self._after is None:
                 return None
             return _amount(self._after.get(account)) - _amount(self._before.get(account))
         if self._meta is None or not self._known or account not in self._keys:
@@ -427,20 +439,20 @@ class Table:
         if not m.token:
             return self.native
         asset = self.by_mint.get(m.mint or "")
-        entry = book.tokens.get(m.account or "")
+        entry = book.token_account(m.account)
         program = (entry.program_id if entry is not None else None) or m.program
         return asset.code if asset is not None and program == (asset.program or SPL) else None
 
 
 def owner_of(account: str | None, m: Movement, book: Book) -> str | None:
     """Return the wallet behind ``account``: a token account's owner where the data tells, else itself."""
-    entry = book.tokens.get(account or "") if m.token else None
+    entry = book.token_account(account) if m.token else None
     return entry.owner if entry is not None and entry.owner is not None else account
 
 
 def sender_of(m: Movement, book: Book) -> tuple[str, ...]:
     """Return who paid: the owner of what was debited, not who signed the fee."""
-    entry = book.tokens.get(m.source or "") if m.token else None
+    entry = book.token_account(m.source) if m.token else None
     sender = (entry.owner if entry is not None else None) or m.authority or m.source
     return (sender,) if sender is not None else ()
 
