@@ -10,7 +10,7 @@ and the structs are kept from the garbage collector (``gc=False``): they are tre
 import base64
 import binascii
 import re
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
@@ -143,7 +143,7 @@ class Row(msgspec.Struct, rename="camel", gc=False):
             return None
         return self.meta.err is None
 
-    def view(self, programs: Set[str]) -> View:
+    def view(self, programs: frozenset[str]) -> View:
         """Return the keys, and the steps of ``programs``; ``ValueError`` for what is no transaction."""
         body = self.transaction
         if body is None:
@@ -159,7 +159,7 @@ class Row(msgspec.Struct, rename="camel", gc=False):
             body.signatures[0] if body.signatures else "", keys, self._steps(message.instructions, keys, programs)
         )
 
-    def calls(self, programs: Set[str]) -> bool:
+    def calls(self, programs: frozenset[str]) -> bool:
         """May this transaction call one of ``programs``?  No, cheaply, for most of a block in jsonParsed."""
         body = self.transaction
         if not isinstance(body, Body) or body.message is None or body.message.header is not None:
@@ -191,11 +191,12 @@ class Row(msgspec.Struct, rename="camel", gc=False):
             return keys
         return [*keys, *meta.loaded_addresses.writable, *meta.loaded_addresses.readonly]
 
-    def _steps(self, top: Sequence[Instruction], keys: Sequence[str], programs: Set[str]) -> list[Step]:
-        if programs.isdisjoint(keys):  # a program that is called is a key
+    def _steps(self, top: Sequence[Instruction], keys: Sequence[str], programs: frozenset[str]) -> list[Step]:
+        present = programs.intersection(keys)  # a program that is called is a key
+        if not present:
             return []
         inner = {} if self.meta is None else {g.index: g.instructions for g in self.meta.inner_instructions or ()}
-        called = {i for i, key in enumerate(keys) if key in programs}
+        called = {keys.index(program) for program in present}
         steps = []
         for i, instruction in enumerate(top):
             if instruction.program_id_index in called or instruction.program_id in programs:
@@ -205,7 +206,7 @@ class Row(msgspec.Struct, rename="camel", gc=False):
                     steps.append(Step(f"{i}.{j}", _program(child, keys), child))
         return steps
 
-    def _from_wire(self, wire: bytes, programs: Set[str]) -> View:
+    def _from_wire(self, wire: bytes, programs: frozenset[str]) -> View:
         from solders.transaction import VersionedTransaction
 
         try:
