@@ -242,13 +242,12 @@ def reduce(movements: Sequence[Movement], missing: int) -> None:
     """Take ``missing`` off ``movements`` in proportion (a fee is one), never below zero, and mark them."""
     total = sum(m.amount for m in movements)
     left = max(0, total - missing)
-    given = 0
-    for m in movements:
-        share = m.amount * left // total if total else 0
-        given += share
-        m.amount, m.differs = share, True
-    if movements:
-        movements[-1].amount += left - given
+    shares = [m.amount * left // total if total else 0 for m in movements]
+    over = left - sum(shares)  # fewer units than movements: one each to those that were rounded down
+    for m, share in zip(movements, shares, strict=True):
+        one = 1 if over and share < m.amount else 0
+        over -= one
+        m.amount, m.differs = share + one, True
 
 
 # -- one instruction -----------------------------------------------------------------------------
@@ -443,6 +442,14 @@ class Table:
         program = (entry.program_id if entry is not None else None) or m.program
         return asset.code if asset is not None and program == (asset.program or SPL) else None
 
+    @staticmethod
+    def holds(account: str, asset: Asset, book: Book) -> bool:
+        """Are the balances of ``account`` in ``asset``?  A wallet's are lamports."""
+        if asset.asset_id is None:
+            return True
+        entry = book.token_account(account)
+        return entry is None or (entry.mint == asset.asset_id and entry.program_id in (None, asset.program or SPL))
+
 
 def owner_of(account: str | None, m: Movement, book: Book) -> str | None:
     """Return the wallet behind ``account``: a token account's owner where the data tells, else itself."""
@@ -518,7 +525,7 @@ def payments(
             for m in reading.movements
             if m.account == account and m.source != account and table.code(m, reading.book) == asset.code
         ]
-        if reading.ok:
+        if reading.ok and table.holds(account, asset, reading.book):
             arrived += _settle_ours(reading, place, token, wallet in signers, arrived)
         mine += [(m, wallet, asset) for m in arrived if m.amount > 0]
     references = tuple(k for k in reading.view.keys if k in ours.references)
