@@ -127,6 +127,7 @@ class Step(msgspec.Struct, frozen=True):
     blocks: tuple[Block, ...] = ()
     vanished: tuple[tuple[str, str], ...] = ()
     snapshot: tuple[Transfer, ...] | None = None
+    endpoint: str = ""
 
 
 def linked(after: BlockRef | None, blocks: Sequence[Block]) -> None:
@@ -194,4 +195,5 @@ def window_step(chain: str, held: Held, window: Window, open_ids: Collection[tup
         ),
         vanished=tuple(i for i in open_ids if i not in present),
         snapshot=tuple(t for t in window.transfers if not isinstance(t.position, InBlock)),
+        endpoint=window.endpoint,
     )

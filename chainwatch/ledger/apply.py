@@ -95,7 +95,10 @@ def _move_cursor(connection: Connection, step: Step, fence: int, now_ms: int) ->
         "head_height": step.head.height,
         "fence": fence,
         "updated_ms": now_ms,
+        "endpoint": step.endpoint,
     }
+    if step.blocks:
+        values["tip_ms"] = step.blocks[-1].time_ms or now_ms
     if step.expected is None:
         if row is not None:
             raise LostRace(f"{step.chain} is followed already")

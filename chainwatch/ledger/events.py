@@ -9,12 +9,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, func, insert, select, update
 
 from chainwatch.errors import Rejected
 from chainwatch.ledger import outbox, settle
+from chainwatch.ledger.bulk import chunks
 from chainwatch.ledger.context import Context
-from chainwatch.ledger.facts import Changed, chunks
+from chainwatch.ledger.facts import Changed
 from chainwatch.ledger.tables import event_prices, events, purchases, tickets, transfers
 from chainwatch.model import Asset
 from chainwatch.units import parse_units
@@ -73,9 +74,10 @@ def create(
         "created_ms": now_ms,
         "updated_ms": now_ms,
     }
-    if number is not None:
-        row["id"] = number
-    event_id = int(connection.execute(insert(events).values(row).returning(events.c.id)).scalar_one())
+    # Ids are given here, not by a sequence, so that numbers of the platform's own choosing fit in between.
+    newest = connection.execute(select(func.max(events.c.id))).scalar_one_or_none()
+    event_id = number or (newest or 0) + 1
+    connection.execute(insert(events).values(id=event_id, **row))
     if prices:
         rows = [{"event_id": event_id, "asset": a, "amount": n} for a, n in prices.items()]
         connection.execute(insert(event_prices), rows)

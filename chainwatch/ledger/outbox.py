@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection, insert, update
 
+from chainwatch.ledger.bulk import insert_rows
 from chainwatch.ledger.tables import audit_log, outbox
 
 
@@ -20,8 +21,9 @@ class Message(msgspec.Struct, frozen=True):
 def post(connection: Connection, now_ms: int, messages: Sequence[Message]) -> None:
     """Queue messages; those of one subject keep their order."""
     if messages:
-        connection.execute(
-            insert(outbox),
+        insert_rows(
+            connection,
+            outbox,
             [
                 {
                     "type": m.type,
@@ -48,3 +50,12 @@ def audit(
         "detail": msgspec.json.encode(detail or {}).decode(),
     }
     connection.execute(insert(audit_log).values(row))
+
+
+def close_unaddressed(connection: Connection, now_ms: int) -> int:
+    """Mark as done what nobody subscribes to, so that ``pending`` means undelivered; return how many.
+
+    The rows stay: they are the log of what happened.
+    """
+    closed = connection.execute(update(outbox).where(outbox.c.done_ms.is_(None)).values(done_ms=now_ms))
+    return int(closed.rowcount)

@@ -19,6 +19,8 @@ class ChainStatus(msgspec.Struct, frozen=True):
     final: int | None
     lag: int
     updated_ms: int
+    tip_ms: int | None
+    endpoint: str
     alarm: str
 
 
@@ -40,7 +42,17 @@ def status(connection: Connection) -> Status:
     """Read the state of chains, payments, tickets and queues."""
     rows = connection.execute(select(cursors).order_by(cursors.c.chain))
     chains = tuple(
-        ChainStatus(r.chain, r.head_height, r.height, r.final_height, r.head_height - r.height, r.updated_ms, r.alarm)
+        ChainStatus(
+            chain=r.chain,
+            head=r.head_height,
+            scanned=r.height,
+            final=r.final_height,
+            lag=r.head_height - r.height,
+            updated_ms=r.updated_ms,
+            tip_ms=r.tip_ms,
+            endpoint=r.endpoint,
+            alarm=r.alarm,
+        )
         for r in rows
     )
     pending = select(func.count(), func.min(outbox.c.created_ms)).where(outbox.c.done_ms.is_(None))

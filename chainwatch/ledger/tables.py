@@ -40,6 +40,8 @@ cursors = Table(
     Column("final_hash", Text),
     Column("head_height", BigInteger, nullable=False),
     Column("fence", BigInteger, nullable=False),
+    Column("tip_ms", BigInteger),  # time of the cursor's block
+    Column("endpoint", Text, nullable=False, default=""),  # the node in use
     Column("alarm", Text, nullable=False, default=""),  # a reorg of something final: payouts are frozen until cleared
     Column("updated_ms", BigInteger, nullable=False),
 )
@@ -120,7 +122,6 @@ events = Table(
     Column("dispute", Boolean, nullable=False, default=False),
     Column("created_ms", BigInteger, nullable=False),
     Column("updated_ms", BigInteger, nullable=False),
-    sqlite_autoincrement=True,  # an id is never given out twice
 )
 
 event_prices = Table(  # what one ticket costs in each accepted coin

@@ -1,0 +1,221 @@
+"""The composition root: builds every part, starts them in order, stops them in order.
+
+Start: settings -> database (schema, lock) -> keys -> sources -> HTTP -> watchers -> ready.
+Stop: watchers (leases given back) -> HTTP drained -> database closed.
+"""
+
+import asyncio
+import fcntl
+import logging
+import os
+import random
+import secrets
+import socket
+from pathlib import Path
+from typing import IO
+
+from sqlalchemy import Connection, inspect
+
+from chainwatch import adapters
+from chainwatch.adapters.base import Services
+from chainwatch.api import health
+from chainwatch.api.server import Server
+from chainwatch.clock import Clock
+from chainwatch.config.settings import Settings
+from chainwatch.errors import ChainwatchError, Misconfigured
+from chainwatch.ledger import outbox, payouts, queries, schema
+from chainwatch.ledger.context import Context, Policy
+from chainwatch.ledger.store import Store
+from chainwatch.metrics import Metrics
+from chainwatch.model import Asset
+from chainwatch.notify import Notifier
+from chainwatch.tickets.token import Issuer, generate_key, load_issuer, new_ref
+from chainwatch.wallets import canonical_wallet
+from chainwatch.watcher import Watcher
+
+log = logging.getLogger(__name__)
+
+HOUSEKEEPING_S = 2.0
+LAG_READY = 3
+"""Blocks behind the head up to which a chain counts as followed: a block or two is just being read."""
+BALANCE_EVERY = 30
+"""Housekeeping rounds between two sums over the whole ledger (a million lines take seconds)."""
+
+
+def open_store(settings: Settings) -> Store:
+    """Open the database.  An empty one is given the schema; an older one is refused with what to do."""
+    store = Store(settings.database.url)
+    if store.path is not None:
+        store.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with store.reading() as connection:
+        empty = not inspect(connection).get_table_names()
+    if empty:
+        schema.upgrade(store)
+    schema.require(store)
+    return store
+
+
+def key_path(settings: Settings) -> Path:
+    """Return where the signing key is."""
+    return settings.tickets.signing_key_file or settings.state_dir / "signing-key.pem"
+
+
+def open_issuer(settings: Settings) -> Issuer:
+    """Read the signing key; the embedded defaults make one on the first start."""
+    path = key_path(settings)
+    if settings.tickets.signing_key_file is None and not path.exists():
+        generate_key(path)
+    return load_issuer(path)
+
+
+def contexts(settings: Settings, issuer: Issuer) -> dict[str, Context]:
+    """Return what the ledger needs to know of each chain."""
+    tickets = settings.tickets
+    policy = Policy(
+        commission_bps=tickets.commission_bps,
+        hold_ms=tickets.hold_minutes * 60_000,
+        payout_delay_ms=tickets.payout_delay_days * 86_400_000,
+    )
+    return {
+        code: Context(chain.spec, chain.finality, policy, issuer, canonical_wallet, new_ref)
+        for code, chain in settings.chains.items()
+    }
+
+
+def assets(settings: Settings) -> dict[str, Asset]:
+    """Return every configured asset by code."""
+    return {a.code: a for chain in settings.chains.values() for a in chain.spec.assets}
+
+
+def holder_name() -> str:
+    """Return a name for this process that no other has, for leases."""
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+
+
+class App:
+    """The daemon."""
+
+    def __init__(self, settings: Settings, *, clock: Clock, rng: random.Random, policy: Policy | None = None) -> None:
+        self.settings, self.clock, self.rng = settings, clock, rng
+        self.metrics = Metrics(clock)
+        self.notifier = Notifier()
+        self._lock: IO[str] | None = None
+        self.store = open_store(settings)
+        self._lock_sqlite()
+        self.issuer = open_issuer(settings)
+        self.contexts = contexts(settings, self.issuer)
+        if policy is not None:
+            self.contexts = {
+                code: Context(c.spec, c.rule, policy, c.issuer, c.canonical_wallet, c.new_ref)
+                for code, c in self.contexts.items()
+            }
+        for code, context in self.contexts.items():
+            self.metrics.expect(code, context.spec.block_time_ms)
+        services = Services(clock=clock, random=rng, observer=self.metrics)
+        holder = holder_name()
+        self.watchers = [
+            Watcher(
+                context,
+                adapters.open_source(context.spec, services),
+                self.store,
+                clock=clock,
+                rng=rng,
+                reports=self.metrics,
+                holder=holder,
+            )
+            for context in self.contexts.values()
+        ]
+        self.server = Server(settings.http.host, settings.http.port, [health.routes(self.readiness, self.metrics)])
+        self._kept_house = False
+        self._counted: dict[str, int] = {}
+
+    def _lock_sqlite(self) -> None:
+        """One daemon a SQLite file: a second one exits with 2 (PostgreSQL has leases for that)."""
+        if self.store.path is None:
+            return
+        self._lock = open(f"{self.store.path}.lock", "w")  # noqa: SIM115 (held until the process ends)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._lock.close()
+            raise Misconfigured(f"another chainwatch runs on {self.store.path}") from error
+
+    # -- state -----------------------------------------------------------------------------------
+
+    def readiness(self) -> health.Readiness:
+        """Say whether every chain is followed and the database takes writes."""
+        parts = {"database": "ok" if self._kept_house else "not written yet"}
+        for w in self.watchers:
+            c = w.condition
+            followed = c.state == "following" and c.lag is not None and c.lag <= LAG_READY
+            standby = c.state == "standby"
+            parts[w.chain] = "ok" if followed or standby else f"{c.state}: {c.reason or f'{c.lag} blocks behind'}"
+        return health.Readiness(all(v == "ok" for v in parts.values()), parts)
+
+    # -- running ---------------------------------------------------------------------------------
+
+    async def run(self, stop: asyncio.Event, ready: asyncio.Event | None = None) -> None:
+        """Run until ``stop``; ``ready`` is set once HTTP listens and the watchers have begun."""
+        await self.server.start()
+        log.info("listening on %s", self.server.url)
+        tasks = [asyncio.create_task(w.run(), name=f"watch {w.chain}") for w in self.watchers]
+        tasks.append(asyncio.create_task(self._keep_house(), name="housekeeping"))
+        tasks.append(asyncio.create_task(self._feed_watchdog(), name="watchdog"))
+        stopping = asyncio.create_task(stop.wait(), name="stop")
+        self.notifier.ready()
+        if ready is not None:
+            ready.set()
+        try:
+            done, _ = await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {stopping}:
+                task.result()  # a part that ends by itself has failed: say so, and stop the others
+        finally:
+            self.notifier.stopping()
+            for task in (*tasks, stopping):
+                task.cancel()
+            await asyncio.gather(*tasks, stopping, return_exceptions=True)
+            await self.server.stop()
+            self.close()
+
+    def close(self) -> None:
+        """Close the database and give its lock back."""
+        self.store.close()
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    async def _keep_house(self) -> None:
+        """Watch the queues, let payouts fall due, prove that the database takes writes."""
+        turn = 0
+        while True:
+            try:
+                await self.store.write(self._tidy)
+                self._kept_house = True
+                status = await self.store.read(queries.status)
+                self.metrics.queues(
+                    refunds_due=status.refunds_due, payouts_due=status.payouts_due, review_open=status.review_open
+                )
+                self.metrics.outbox(status.outbox_pending, status.outbox_oldest_ms)
+                if turn % BALANCE_EVERY == 0:
+                    self.metrics.imbalance(await self.store.read(queries.imbalance))
+            except ChainwatchError as error:
+                self._kept_house = False
+                log.warning("database: %s", error)
+            turn += 1
+            await self.clock.sleep(HOUSEKEEPING_S)
+
+    def _tidy(self, connection: Connection) -> None:
+        now_ms = self.clock.now_ms()
+        payouts.fall_due(connection, now_ms, self.settings.tickets.payout_delay_days * 86_400_000)
+        outbox.close_unaddressed(connection, now_ms)
+
+    async def _feed_watchdog(self) -> None:
+        """Tell systemd that we live, but only while every chain's loop comes round."""
+        limit = self.notifier.watchdog_seconds
+        while True:
+            lines = [f"{w.chain} {w.condition.state}" for w in self.watchers]
+            self.notifier.status(", ".join(lines) or "no chain configured")
+            oldest = min((w.condition.turned for w in self.watchers), default=self.clock.monotonic())
+            if limit is not None and self.clock.monotonic() - oldest < limit:
+                self.notifier.alive()
+            await self.clock.sleep(limit / 3 if limit else 10.0)
