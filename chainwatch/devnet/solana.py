@@ -81,6 +81,8 @@ class SolanaNode(SimNode):
         super().__init__(spec, clock=clock, rng=rng, chain=chain)
         self._keys: dict[str, Keypair] = {}
         self._busy: list[FakeBlock] = []
+        self._places: dict[str, FakeBlock] = {}
+        self._named: dict[str, list[str]] = {}
         self._indexed = chain.first_height - 1
         self.house = self._wallet(hashlib.sha256(b"chainwatch devnet receiving wallet").digest())
 
@@ -152,14 +154,20 @@ class SolanaNode(SimNode):
     def _busy_blocks(self, height: int) -> list[FakeBlock]:
         """Return the blocks up to ``height`` that hold transactions, oldest first; kept up to date as blocks come."""
         while self._busy and self.chain.at(self._busy[-1].ref.height) is not self._busy[-1]:
-            self._busy.pop()
+            for tx in self._busy.pop().txs:
+                self._places.pop(tx.txid, None)
             self._indexed = self._busy[-1].ref.height if self._busy else self.chain.first_height - 1
         for h in range(self._indexed + 1, self.chain.head.ref.height + 1):
             block = self.chain.at(h)
             if block is not None and block.txs:
                 self._busy.append(block)
+                self._places.update((tx.txid, block) for tx in block.txs)
         self._indexed = self.chain.head.ref.height
         return [b for b in self._busy if b.ref.height <= height]
+
+    def _find(self, txid: str) -> FakeBlock | None:
+        self._busy_blocks(self.chain.head.ref.height)
+        return self._places.get(txid)
 
     def _block(self, slot: int, options: Mapping[str, Any] | None) -> FakeBlock:
         height = height_of(slot)
@@ -283,7 +291,7 @@ class SolanaNode(SimNode):
         final = self._height({"commitment": "finalized"})
         statuses: list[dict[str, Any] | None] = []
         for signature in signatures:
-            block = self.chain.find(signature)
+            block = self._find(signature)
             if block is None or block.ref.height > self.visible_head():
                 statuses.append(None)
                 continue
@@ -302,7 +310,7 @@ class SolanaNode(SimNode):
     def get_transaction(self, signature: str, options: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
         """Return one transaction in jsonParsed, null when it is not there at that commitment."""
         options = options or {}
-        block = self.chain.find(signature)
+        block = self._find(signature)
         if block is None or block.ref.height > self._height(options) or "transactions" in self.faults.omit:
             return None
         _need_version(options)
@@ -363,7 +371,12 @@ class SolanaNode(SimNode):
         return self._token_account(transfer.sender, asset), self._token_account(transfer.to, asset)
 
     def _accounts(self, tx: FakeTx) -> list[str]:
-        """Return every account key of a transaction, the fee payer first."""
+        """Return every account key of a transaction, the fee payer first; worked out once."""
+        if tx.txid not in self._named:
+            self._named[tx.txid] = self._name_accounts(tx)
+        return self._named[tx.txid]
+
+    def _name_accounts(self, tx: FakeTx) -> list[str]:
         keys = [t.sender for t in tx.transfers]
         for t in tx.transfers:
             keys += self._ends(t)
