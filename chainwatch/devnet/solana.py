@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from solders.hash import Hash
 from solders.keypair import Keypair
 from solders.signature import Signature
 
@@ -23,12 +22,23 @@ from chainwatch.adapters.solana import token_account
 from chainwatch.adapters.solana_tx import MEMO_V2, SPL, SYSTEM
 from chainwatch.clock import Clock
 from chainwatch.devnet.node import Method, Payment, RpcFault, SimNode
+from chainwatch.devnet.solana_shapes import (
+    account_info,
+    block_hash,
+    camel,
+    error_of,
+    height_of,
+    memos_of,
+    need_version,
+    slot_of,
+    token_balance,
+    ui,
+)
 from chainwatch.model import Asset, ChainSpec
 from chainwatch.testing.fakechain import FakeBlock, FakeChain, FakeTransfer, FakeTx
 
 FINAL_LAG = 31
 """Blocks that a finalized block has on top of it: a lockout of 2^5 votes."""
-SKIP_EVERY = 16
 FEE = 5_000
 """Lamports for one signature."""
 RICH = 10**12
@@ -36,20 +46,6 @@ RICH = 10**12
 ROUTER = "Router1111111111111111111111111111111111111"
 DEVNET_GENESIS = "EtWTRABZaYq6iMfeYKouRu166VU2xqa1wcaWoxPkrZBG"
 MAX_LIMIT = 1_000
-
-
-def slot_of(height: int) -> int:
-    """Return the slot of the block at ``height``: one slot in ``SKIP_EVERY`` has none."""
-    return height + height // (SKIP_EVERY - 1)
-
-
-def height_of(slot: int) -> int | None:
-    """Return the height of the block in ``slot``, None when it was skipped."""
-    return None if slot % SKIP_EVERY == SKIP_EVERY - 1 else slot - slot // SKIP_EVERY
-
-
-def _block_hash(height: int, parent: str, txids: Sequence[str], salt: int) -> str:
-    return str(Hash(hashlib.sha256(repr((height, parent, tuple(txids), salt)).encode()).digest()))
 
 
 def make(
@@ -68,7 +64,7 @@ def make(
         rng=rng,
         block_ms=block_ms,
         final_lag=final_lag,
-        hash_block=_block_hash,
+        hash_block=block_hash,
         journal=journal,
     )
     return SolanaNode(spec, clock=clock, rng=rng, chain=chain)
@@ -188,7 +184,7 @@ class SolanaNode(SimNode):
             self.get_signatures_for_address, self.get_signature_statuses, self.get_transaction,
             self.get_token_accounts_by_owner, self.get_account_info, self.get_balance,
         )  # fmt: skip
-        return {_camel(m.__name__): m for m in named}
+        return {camel(m.__name__): m for m in named}
 
     def get_health(self) -> str:
         """``ok``, or -32005 with how far behind."""
@@ -236,7 +232,7 @@ class SolanaNode(SimNode):
         if details == "signatures":
             answer["signatures"] = [t.txid for t in block.txs]
         elif details == "full":
-            _need_version(options)
+            need_version(options)
             answer["transactions"] = [self._render(t) for t in block.txs]
         return answer
 
@@ -274,11 +270,11 @@ class SolanaNode(SimNode):
         return listed
 
     def _signature(self, tx: FakeTx, block: FakeBlock, final: int) -> dict[str, Any]:
-        memos = [f"[{len(m)}] {m.decode('utf-8', 'replace')}" for m in _memos(tx)]
+        memos = [f"[{len(m)}] {m.decode('utf-8', 'replace')}" for m in memos_of(tx)]
         return {
             "signature": tx.txid,
             "slot": slot_of(block.ref.height),
-            "err": _error(tx),
+            "err": error_of(tx),
             "memo": "; ".join(memos) or None,
             "blockTime": block.time_ms // 1000,
             "confirmationStatus": "finalized" if block.ref.height <= final else "confirmed",
@@ -301,7 +297,7 @@ class SolanaNode(SimNode):
                 {
                     "slot": slot_of(block.ref.height),
                     "confirmations": None if is_final else deep,
-                    "err": _error(next(t for t in block.txs if t.txid == signature)),
+                    "err": error_of(next(t for t in block.txs if t.txid == signature)),
                     "confirmationStatus": "finalized" if is_final else "confirmed",
                 }
             )
@@ -313,7 +309,7 @@ class SolanaNode(SimNode):
         block = self._find(signature)
         if block is None or block.ref.height > self._height(options) or "transactions" in self.faults.omit:
             return None
-        _need_version(options)
+        need_version(options)
         tx = next(t for t in block.txs if t.txid == signature)
         return {
             **self._render(tx),
@@ -331,14 +327,14 @@ class SolanaNode(SimNode):
                 account = self._token_account(owner, asset)
                 amount = self._received(owner, asset.asset_id, options)
                 parsed = {"type": "account", "info": {"mint": asset.asset_id, "owner": owner, "state": "initialized",
-                          "tokenAmount": _ui(amount, asset)}}  # fmt: skip
-                accounts.append({"pubkey": account, "account": _account(0, SPL, {"parsed": parsed})})
+                          "tokenAmount": ui(amount, asset)}}  # fmt: skip
+                accounts.append({"pubkey": account, "account": account_info(0, SPL, {"parsed": parsed})})
         return self._context(options, accounts)
 
     def get_account_info(self, address: str, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Return a wallet's account, null when it never received anything."""
         lamports = self._received(address, None, options)
-        return self._context(options, _account(lamports, SYSTEM, ["", "base64"]) if lamports else None)
+        return self._context(options, account_info(lamports, SYSTEM, ["", "base64"]) if lamports else None)
 
     def get_balance(self, address: str, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Return what a wallet received; what it spends is not simulated."""
@@ -351,7 +347,7 @@ class SolanaNode(SimNode):
             t.amount
             for block in self._busy_blocks(self._height(options))
             for tx in block.txs
-            if _error(tx) is None
+            if error_of(tx) is None
             for t in tx.transfers
             if t.to == wallet and t.asset_id == asset_id
         )
@@ -386,7 +382,7 @@ class SolanaNode(SimNode):
             asset = self._asset(t)
             keys += [SYSTEM] if asset is None else [asset.asset_id or "", asset.program or SPL]
             keys += [ROUTER] if t.kind == "inner" else []
-        return list(dict.fromkeys(keys + [MEMO_V2] * bool(_memos(tx))))
+        return list(dict.fromkeys(keys + [MEMO_V2] * bool(memos_of(tx))))
 
     def _instruction(self, t: FakeTransfer) -> dict[str, Any]:
         source, destination = self._ends(t)
@@ -399,7 +395,7 @@ class SolanaNode(SimNode):
             "destination": destination,
             "authority": t.sender,
             "mint": asset.asset_id,
-            "tokenAmount": _ui(t.amount, asset),
+            "tokenAmount": ui(t.amount, asset),
         }
         program = asset.program or SPL
         return {"program": "spl-token", "programId": program, "parsed": {"type": "transferChecked", "info": info}}
@@ -415,7 +411,7 @@ class SolanaNode(SimNode):
                 inner.append({"index": i, "instructions": [{**self._instruction(t), "stackHeight": 2}]})
             else:
                 instructions.append(self._instruction(t))
-        instructions += [{"program": "spl-memo", "programId": MEMO_V2, "parsed": m.decode()} for m in _memos(tx)]
+        instructions += [{"program": "spl-memo", "programId": MEMO_V2, "parsed": m.decode()} for m in memos_of(tx)]
         signers = {t.sender for t in tx.transfers}
         return {
             "transaction": {
@@ -433,7 +429,7 @@ class SolanaNode(SimNode):
         }
 
     def _meta(self, tx: FakeTx, keys: Sequence[str], inner: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        error = _error(tx)
+        error = error_of(tx)
         before = dict.fromkeys(keys, RICH)
         after = {**before, keys[0]: RICH - FEE}
         held: dict[str, list[Any]] = {}
@@ -454,54 +450,10 @@ class SolanaNode(SimNode):
             "fee": FEE,
             "preBalances": [before[k] for k in keys],
             "postBalances": [after[k] for k in keys],
-            "preTokenBalances": [_token_balance(keys.index(k), e[0], e[1], e[2]) for k, e in held.items()],
-            "postTokenBalances": [_token_balance(keys.index(k), e[0], e[1], e[3]) for k, e in held.items()],
+            "preTokenBalances": [token_balance(keys.index(k), e[0], e[1], e[2]) for k, e in held.items()],
+            "postTokenBalances": [token_balance(keys.index(k), e[0], e[1], e[3]) for k, e in held.items()],
             "innerInstructions": list(inner),
             "logMessages": [],
             "loadedAddresses": {"writable": [], "readonly": []},
             "rewards": [],
         }
-
-
-def _camel(name: str) -> str:
-    head, *rest = name.split("_")
-    return head + "".join(word.capitalize() for word in rest)
-
-
-def _need_version(options: Mapping[str, Any]) -> None:
-    if "maxSupportedTransactionVersion" not in options:
-        raise RpcFault(
-            -32015,
-            "Transaction version (0) is not supported by the requesting client. "
-            "Please try the request again with the following configuration parameter: "
-            '"maxSupportedTransactionVersion": 0',
-        )
-
-
-def _memos(tx: FakeTx) -> list[bytes]:
-    return list(dict.fromkeys(t.memo for t in tx.transfers if t.memo is not None))
-
-
-def _error(tx: FakeTx) -> dict[str, Any] | None:
-    """One instruction that fails undoes the transaction."""
-    failed = [i for i, t in enumerate(tx.transfers) if not t.ok]
-    return {"InstructionError": [failed[0], {"Custom": 1}]} if failed else None
-
-
-def _ui(amount: int, asset: Asset) -> dict[str, Any]:
-    text = f"{amount // 10**asset.decimals}.{amount % 10**asset.decimals:0{asset.decimals}d}".rstrip("0").rstrip(".")
-    return {"amount": str(amount), "decimals": asset.decimals, "uiAmount": float(text), "uiAmountString": text}
-
-
-def _token_balance(index: int, owner: str, asset: Asset, amount: int) -> dict[str, Any]:
-    return {
-        "accountIndex": index,
-        "mint": asset.asset_id,
-        "owner": owner,
-        "programId": asset.program or SPL,
-        "uiTokenAmount": _ui(amount, asset),
-    }
-
-
-def _account(lamports: int, owner: str, data: Any) -> dict[str, Any]:
-    return {"lamports": lamports, "owner": owner, "data": data, "executable": False, "rentEpoch": 0, "space": 0}

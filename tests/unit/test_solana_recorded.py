@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from chainwatch.adapters.solana import decode
-from chainwatch.adapters.solana_tx import WRAPPED_SOL
+from chainwatch.adapters.solana_book import WRAPPED_SOL
 from chainwatch.config.networks import spec
 from chainwatch.errors import Rejected
 from chainwatch.model import InBlock, Transfer

@@ -17,7 +17,8 @@ from chainwatch.adapters.solana import SolanaSource, open_source
 from chainwatch.clock import SystemClock
 from chainwatch.config.networks import spec
 from chainwatch.devnet.node import Payment, RpcFault
-from chainwatch.devnet.solana import SolanaNode, height_of, make, slot_of
+from chainwatch.devnet.solana import SolanaNode, make
+from chainwatch.devnet.solana_shapes import height_of, slot_of
 from chainwatch.errors import Inconsistent, Misconfigured, Persistent, Transient, Unreachable
 from chainwatch.model import BlockRef, InBlock, Transfer, Unconfirmed, Window
 from chainwatch.testing.fakechain import FakeTx
