@@ -456,6 +456,27 @@ async def test_a_position_without_a_hash_is_taken_at_its_height() -> None:
         assert [t.txid for t in window.transfers] == [txid]
 
 
+async def test_a_backfill_below_the_first_run_reads_what_is_there() -> None:
+    async with harness() as h:
+        old = await h.pay(XMR)
+        await h.mine(3)
+        async with opened(h) as source:
+            first = (await source.read(None, ())).end
+            assert not (await source.read(first, ())).transfers
+            assert [t.txid for t in (await source.read(BlockRef(4, ""), ())).transfers] == [old]
+
+
+@pytest.mark.parametrize("daemon", [True, False])
+async def test_a_window_says_up_to_what_time_the_chain_was_read(daemon: bool) -> None:
+    """Holds end only once the chain is scanned past them, payments or not."""
+    async with harness(daemon) as h, opened(h) as source:
+        await h.mine()
+        before = SystemClock().now_ms()
+        read_to = (await source.read(None, ())).time_ms
+        block = h.node.chain.head.time_ms
+        assert read_to == block // 1000 * 1000 if daemon else before <= read_to <= SystemClock().now_ms()
+
+
 # -- secrets -------------------------------------------------------------------------------------
 
 
