@@ -184,6 +184,24 @@ async def test_a_chain_is_not_followed_by_hash_and_by_height_in_turn() -> None:
                 await source.read(real, ())
 
 
+async def test_a_daemon_of_another_network_is_refused_beside_the_right_wallet() -> None:
+    async with harness() as h:
+        info = h.node._get_info()
+        h.node._get_info = lambda: {**info, "nettype": "stagenet"}  # type: ignore[method-assign]
+        source = h.source()
+        with pytest.raises(Misconfigured, match="is of stagenet, not of mainnet"):
+            await source.open()
+        await source.close()
+
+
+async def test_a_daemon_whose_first_block_is_another_is_refused() -> None:
+    async with harness() as h:
+        source = h.source(params={"genesis": {"mainnet": "00" * 32}})
+        with pytest.raises(Misconfigured, match="first block"):
+            await source.open()
+        await source.close()
+
+
 async def test_check_says_when_no_daemon_is_named() -> None:
     async with harness(daemon=False) as h:
         source = h.source()
@@ -216,6 +234,23 @@ async def test_a_wallet_behind_its_daemon_is_transient() -> None:
         h.node.wallet.refresh = lambda chain: 0  # type: ignore[method-assign]
         with pytest.raises(Transient, match="its daemon at"):
             await source.read(start, ())
+
+
+async def test_a_chain_that_ends_below_our_position_is_transient() -> None:
+    """A node that lags, or was set up anew: nothing is taken for vanished."""
+    async with harness() as h, opened(h) as source:
+        head = h.node.chain.head.ref.height
+        with pytest.raises(Transient, match="below our position"):
+            await source.read(BlockRef(head + 1, ""), [("00" * 32, "0.1")])
+
+
+async def test_a_payment_in_the_pool_is_in_no_block_not_even_the_first() -> None:
+    async with harness() as h, opened(h, start=0) as source:
+        start = (await source.read(None, ())).end
+        txid = await h.pay(XMR)
+        window = await source.read(start, ())
+        assert window.start == 0
+        assert isinstance(the(window, txid).position, Unconfirmed)
 
 
 async def test_between_undone_and_replaced_blocks_nothing_counts() -> None:
