@@ -11,19 +11,17 @@ from typing import Any, TypeVar
 import msgspec
 
 from chainwatch.adapters.base import Services
-from chainwatch.adapters.derivation import refuse_private
 from chainwatch.adapters.mempool import Mempool
 from chainwatch.adapters.rpc import Endpoint, Rpc, RpcError
 from chainwatch.adapters.utxo import (
-    COMMON_OPTIONS,
     About,
     HeaderFacts,
+    Options,
     UtxoSource,
     Watched,
-    check_options,
     format_of,
-    limits_of,
-    login_of,
+    options_of,
+    rpc_of,
     watched_of,
 )
 from chainwatch.errors import Inconsistent, Misconfigured, Persistent, Transient
@@ -31,10 +29,15 @@ from chainwatch.model import BlockRef, ChainSpec, Transfer
 
 T = TypeVar("T")
 
-OPTIONS = COMMON_OPTIONS | {"zmq"}
-
 MISC_ERROR, IN_WARMUP, METHOD_NOT_FOUND = -1, -28, -32601
 """Error codes of Bitcoin Core's ``rpc/protocol.h``."""
+
+
+class BitcoindOptions(Options):
+    """The operator's keys of a chain that is read from full nodes."""
+
+    zmq: str | None = None
+    """Where a node publishes ``hashblock`` (``-zmqpubhashblock``): tcp:// or ipc://."""
 
 
 class _ChainInfo(msgspec.Struct):
@@ -146,9 +149,9 @@ class Bitcoind:
 class BitcoinSource(UtxoSource):
     """A ``UtxoSource`` that a node's ZMQ announcements of blocks wake up."""
 
-    def __init__(self, spec: ChainSpec, services: Services, rpc: Rpc, watched: Watched) -> None:
+    def __init__(self, spec: ChainSpec, services: Services, rpc: Rpc, watched: Watched, bell: "Bell | None") -> None:
         super().__init__(spec, services, rpc, Bitcoind(spec, services, rpc, watched), watched)
-        self._bell = _bell(spec)
+        self._bell = bell
 
     async def wait(self, seconds: float) -> None:
         """Return after ``seconds``, or when a node announces a block: only a hint, the loop asks for itself."""
@@ -199,11 +202,10 @@ class Bell:
         self._context.term()
 
 
-def _bell(spec: ChainSpec) -> Bell | None:
-    address = spec.options.get("zmq")
+def _bell(spec: ChainSpec, address: str | None) -> Bell | None:
     if address is None:
         return None
-    if not isinstance(address, str) or not address.startswith(("tcp://", "ipc://")):
+    if not address.startswith(("tcp://", "ipc://")):
         raise Misconfigured(f"chain {spec.code}: zmq must be a tcp:// or ipc:// address")
     try:
         return Bell(address)
@@ -213,11 +215,9 @@ def _bell(spec: ChainSpec) -> Bell | None:
 
 def open_source(spec: ChainSpec, services: Services) -> BitcoinSource:
     """Build the source of a chain that is read from full nodes."""
-    check_options(spec, OPTIONS)
-    if "xpub" in spec.options:
-        refuse_private(spec.options["xpub"])
-    rpc = Rpc(spec.code, spec.endpoints, services, limits=limits_of(spec), login=login_of(spec), probe="uptime")
-    return BitcoinSource(spec, services, rpc, watched_of(spec))
+    options = options_of(spec, BitcoindOptions)
+    rpc = rpc_of(spec, services, options, probe="uptime")
+    return BitcoinSource(spec, services, rpc, watched_of(spec), _bell(spec, options.zmq))
 
 
 def decode(documents: Sequence[bytes], spec: ChainSpec) -> Iterator[Transfer]:

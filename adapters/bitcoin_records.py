@@ -181,10 +181,10 @@ class _Reader:
             ref = BlockRef(tx.status.block_height, tx.status.block_hash)
             position = InBlock(ref, tx.status.block_time * 1000)
         if tx.vout is None:
-            if tx.hex is None:
+            if tx.hex is None or tx.vin:
                 raise Rejected("malformed", "a transaction without outputs")
             return self._transaction(read_tx(_unhex(tx.hex.encode()), self._form), position)
-        if tx.txid is None or not re.fullmatch(r"[0-9a-f]{64}", tx.txid):
+        if not tx.txid or len(tx.txid) > 64:
             raise Rejected("malformed", "a transaction without its id")
         if any(i.coinbase is not None or i.is_coinbase for i in tx.vin):
             return []

@@ -9,8 +9,8 @@ order they ran.  Only the fields that are used are decoded (https://solana.com/d
 import base64
 import binascii
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, NamedTuple
+from collections.abc import Iterator, Sequence, Set
+from typing import Annotated, Any, NamedTuple, cast
 
 import msgspec
 
@@ -37,7 +37,7 @@ class Instruction(msgspec.Struct, rename="camel"):
 
     program_id_index: Index | None = None
     program_id: str | None = None
-    accounts: list[Index | str] = []
+    accounts: msgspec.Raw = msgspec.Raw(b"[]")
     data: str = ""
     parsed: msgspec.Raw = msgspec.Raw()
 
@@ -94,15 +94,18 @@ class Loaded(msgspec.Struct):
 
 
 class Meta(msgspec.Struct, rename="camel"):
-    """What became of a transaction.  ``err`` is null, a text or an object; absent means: not told."""
+    """What became of a transaction.  ``err`` is null, a text or an object; absent means: not told.
+
+    The token balances are most of it and few transactions need them: ``token_balances`` reads them.
+    """
 
     err: Any = msgspec.UNSET
     fee: Index = 0
     pre_balances: list[Index] = []
     post_balances: list[Index] = []
     inner_instructions: list[InnerInstructions] | None = None
-    pre_token_balances: list[TokenBalance] | None = None
-    post_token_balances: list[TokenBalance] | None = None
+    pre_token_balances: msgspec.Raw = msgspec.Raw(b"null")
+    post_token_balances: msgspec.Raw = msgspec.Raw(b"null")
     loaded_addresses: Loaded | None = None
 
 
@@ -112,15 +115,15 @@ class Step(NamedTuple):
     path: str
     program: str
     instruction: Instruction
-    raw: bytes | None = None
+    wire: tuple[bytes, Sequence[int]] | None = None
+    """Data and accounts, when they came as bytes."""
 
 
 class View(NamedTuple):
-    """A transaction, whatever its encoding was."""
+    """A transaction, whatever its encoding was: its keys, and the steps that were asked for."""
 
     txid: str
     keys: Sequence[str]
-    signers: Sequence[str]
     steps: Sequence[Step]
 
 
@@ -139,44 +142,64 @@ class Row(msgspec.Struct, rename="camel"):
             return None
         return self.meta.err is None
 
-    def view(self, programs: Mapping[str, Any]) -> View:
-        """Return keys, signers, and the steps of ``programs``; ``ValueError`` for what is no transaction."""
+    def view(self, programs: Set[str]) -> View:
+        """Return the keys, and the steps of ``programs``; ``ValueError`` for what is no transaction."""
         body = self.transaction
-        if isinstance(body, Body):
-            if body.message is None:
-                raise ValueError("this data leaves the instructions out")
-            return self._from_body(body, body.message, programs)
         if body is None:
             raise ValueError("no transaction in it")
-        data, encoding = body if isinstance(body, tuple) else (body, "base58")
-        return self._from_wire(from_text(data, encoding), programs)
+        if not isinstance(body, Body):
+            data, encoding = body if isinstance(body, tuple) else (body, "base58")
+            return self._from_wire(from_text(data, encoding), programs)
+        message = body.message
+        if message is None:
+            raise ValueError("this data leaves the instructions out")
+        txid = body.signatures[0] if body.signatures else ""
+        return self._view(txid, self._keys(message), message.instructions, programs)
 
-    def _from_body(self, body: Body, message: Message, programs: Mapping[str, Any]) -> View:
-        keys = [k if isinstance(k, str) else k.pubkey for k in message.account_keys]
+    def _keys(self, message: Message) -> Sequence[str]:
+        keys = message.account_keys
         if message.header is not None:
-            signers = keys[: message.header.num_required_signatures]
-            keys = self._with_loaded(keys)
-        else:
-            signers = [k.pubkey for k in message.account_keys if not isinstance(k, str) and k.signer]
-        steps = list(self._steps(message.instructions, keys, programs))
-        return View(body.signatures[0] if body.signatures else "", keys, signers, steps)
+            return self._with_loaded(cast(list[str], keys))
+        try:
+            return [k.pubkey for k in cast(list[Account], keys)]
+        except AttributeError as error:
+            raise ValueError("neither json nor jsonParsed: account keys without a header") from error
 
-    def _with_loaded(self, keys: list[str]) -> list[str]:
-        loaded = self.meta.loaded_addresses if self.meta is not None else None
-        return keys if loaded is None else keys + loaded.writable + loaded.readonly
+    def signers(self) -> Sequence[str]:
+        """Return who signed a transaction that is not in bytes."""
+        message = self.transaction.message if isinstance(self.transaction, Body) else None
+        if message is None:
+            raise ValueError("no message in it")
+        if message.header is not None:
+            return cast(list[str], message.account_keys)[: message.header.num_required_signatures]
+        return [k.pubkey for k in message.account_keys if not isinstance(k, str) and k.signer]
 
-    def _steps(self, top: Sequence[Instruction], keys: Sequence[str], programs: Mapping[str, Any]) -> Iterator[Step]:
+    def _with_loaded(self, keys: Sequence[str]) -> Sequence[str]:
+        """Add the keys from lookup tables; some clients have put them behind the others already."""
+        meta = self.meta
+        if meta is None or meta.loaded_addresses is None or 0 < len(meta.pre_balances) <= len(keys):
+            return keys
+        return [*keys, *meta.loaded_addresses.writable, *meta.loaded_addresses.readonly]
+
+    def _view(self, txid: str, keys: Sequence[str], top: Sequence[Instruction], programs: Set[str]) -> View:
+        try:
+            if programs.isdisjoint(keys):  # a program that is called is a key: most of every block ends here
+                return View(txid, keys, ())
+        except TypeError as error:  # a header beside spelt-out keys: unhashable
+            raise ValueError("neither json nor jsonParsed") from error
         inner = {} if self.meta is None else {g.index: g.instructions for g in self.meta.inner_instructions or ()}
+        steps = []
         for i, instruction in enumerate(top):
             program = instruction.program_id or key_at(keys, instruction.program_id_index)
-            if program is not None and program in programs:
-                yield Step(str(i), program, instruction)
+            if program in programs:
+                steps.append(Step(str(i), program, instruction))
             for j, child in enumerate(inner.get(i, ())):
                 program = child.program_id or key_at(keys, child.program_id_index)
-                if program is not None and program in programs:
-                    yield Step(f"{i}.{j}", program, child)
+                if program in programs:
+                    steps.append(Step(f"{i}.{j}", program, child))
+        return View(txid, keys, steps)
 
-    def _from_wire(self, wire: bytes, programs: Mapping[str, Any]) -> View:
+    def _from_wire(self, wire: bytes, programs: Set[str]) -> View:
         from solders.transaction import VersionedTransaction
 
         try:
@@ -184,15 +207,16 @@ class Row(msgspec.Struct, rename="camel"):
         except Exception as error:  # solders raises its own types, and ValueError
             raise ValueError(f"not a Solana transaction: {error}") from error
         message = transaction.message
-        keys = [str(k) for k in message.account_keys]
-        signers = keys[: message.header.num_required_signatures]
-        keys = self._with_loaded(keys)
-        top = [
-            Instruction(program_id_index=c.program_id_index, accounts=list(c.accounts)) for c in message.instructions
+        keys = self._with_loaded([str(k) for k in message.account_keys])
+        compiled = message.instructions
+        top = [Instruction(program_id_index=c.program_id_index) for c in compiled]
+        txid = str(transaction.signatures[0]) if transaction.signatures else ""
+        view = self._view(txid, keys, top, programs)
+        steps = [
+            s if "." in s.path else s._replace(wire=(bytes(compiled[int(s.path)].data), compiled[int(s.path)].accounts))
+            for s in view.steps
         ]
-        data = [bytes(c.data) for c in message.instructions]
-        steps = [s if "." in s.path else s._replace(raw=data[int(s.path)]) for s in self._steps(top, keys, programs)]
-        return View(str(transaction.signatures[0]) if transaction.signatures else "", keys, signers, steps)
+        return view._replace(steps=steps)
 
 
 class Item(Row):
@@ -214,6 +238,20 @@ class Document(Item):
 _documents = msgspec.json.Decoder(Document | list[Document])
 
 
+_accounts = msgspec.json.Decoder(list[Index | str])
+_token_balances = msgspec.json.Decoder(list[TokenBalance] | None)
+
+
+def token_balances(raw: msgspec.Raw) -> list[TokenBalance] | None:
+    """Return token balances; None where the node did not keep them."""
+    return _token_balances.decode(raw)
+
+
+def accounts_of(instruction: Instruction, keys: Sequence[str]) -> list[str | None]:
+    """Return an instruction's accounts in its own order."""
+    return [key_at(keys, a) for a in _accounts.decode(instruction.accounts)]
+
+
 def key_at(keys: Sequence[str], index: int | str | None) -> str | None:
     """Return the account at ``index`` (jsonParsed gives the key itself); None when the data does not hold it."""
     if isinstance(index, str):
@@ -221,18 +259,21 @@ def key_at(keys: Sequence[str], index: int | str | None) -> str | None:
     return keys[index] if index is not None and index < len(keys) else None
 
 
-def from_base58(text: str, limit: int = MAX_DATA) -> bytes:
-    """Decode base58; ``ValueError`` for other characters, or more than ``limit`` of them."""
-    from bitcoin.base58 import decode
+_BASE58 = {c: i for i, c in enumerate("123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz")}
 
+
+def from_base58(text: str, limit: int = MAX_DATA) -> bytes:
+    """Decode base58 (any length; solders decodes only keys and signatures); ``ValueError`` for anything else."""
     if len(text) > limit:
         raise ValueError(f"{len(text)} characters of base58, at most {limit} are read")
-    if not text.isascii():
-        raise ValueError("not base58")
+    number = 0
     try:
-        return bytes(decode(text))
-    except Exception as error:  # InvalidBase58Error is an Exception of its own
+        for character in text:
+            number = number * 58 + _BASE58[character]
+    except KeyError as error:
         raise ValueError("not base58") from error
+    zeros = len(text) - len(text.lstrip("1"))
+    return bytes(zeros) + number.to_bytes((number.bit_length() + 7) // 8, "big")
 
 
 def from_text(data: str, encoding: str) -> bytes:

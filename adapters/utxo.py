@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from chainwatch.adapters.base import Services
+from chainwatch.adapters.derivation import parse as parse_key
 from chainwatch.adapters.rawblock import Format, Tx, scan_block
 from chainwatch.adapters.rpc import Endpoint, Limits, Rpc
 from chainwatch.adapters.scripts import Prefixes, memo_of, prefixes, to_script
@@ -21,9 +22,28 @@ T = TypeVar("T")
 
 SPAN = 8
 """Blocks of one ``blocks`` call: eight of 4 MB, twice that as hex, are what we want to hold in memory at once."""
+MOST_SECONDS = 300.0
+"""Longest ``timeout``: a chain whose node is silent for five minutes needs its alarm."""
 LAG_BLOCKS, LAG_S = 3, 600.0
 """An endpoint this many blocks below another's head of the last ten minutes lags: honest reorgs are shorter."""
-COMMON_OPTIONS = frozenset({"xpub", "p2pkh", "p2sh", "hrp", "timeout_s", "login_file"})
+
+
+class Options(msgspec.Struct, forbid_unknown_fields=True):
+    """The operator's keys that bitcoind and Esplora share."""
+
+    xpub: str | None = None
+    """Account key or descriptor of the addresses that purchases get (``chainwatch.adapters.derivation``)."""
+    p2pkh: int | None = None
+    p2sh: list[int] | None = None
+    hrp: str | None = None
+    """Address prefixes of a network that ``networks.toml`` does not know."""
+    login: str | None = None
+    """``user:password`` for endpoints that do not carry their own (bitcoind's ``.cookie`` has this form)."""
+    timeout: float = 30.0
+    """Seconds that one call may take, with all its retries."""
+
+
+OptionsT = TypeVar("OptionsT", bound=Options)
 
 
 class HeaderFacts(msgspec.Struct, frozen=True):
@@ -138,11 +158,25 @@ def format_of(spec: ChainSpec) -> Format:
         raise Misconfigured(f"chain {spec.code}: format: {error}") from error
 
 
-def check_options(spec: ChainSpec, known: Iterable[str]) -> None:
-    """Refuse options that nobody reads: they are typing errors."""
-    unknown = sorted(spec.options.keys() - set(known))
-    if unknown:
-        raise Misconfigured(f"chain {spec.code}: unknown key {unknown[0]!r}")
+def options_of(spec: ChainSpec, kind: type[OptionsT]) -> OptionsT:
+    """Read the operator's keys; ``Misconfigured`` names one that is unknown or wrong, or a key that could spend."""
+    try:
+        options = msgspec.convert(dict(spec.options), kind)
+    except msgspec.ValidationError as error:
+        raise Misconfigured(f"chain {spec.code}: {error}") from error
+    if not 0 < options.timeout <= MOST_SECONDS:
+        raise Misconfigured(f"chain {spec.code}: timeout must be positive and at most {MOST_SECONDS:g} seconds")
+    if options.login is not None and ":" not in options.login:
+        raise Misconfigured(f"chain {spec.code}: login is not user:password")
+    if options.xpub is not None:
+        parse_key(options.xpub)
+    return options
+
+
+def rpc_of(spec: ChainSpec, services: Services, options: Options, *, probe: str) -> Rpc:
+    """Build the client of a chain's endpoints."""
+    limits = Limits(deadline_s=options.timeout, attempt_s=min(Limits().attempt_s, options.timeout))
+    return Rpc(spec.code, spec.endpoints, services, limits=limits, login=options.login, probe=probe)
 
 
 class UtxoView:
@@ -288,26 +322,3 @@ async def _gather(calls: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def login_of(spec: ChainSpec) -> str | None:
-    """Read ``login_file`` (``user:password``, as bitcoind's ``.cookie`` is), None without one."""
-    path = spec.options.get("login_file")
-    if path is None:
-        return None
-    try:
-        with open(path, encoding="utf-8") as file:
-            login = file.read(1024).strip()
-    except OSError as error:
-        raise Misconfigured(f"chain {spec.code}: login_file: {error.strerror}") from error
-    if ":" not in login:
-        raise Misconfigured(f"chain {spec.code}: login_file does not hold user:password")
-    return login
-
-
-def limits_of(spec: ChainSpec) -> Limits:
-    """Return the client's limits with the operator's ``timeout_s``, the total time of one call."""
-    value = spec.options.get("timeout_s", Limits().deadline_s)
-    if not isinstance(value, int | float) or not 0.1 <= value <= 300:
-        raise Misconfigured(f"chain {spec.code}: timeout_s must be between 0.1 and 300 seconds")
-    return Limits(deadline_s=float(value))

@@ -105,7 +105,8 @@ def verify_siwe(request: Request) -> Verification:
     4. with ``now`` (or ``expect["time"]``): not expired (now < Expiration Time), not early (now >= Not Before);
     5. EIP-191 signature by the account (``decide``).
 
-    The caller MUST expect its own domain and a nonce of its own that was not used before; EIP-4361 sets no greatest age.
+    The caller MUST expect its own domain and a nonce of its own that was not used before; EIP-4361 sets no greatest
+    age.
     """
     return decide(request, "siwe", prepare_siwe(request))
 

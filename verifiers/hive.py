@@ -2,7 +2,8 @@
 
 A signature shows a key; whether the key may speak for the account is what the account says on chain *now*: the keys
 of the role with their weights must reach its threshold.  "Some key of the account" is not authority: the memo key is in
-every browser wallet, and every application with posting rights is an authority by delegation (``account_auths``), off by default.
+every browser wallet, and every application with posting rights is an authority by delegation (``account_auths``), off
+by default.
 
 There is no prefix in front of what is signed, so a binary challenge could be a transaction's digest preimage:
 callers MUST only ever ask for texts.
@@ -46,7 +47,7 @@ def choose(request: Request) -> tuple[str, ...]:
 
 
 def is_canonical(compact: bytes) -> bool:
-    """Graphene's ``is_fc_canonical``: r and s positive and of full length as DER would write them, which excludes high-S."""
+    """Graphene's ``is_fc_canonical``: r and s as DER would write them in 32 bytes, which excludes high-S."""
     return not (
         compact[0] & 0x80
         or (compact[0] == 0 and not compact[1] & 0x80)
@@ -220,8 +221,8 @@ def verify_buffer(request: Request) -> Verification:
     2. recover the keys over sha256(message); the same key twice is one key;
     3. the role's keys among them reach its weight threshold, which is above zero.
 
-    The authorities are those given (``authorities=``); without them ``needs_chain_state``.  The caller MUST take them from a
-    node at the time of use (a rotated key must fail), and MUST NOT ask for a signature over binary data.
+    The authorities are those given (``authorities=``); without them ``needs_chain_state``.  The caller MUST take them
+    from a node at the time of use (a rotated key must fail), and MUST NOT ask for a signature over binary data.
     """
     return _verify(request, "hive-buffer", request.message)
 
@@ -298,8 +299,10 @@ def verify_hivesigner(request: Request) -> Verification:
 
     1. the token is an object of just these members; the signed bytes are its JSON without blanks, in its order;
     2. its only author is this account, its type is ``login``;
-    3. its app is ``expect["app"]``; when none is named, one that the account itself authorised (warning ``app_not_checked``);
-    4. with ``expect["max_age"]`` (seconds): no older than that, and not from the future; else ``timestamp_not_checked``;
+    3. its app is ``expect["app"]``; when none is named, one that the account itself authorised (warning
+       ``app_not_checked``);
+    4. with ``expect["max_age"]`` (seconds): no older than that, and not from the future; else
+       ``timestamp_not_checked``;
     5. the signature, as ``verify_buffer``.
 
     HiveSigner's own check knows no expiry, and takes any app's token: the caller MUST name its app and an age.

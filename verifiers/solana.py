@@ -1,6 +1,7 @@
 """Solana: ed25519 over the message itself, or over one of the envelopes that wallets put around it.
 
-The signature rule is dalek's ``verify_strict``, which is what the chain applies and what libsodium implements: S below the
+The signature rule is dalek's ``verify_strict``, which is what the chain applies and what libsodium implements: S below
+the
 group order, canonical R, no small-order key.  OpenSSL's and tweetnacl's laxer rules accept forged signatures for the
 System Program's address.
 
@@ -142,7 +143,8 @@ def verify_siws(request: Request) -> Verification:
     5. times: with ``expect["time"]`` an expired or early text is refused; else it is a warning, as the standard's
        verification compares no times.
 
-    The caller MUST expect its own domain and an unused nonce, and MUST refuse the warnings ``expired`` and ``not_yet_valid``.
+    The caller MUST expect its own domain and an unused nonce, and MUST refuse the warnings ``expired`` and
+    ``not_yet_valid``.
     """
     try:  # 1
         text = request.message.decode()
@@ -216,10 +218,8 @@ def parse_envelope(data: bytes) -> tuple[OffchainMessage, ...]:
     if not data.startswith(ENVELOPE) or len(data) < len(ENVELOPE) + 2:
         return ()
     version, body = data[len(ENVELOPE)], data[len(ENVELOPE) + 1 :]
-    if version == 1:
-        readings = (_parse_v1(body),)
-    else:
-        readings = (_parse_v0(body), _parse_v0_sdk(body)) if version == 0 else ()
+    parsers = {0: (_parse_v0, _parse_v0_sdk), 1: (_parse_v1,)}.get(version, ())
+    readings = (parse(body) for parse in parsers)
     return tuple(reading for reading in readings if reading is not None)
 
 
@@ -276,8 +276,8 @@ def verify_offchain_v0_sdk(request: Request) -> Verification:
 def verify_offchain_v0(request: Request) -> Verification:
     """Off-chain message, version 0 with application domain and signers (Ledger, kit).
 
-    1. the envelope: the signed bytes if the caller has them (``expect["signed_message"]``, hex or bytes), parsed strictly;
-       else rebuilt for this signer alone, with the zero domain and the expected ones;
+    1. the envelope: the signed bytes if the caller has them (``expect["signed_message"]``, hex or bytes), parsed
+       strictly; else rebuilt for this signer alone, with the zero domain and the expected ones;
     2. its text is the message, the wallet is among its signers, its form is this scheme's;
     3. its application domain is the expected one (``expect["application_domain"]``, 32 bytes as hex or base58, or
        ``expect["domain"]``, whose SHA-256 it then is); without an expectation a domain is a warning;
