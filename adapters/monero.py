@@ -140,7 +140,9 @@ class MoneroSource:
         entries, ours = await self._entries(wallet, start, end, open_ids)
         verdicts = await self._judge(wallet, entries)
         heights = {e.height for e in entries if e.type == "in" and e.height <= end}
-        headers = await self._node.headers({*heights, *range(start, min(news, end)), end})
+        # Blocks below the end and the position are shown too, payments or not: a fork is found among them.
+        known = (range(max(top - overlap, 0), top + 1) for top in (end, min(news - 1, end)))
+        headers = await self._node.headers(heights.union(*known))
         refs = {height: header.ref for height, header in headers.items()}
         moved = position is not None and position.hash and not refs.get(position.height, position).same(position)
         if moved and overlap < DEEP_OVERLAP:

@@ -87,7 +87,7 @@ class SimHarness:
         kind: str = "transfer",
     ) -> str:
         payees = self.spec.receive[:outputs] if to is None else (to,) * outputs
-        return self.node.pay_together(*(Payment(p, amount, asset_id, memo, ok=ok, kind=kind) for p in payees))
+        return self.node.pay_many([Payment(p, amount, asset_id, memo, ok=ok, kind=kind) for p in payees])
 
     async def mine(self, n: int = 1) -> None:
         for _ in range(n):
@@ -400,7 +400,7 @@ async def test_several_outputs_to_one_subaddress_are_one_payment_and_several_sub
     async with harness() as h, opened(h) as source:
         start = (await source.read(None, ())).end
         one, two = h.spec.receive
-        txid = h.node.pay_together(Payment(one, XMR), Payment(two, 2 * XMR), Payment(one, 3 * XMR))
+        txid = h.node.pay_many([Payment(one, XMR), Payment(two, 2 * XMR), Payment(one, 3 * XMR)])
         await h.mine()
         window = await source.read(start, ())
         assert [(t.index, t.amount) for t in window.transfers if t.txid == txid] == [("0.1", 4 * XMR), ("0.2", 2 * XMR)]
