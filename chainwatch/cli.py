@@ -497,7 +497,11 @@ def event_cancel(event_id: str, config: ConfigOption = None, json: JsonOption = 
         return events.cancel(connection, event_id, by_asset, SystemClock().now_ms(), "cli")
 
     n = _in_ledger(config, body)
-    _say({"id": event_id, "tickets_cancelled": n}, json, lambda _: print(f"{event_id} is cancelled, {n} tickets with it"))
+    _say(
+        {"id": event_id, "tickets_cancelled": n}, json, lambda _: print(f"{event_id} is cancelled, {n} tickets with it")
+    )
+
+
 # -- database and keys ---------------------------------------------------------------------------------------
 
 

@@ -5,11 +5,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, bindparam, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, select, update
 
 from chainwatch import memo
+from chainwatch.ledger.bulk import chunks, insert_rows
 from chainwatch.ledger.context import Context
-from chainwatch.ledger.facts import chunks
 from chainwatch.ledger.tables import addresses, event_prices, events, purchases, transfers
 from chainwatch.matching import Stray
 
@@ -195,8 +195,8 @@ def _implicit(connection: Connection, claims: Sequence[Claim], context: Context,
                 "expires_ms": claim.row.paid_ms + context.policy.hold_ms,
             }
         )
-    statement = insert(purchases).returning(purchases.c.id, sort_by_parameter_order=True)
-    for part in chunks(fresh):
-        for new_id, row in zip(connection.execute(statement, part).scalars(), part, strict=True):
-            found[row["implicit_key"]] = new_id
+    insert_rows(connection, purchases, fresh)
+    for part in chunks(missing):
+        rows = select(purchases.c.id, purchases.c.implicit_key).where(purchases.c.implicit_key.in_(part))
+        found.update({r.implicit_key: r.id for r in connection.execute(rows)})
     return found
