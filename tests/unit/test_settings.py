@@ -257,14 +257,14 @@ def test_what_the_adapter_refuses_is_named_with_its_line(tmp_path: Path) -> None
         if "trace" in spec.options:
             raise Misconfigured("no option trace; did you mean traces")
         if spec.options.get("batch") == 0:
-            raise Misconfigured("[chains.ETH] batch must be 1 to 1000")
+            raise Misconfigured("[chains.ETH] batch must be at most the number of endpoints")
 
     checks = Checks(adapter=adapter)
     assert refusal(ETH + "batch = 1\ntrace = true\n", tmp_path, checks) == (
         "chainwatch.toml line 6: [chains.ETH] no option trace; did you mean traces"
     )
     assert refusal(ETH + "batch = 0\n", tmp_path, checks) == (
-        "chainwatch.toml line 5: [chains.ETH] batch must be 1 to 1000"
+        "chainwatch.toml line 5: [chains.ETH] batch must be at most the number of endpoints"
     )
     assert parse(ETH + "traces = true\n", tmp_path, checks).chains["ETH"].spec.options == {"traces": True}
 
