@@ -68,11 +68,12 @@ def _settings(config: Path | None, **more: Any) -> "Settings":
     from chainwatch.adapters.base import Services, SilentObserver
     from chainwatch.clock import SystemClock, system_random
     from chainwatch.config import settings
+    from chainwatch.config.chains import Checks
     from chainwatch.wallets import is_address_of
 
     services = Services(clock=SystemClock(), random=system_random(), observer=SilentObserver())
     # No I/O: an adapter looks at its options here, so that what it refuses is named with its line.
-    checks = settings.Checks(is_wallet=is_address_of, adapter=lambda spec: adapters.open_source(spec, services))
+    checks = Checks(is_wallet=is_address_of, adapter=lambda spec: adapters.open_source(spec, services))
     return settings.load(config, checks=checks, **more)
 
 
