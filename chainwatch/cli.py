@@ -62,10 +62,17 @@ def main() -> NoReturn:
 
 
 def _settings(config: Path | None, **more: Any) -> "Settings":
+    from chainwatch import adapters
+    from chainwatch.adapters.base import Services, SilentObserver
+    from chainwatch.clock import SystemClock, system_random
     from chainwatch.config import settings
+    from chainwatch.config.chains import Checks
     from chainwatch.wallets import is_address_of
 
-    return settings.load(config, checks=settings.Checks(is_wallet=is_address_of), **more)
+    services = Services(clock=SystemClock(), random=system_random(), observer=SilentObserver())
+    # No I/O: an adapter looks at its options here, so that what it refuses is named with its line.
+    checks = Checks(is_wallet=is_address_of, adapter=lambda spec: adapters.open_source(spec, services))
+    return settings.load(config, checks=checks, **more)
 
 
 def _say(data: Any, as_json: bool, human: Callable[[Any], None]) -> None:
@@ -134,7 +141,7 @@ def run(
         _until_stopped(lambda stop: _run_devnet(config, stop))
         return
     settings = _settings(config)
-    logs.configure(secrets=[s.reveal() for s in settings.secrets])
+    logs.configure(secrets=settings.secrets)
     if not settings.chains:
         raise Misconfigured("no chain is configured: see `config/chainwatch.example.toml`, or try `run --devnet`")
     _until_stopped(lambda stop: _run(settings, stop))
