@@ -166,15 +166,31 @@ async def test_transactions_of_the_mempool_are_fetched_once(tmp_path: Path) -> N
         for _ in range(4):
             await replica.settle()
         assert h.node.requests["getrawtransaction"] == 6
+        await h.mine()
+        await replica.settle()
+        backend = replica.source.backend  # type: ignore[union-attr]
+        assert backend._mempool._known == {}, "what left the mempool is forgotten"
 
 
-async def test_a_snapshot_across_a_new_block_is_not_told(tmp_path: Path) -> None:
+async def test_a_snapshot_across_a_new_block_is_not_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Evicted and mined look alike unless the tip stood still."""
     async with harness("BTC", tmp_path) as h:
         source = h.source()
         await source.open()
         view = await source.view()
         await h.pay(1000)
+        assert await view.mempool() is not None
+        tips: list[str] = []
+        tip = source.backend.tip
+
+        async def told(endpoint: Any) -> str:
+            return tips.pop(0) if tips else await tip(endpoint)
+
+        monkeypatch.setattr(source.backend, "tip", told)
+        tips = [view.head.hash, "00" * 32]
+        assert await view.mempool() is None, "a block came while it was read"
+        tips = ["00" * 32, view.head.hash]
+        assert await view.mempool() is None, "it was read on another branch"
         assert await view.mempool() is not None
         await h.mine()
         assert await view.mempool() is None

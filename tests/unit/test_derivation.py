@@ -119,6 +119,7 @@ PRIVATE = {
     "tprv": root().derive("m/84h/1h/0h").to_base58(NETWORKS["test"]["xprv"]),
     "descriptor": f"wpkh({root().derive('m/84h/0h/0h').to_base58()}/0/*)",
     "damaged xprv": root().derive("m/84h/0h/0h").to_base58()[:-1] + "1",
+    "another coin's": root().to_base58(b"\x0f\x00\x00\x01"),
     "WIF": "KwDiBf89QgGbjEhKnhXJuH7LrciVrZi3qYjgd9M7rFU73sVHnoWn",  # of the number one
     "old WIF": "5HpHagT65TZzG1PH3CSu63k8DbpvD8s5ip4nEB3kEsreAnchuDf",
     "hex": "0x" + "00" * 31 + "01",

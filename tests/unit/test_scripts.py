@@ -93,6 +93,7 @@ def test_every_length_of_push_is_read(size: int) -> None:
         ("6a0005" + b"hello".hex(), b"hello"),
         ("6a4f05" + b"hello".hex(), b"hello"),
         ("6a" + b"event:1:wallet:x".hex(), b"event:1:wallet:x"),  # written without a push
+        ("6a" + b"abc".hex(), b"abc"),
         ("6a10" + b"cut".hex(), b"\x10cut"),
         ("6a04ff00fe01", b"\xff\x00\xfe\x01"),  # not UTF-8
         ("6a", b""),
