@@ -129,16 +129,21 @@ class MoneroSource:
     async def _window(
         self, wallet: Endpoint, tip: BlockRef, position: BlockRef | None, open_ids: Collection[Id], overlap: int
     ) -> Window:
+        now_ms = self._services.clock.now_ms()
         if position is None and self._first is None:
             self._first = tip.height
         first = min(self._first or 0, tip.height)
         news = first if position is None else position.height + 1
         end = min(tip.height, news + SPAN - 1)
-        start = min(max(news - overlap, first), end)
+        # Not below where the chain's first run began; a backfill begins lower and says so by its position.
+        start = min(max(news - overlap, min(first, news - 1), 0), end)
         entries, ours = await self._entries(wallet, start, end, open_ids)
         verdicts = await self._judge(wallet, entries)
         heights = {e.height for e in entries if e.type == "in" and e.height <= end}
-        refs = await self._node.refs({*heights, *range(start, min(news, end)), end})
+        # Blocks below the end and the position are shown too, payments or not: a fork is found among them.
+        known = (range(max(top - overlap, 0), top + 1) for top in (end, min(news - 1, end)))
+        headers = await self._node.headers(heights.union(*known))
+        refs = {height: header.ref for height, header in headers.items()}
         moved = position is not None and position.hash and not refs.get(position.height, position).same(position)
         if moved and overlap < DEEP_OVERLAP:
             return await self._window(wallet, tip, position, open_ids, DEEP_OVERLAP)
@@ -152,6 +157,7 @@ class MoneroSource:
             complete=True,
             transfers=tuple(sorted(transfers, key=_oldest_first)),
             refs=tuple(ref for height, ref in sorted(refs.items()) if height != end),
+            time_ms=headers[end].timestamp * 1000 or (now_ms if end == tip.height else 0),
         )
 
     async def _entries(

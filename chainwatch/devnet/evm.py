@@ -73,6 +73,7 @@ class EvmNode(SimNode):
             "endpoints": [self.url],
             "receive": list(self.receive),
             "traces": True,
+            "genesis": self.chain.best[0].ref.hash,
         }
 
     def new_wallet(self) -> str:
