@@ -18,7 +18,7 @@ import msgspec
 from chainwatch.adapters.solana_book import Book, Movement, reduce, u64
 from chainwatch.adapters.solana_wire import MAX_DATA, Row, Step, TokenAmount, View, accounts_of, key_at
 from chainwatch.model import Asset, Position, Transfer
-from chainwatch.verifiers.encodings import base58_bytes, base58_text
+from chainwatch.verifiers.encodings import base58_bytes
 
 SYSTEM = "11111111111111111111111111111111"
 SPL = "TokenkegQfeZyiNwAJbNbGKPFXCWuBvf9Ss623VQ5DA"
@@ -127,7 +127,9 @@ def _token_raw(book: Book, path: str, program: str, data: bytes, accounts: Accou
     elif tag == 1:  # InitializeAccount: account, mint, owner
         book.begin(program, accounts[0], accounts[1], accounts[2])
     elif tag in (16, 18) and len(data) == 33:  # InitializeAccount2, 3(owner): account, mint
-        book.begin(program, accounts[0], accounts[1], base58_text(data[1:]))
+        from solders.pubkey import Pubkey
+
+        book.begin(program, accounts[0], accounts[1], str(Pubkey.from_bytes(data[1:])))
 
 
 class Program(NamedTuple):

@@ -156,10 +156,11 @@ class Row(msgspec.Struct, rename="camel", gc=False):
         message = body.message
         if message is None:
             raise ValueError("this data leaves the instructions out")
+        txid = body.signatures[0] if body.signatures else ""
         keys = self._keys(message)
-        return View(
-            body.signatures[0] if body.signatures else "", keys, self._steps(message.instructions, keys, programs)
-        )
+        if programs.isdisjoint(keys):  # a program that is called is a key: most of every block ends here
+            return View(txid, keys, ())
+        return View(txid, keys, self._steps(message.instructions, keys, programs))
 
     def calls(self, programs: frozenset[str]) -> bool:
         """May this transaction call one of ``programs``?  No, cheaply, for most of a block in jsonParsed."""
@@ -189,16 +190,16 @@ class Row(msgspec.Struct, rename="camel", gc=False):
     def _with_loaded(self, keys: Sequence[str]) -> Sequence[str]:
         """Add the keys from lookup tables; some clients have put them behind the others already."""
         meta = self.meta
-        if meta is None or meta.loaded_addresses is None or 0 < len(meta.pre_balances) <= len(keys):
+        loaded = meta.loaded_addresses if meta is not None else None
+        if meta is None or loaded is None or not (loaded.writable or loaded.readonly):
             return keys
-        return [*keys, *meta.loaded_addresses.writable, *meta.loaded_addresses.readonly]
+        if 0 < len(meta.pre_balances) <= len(keys):
+            return keys
+        return [*keys, *loaded.writable, *loaded.readonly]
 
     def _steps(self, top: Sequence[Instruction], keys: Sequence[str], programs: frozenset[str]) -> list[Step]:
-        present = programs.intersection(keys)  # a program that is called is a key
-        if not present:
-            return []
         inner = {} if self.meta is None else {g.index: g.instructions for g in self.meta.inner_instructions or ()}
-        called = {keys.index(program) for program in present}
+        called = {keys.index(program) for program in programs.intersection(keys)}
         steps = []
         for i, instruction in enumerate(top):
             if instruction.program_id_index in called or instruction.program_id in programs:
