@@ -19,6 +19,7 @@ from chainwatch.adapters.utxo import (
     Options,
     UtxoSource,
     Watched,
+    block_hash_of,
     format_of,
     options_of,
     rpc_of,
@@ -81,15 +82,18 @@ class Bitcoind:
 
     async def tip(self, endpoint: Endpoint) -> str:
         """Read ``getbestblockhash``."""
-        return await self._call(endpoint, "getbestblockhash", result=str)
+        return block_hash_of(await self._call(endpoint, "getbestblockhash", result=str), endpoint.name)
 
     async def hash_at(self, endpoint: Endpoint, height: int) -> str:
         """Read ``getblockhash``; above the head the node's error -8 is ``Transient``."""
-        return await self._call(endpoint, "getblockhash", [height], result=str)
+        return block_hash_of(await self._call(endpoint, "getblockhash", [height], result=str), endpoint.name)
 
     async def header(self, endpoint: Endpoint, block_hash: str) -> HeaderFacts:
         """Read ``getblockheader``."""
-        return await self._call(endpoint, "getblockheader", [block_hash, True], result=HeaderFacts)
+        facts = await self._call(endpoint, "getblockheader", [block_hash, True], result=HeaderFacts)
+        if facts.hash != block_hash:
+            raise Inconsistent(f"{self._spec.code}: {endpoint.name}: asked for block {block_hash}, told of another")
+        return facts
 
     async def raw_block(self, endpoint: Endpoint, block_hash: str) -> bytes:
         """Read ``getblock`` 0; a pruned node is told apart."""
@@ -149,9 +153,11 @@ class Bitcoind:
 class BitcoinSource(UtxoSource):
     """A ``UtxoSource`` that a node's ZMQ announcements of blocks wake up."""
 
-    def __init__(self, spec: ChainSpec, services: Services, rpc: Rpc, watched: Watched, bell: "Bell | None") -> None:
-        super().__init__(spec, services, rpc, Bitcoind(spec, services, rpc, watched), watched)
-        self._bell = bell
+    def __init__(
+        self, spec: ChainSpec, services: Services, options: BitcoindOptions, rpc: Rpc, watched: Watched
+    ) -> None:
+        super().__init__(spec, services, options, rpc, Bitcoind(spec, services, rpc, watched), watched)
+        self._bell = _bell(spec, options.zmq)
 
     async def wait(self, seconds: float) -> None:
         """Return after ``seconds``, or when a node announces a block: only a hint, the loop asks for itself."""
@@ -217,7 +223,7 @@ def open_source(spec: ChainSpec, services: Services) -> BitcoinSource:
     """Build the source of a chain that is read from full nodes."""
     options = options_of(spec, BitcoindOptions)
     rpc = rpc_of(spec, services, options, probe="uptime")
-    return BitcoinSource(spec, services, rpc, watched_of(spec), _bell(spec, options.zmq))
+    return BitcoinSource(spec, services, options, rpc, watched_of(spec))
 
 
 def decode(documents: Sequence[bytes], spec: ChainSpec) -> Iterator[Transfer]:

@@ -181,9 +181,12 @@ class _Reader:
             ref = BlockRef(tx.status.block_height, tx.status.block_hash)
             position = InBlock(ref, tx.status.block_time * 1000)
         if tx.vout is None:
-            if tx.hex is None or tx.vin:
+            if tx.hex is None:
                 raise Rejected("malformed", "a transaction without outputs")
-            return self._transaction(read_tx(_unhex(tx.hex.encode()), self._form), position)
+            plain = read_tx(_unhex(tx.hex.encode()), self._form)
+            if tx.txid not in (None, plain.txid):
+                raise Rejected("malformed", "a transaction whose id is not that of its bytes")
+            return self._transaction(plain, position)
         if not tx.txid or len(tx.txid) > 64:
             raise Rejected("malformed", "a transaction without its id")
         if any(i.coinbase is not None or i.is_coinbase for i in tx.vin):

@@ -16,7 +16,7 @@ import msgspec
 from chainwatch.adapters.scripts import Prefixes, to_address, witness_script
 from chainwatch.errors import Misconfigured
 from chainwatch.verifiers.addresses import eip55
-from chainwatch.verifiers.curves import hash160, keccak256, taproot_output_key, uncompressed
+from chainwatch.verifiers.curves import hash160, keccak256, reencode, taproot_output_key
 from chainwatch.verifiers.encodings import EncodingError, base58check_bytes
 
 HARDENED = 1 << 31
@@ -78,7 +78,7 @@ class AccountKey(msgspec.Struct, frozen=True):
 
     def evm_address(self, index: int) -> str:
         """Return address ``index`` of an EVM account key (BIP-44, coin type 60), with EIP-55 checksum."""
-        point = uncompressed(self.key_at(index))
+        point = reencode(self.key_at(index), compressed=False)
         assert point is not None  # a key that we derived is on the curve
         return eip55(keccak256(point[1:])[12:])
 
@@ -149,7 +149,7 @@ def _parse_extended(text: str) -> AccountKey:
     kind, test = PUBLIC.get(int.from_bytes(data[:4], "big"), ("", False))
     if len(data) != 78 or not kind:
         raise Misconfigured("xpub: not an extended public key of a kind that we know (xpub, ypub, zpub, tpub …)")
-    if uncompressed(data[45:]) is None:
+    if reencode(data[45:], compressed=False) is None:
         raise Misconfigured("xpub: its key is not on the curve")
     return AccountKey(kind, data[45:], data[13:45], test)
 

@@ -19,6 +19,7 @@ from chainwatch.adapters.utxo import (
     Options,
     UtxoSource,
     Watched,
+    block_hash_of,
     options_of,
     rpc_of,
     watched_of,
@@ -129,9 +130,7 @@ class Esplora:
 
     async def _hash(self, endpoint: Endpoint, path: str) -> str:
         text = (await self._get(endpoint, path, None)).decode("ascii", "replace").strip()
-        if len(text) != 64:
-            raise Inconsistent(f"{self._spec.code}: {endpoint.name}: {label(path)} is no block hash")
-        return str(text)
+        return block_hash_of(text, f"{self._spec.code}: {endpoint.name}: {label(path)}")
 
     async def _get(self, endpoint: Endpoint, path: str, result: Any) -> Any:
         try:
@@ -149,7 +148,7 @@ def open_source(spec: ChainSpec, services: Services) -> UtxoSource:
         raise Misconfigured(f"chain {spec.code}: mempool_addresses must be between 0 and {MOST_LOOK_UPS}")
     rpc, watched = rpc_of(spec, services, options, probe="/blocks/tip/hash"), watched_of(spec)
     backend = Esplora(spec, services, rpc, watched, options.mempool_addresses)
-    return UtxoSource(spec, services, rpc, backend, watched)
+    return UtxoSource(spec, services, options, rpc, backend, watched)
 
 
 def decode(documents: Sequence[bytes], spec: ChainSpec) -> Iterator[Transfer]:

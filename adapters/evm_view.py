@@ -7,7 +7,7 @@ reorganisation in the middle gives an error and never a mixture.
 """
 
 import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -113,7 +113,7 @@ class EvmView:
         found = []
         for tx in block.transactions:
             if self._pays_us(tx):
-                found += [t for t in in_transaction(self._chain.names, position, tx, None) if self._is_ours(t)]
+                found += self._ours(in_transaction(self._chain.names, position, tx, None))
         return found
 
     # -- blocks ----------------------------------------------------------------------------------
@@ -162,9 +162,14 @@ class EvmView:
     def _pays_us(self, tx: Tx) -> bool:
         return tx.to is not None and tx.to.lower() in self._chain.watched and tx.value != "0x0"
 
-    def _is_ours(self, transfer: Transfer) -> bool:
-        known = transfer.asset is not None and transfer.amount > 0
-        return known and transfer.to is not None and transfer.to.lower() in self._chain.watched
+    def _ours(self, transfers: Iterable[Transfer]) -> Iterator[Transfer]:
+        """Yield the payments to us in assets that we know; what we paid ourselves is marked ``internal``."""
+        watched = self._chain.watched
+        for t in transfers:
+            if t.asset is None or not t.amount or t.to is None or t.to.lower() not in watched:
+                continue
+            from_us = all(sender.lower() in watched for sender in t.sender)
+            yield msgspec.structs.replace(t, flags=("internal",)) if from_us else t
 
     def _transfers(
         self,
@@ -189,7 +194,7 @@ class EvmView:
             if txid in hashes:
                 internals = [c for c in traces.get(txid, ()) if c.ok]
                 every = in_transaction(self._chain.names, position, tx, receipts[txid], internals)
-                found += [t for t in every if self._is_ours(t)]
+                found += self._ours(every)
         return found
 
     # -- receipts --------------------------------------------------------------------------------

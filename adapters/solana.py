@@ -439,18 +439,16 @@ def decode(documents: Sequence[bytes], spec: ChainSpec) -> Iterator[Transfer]:
 
 def _item(item: Item, table: Table) -> Iterator[Transfer]:
     if item.transaction is not None:
-        yield from _row(item, table, _where(item.slot, "", item.block_time))
+        view = item.view(PROGRAMS)
+        yield from transfers(read(item, view), table, _where(item.slot, "", item.block_time))
+    if not item.transactions:
+        return
     slot = item.parent_slot + 1 if item.parent_slot is not None else None
     position = _where(slot, item.blockhash or "", item.block_time)
-    for row in item.transactions or ():
-        yield from _row(row, table, position)
+    for row in item.transactions:
+        if row.calls(PROGRAMS) and (view := row.view(PROGRAMS)).steps:  # votes, most of every block, end here
+            yield from transfers(read(row, view), table, position)
 
 
 def _where(slot: int | None, blockhash: str, block_time: int | None) -> Position | None:
     return None if slot is None else InBlock(BlockRef(slot, blockhash), (block_time or 0) * 1000)
-
-
-def _row(row: Row, table: Table, position: Position | None) -> Iterator[Transfer]:
-    view = row.view(PROGRAMS)
-    if view.steps:  # votes, most of every block, have none
-        yield from transfers(read(row, view), table, position)

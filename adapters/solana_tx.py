@@ -15,19 +15,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from chainwatch.adapters.solana_wire import (
-    U64,
-    Meta,
-    Row,
-    Step,
-    TokenAmount,
-    TokenBalance,
-    View,
-    accounts_of,
-    from_base58,
-    key_at,
-    token_balances,
-)
+from chainwatch.adapters.solana_book import Book, Movement, reduce, u64
+from chainwatch.adapters.solana_wire import Row, Step, TokenAmount, View, accounts_of, from_base58, key_at
 from chainwatch.model import Asset, Position, Transfer
 
 SYSTEM = "11111111111111111111111111111111"
@@ -35,16 +24,13 @@ SPL = "TokenkegQfeZyiNwAJbNbGKPFXCWuBvf9Ss623VQ5DA"
 SPL_2022 = "TokenzQdBNbLqP5VEhdkAS6EPFLC1PHnBqCXEpPxuEb"
 MEMO_V1 = "Memo1UhkJRfHyvLMcVucJwxXeuD728EqVDDwQDxFMNo"
 MEMO_V2 = "MemoSq4gqABAXKb96qnH8TysNcWxMyWCqXgDLGmfcHr"
-WRAPPED_SOL = "So11111111111111111111111111111111111111112"
-"""The mint whose token accounts hold lamports: a token transfer of it moves both."""
-
 MAX_MEMO = 4096
 """Bytes of memo that are kept: more than any signed transaction holds (1,232, and 4,096 in version 1)."""
 SHORT_DATA = 300
 """Characters of base58 in the longest instruction read below (createAccountWithSeed, about 130 bytes)."""
 
 
-class Info(msgspec.Struct, rename="camel"):
+class Info(msgspec.Struct, rename="camel", gc=False):
     """The fields of a parsed system or token instruction, whichever it is."""
 
     source: str | None = None
@@ -62,7 +48,7 @@ class Info(msgspec.Struct, rename="camel"):
     multisig_authority: str | None = None
 
 
-class Parsed(msgspec.Struct):
+class Parsed(msgspec.Struct, gc=False):
     """A parsed instruction; ``info`` differs by type."""
 
     type: str
@@ -74,169 +60,10 @@ _info = msgspec.json.Decoder(Info)
 _text = msgspec.json.Decoder(str)
 
 
-def u64(value: int | str | None) -> int:
-    """Return an amount; ``ValueError`` for anything that is not in 0..2^64-1."""
-    if isinstance(value, str):
-        if not (value.isascii() and value.isdigit() and len(value) <= 20):
-            raise ValueError("an amount that is no number")
-        value = int(value)
-    if value is None or not 0 <= value <= U64:
-        raise ValueError("an amount that is no u64")
-    return value
-
-
 def _le(data: bytes, start: int, size: int = 8) -> int:
     if len(data) < start + size:
         raise ValueError("an instruction that ends too soon")
     return int.from_bytes(data[start : start + size], "little")
-
-
-# -- balances ------------------------------------------------------------------------------------
-
-
-class Movement(msgspec.Struct):
-    """Value that reached ``account``; for a token that is the token account, its ``owner`` the wallet."""
-
-    index: str
-    program: str | None
-    source: str | None
-    account: str | None
-    amount: int
-    token: bool = False
-    mint: str | None = None
-    authority: str | None = None
-    differs: bool = False
-
-
-class Book:
-    """Balances of one transaction: replayed by the instructions, then held against what came out."""
-
-    def __init__(self, keys: Sequence[str], meta: Meta | None) -> None:
-        self.movements: list[Movement] = []
-        self._keys, self._meta = keys, meta
-        self._known = meta is not None and len(meta.pre_balances) == len(meta.post_balances) == len(keys)
-        self._lamports: dict[str, int] = {}
-        """How much each account grew by the instructions so far; the same for tokens."""
-        self._held: dict[str, int] = {}
-        self._before: dict[str, TokenBalance] | None = None
-        self._after: dict[str, TokenBalance] | None = None
-        self._tokens: dict[str, TokenBalance] | None = None
-
-    @property
-    def tokens(self) -> dict[str, TokenBalance]:
-        """Every known token account by address: read from the data when first asked for."""
-        if self._tokens is None:
-            if self._meta is not None:
-                self._before = self._by_account(self._meta.pre_token_balances)
-                self._after = self._by_account(self._meta.post_token_balances)
-            self._tokens = {**(self._before or {}), **(self._after or {})}
-        return self._tokens
-
-    def _by_account(self, raw: msgspec.Raw) -> dict[str, TokenBalance] | None:
-        balances = token_balances(raw)
-        try:
-            return {self._keys[b.account_index]: b for b in balances} if balances is not None else None
-        except IndexError as error:
-            raise ValueError("a token balance of no account") from error
-
-    # What one instruction does.  ``path`` is its place, ``program`` whose instruction it is.
-
-    def move(self, path: str, program: str, source: str | None, target: str | None, amount: int) -> None:
-        """Move lamports."""
-        self._shift(self._lamports, source, target, amount)
-        if amount:
-            self.movements.append(Movement(path, program, source, target, amount))
-
-    def send(
-        self,
-        path: str,
-        program: str,
-        source: str | None,
-        target: str | None,
-        amount: int,
-        mint: str | None = None,
-        authority: str | None = None,
-        fee: int = 0,
-    ) -> None:
-        """Move tokens: without a source they are minted, without a target burnt."""
-        tokens = self.tokens
-        if mint is None:  # a plain transfer names no mint, its accounts do
-            entry = tokens.get(target or "") or tokens.get(source or "")
-            mint = entry.mint if entry is not None else None
-        self._shift(self._held, source, target, amount, fee)
-        if mint == WRAPPED_SOL:
-            self._shift(self._lamports, source, target, amount)
-        if target is not None and amount > fee:
-            self.movements.append(Movement(path, program, source, target, amount - fee, True, mint, authority))
-
-    def close(self, path: str, program: str, account: str | None, target: str | None) -> None:
-        """Close a token account: all its lamports go to ``target``."""
-        if account is None or account not in self._keys or self._meta is None or not self._known:
-            return  # how much it held is not in the data
-        before = (self._before or {}).get(account) if self.tokens else None
-        self._held[account] = -_amount(before)  # only an empty account closes, or one of wrapped SOL
-        held = self._meta.pre_balances[self._keys.index(account)] + self._lamports.get(account, 0)
-        self.move(path, program, account, target, max(held, 0))
-
-    def begin(self, program: str, account: str | None, mint: str | None, owner: str | None) -> None:
-        """Open a token account: it may be closed again before the balances are taken."""
-        if account is not None and mint is not None and account not in self.tokens:
-            self.tokens[account] = TokenBalance(0, mint, TokenAmount("0"), owner, program)
-
-    @staticmethod
-    def _shift(balances: dict[str, int], source: str | None, target: str | None, amount: int, fee: int = 0) -> None:
-        if source is not None:
-            balances[source] = balances.get(source, 0) - amount
-        if target is not None:
-            balances[target] = balances.get(target, 0) + amount - fee
-
-    # What came of it.
-
-    def growth(self, account: str, token: bool) -> int | None:
-        """Return how much ``account`` grew by its balances, the fee aside; None where they are not in the data."""
-        if token:
-            tokens_known = bool(self.tokens) or self._before is not None
-            if not tokens_known or self._before is None or self._after is None:
-                return None
-            return _amount(self._after.get(account)) - _amount(self._before.get(account))
-        if self._meta is None or not self._known or account not in self._keys:
-            return None
-        place = self._keys.index(account)
-        fee = self._meta.fee if place == 0 else 0  # the first key pays it
-        return self._meta.post_balances[place] - self._meta.pre_balances[place] + fee
-
-    def excess(self, account: str, token: bool) -> int:
-        """Return how much more ``account`` grew than the instructions explain (negative: less)."""
-        growth = self.growth(account, token)
-        return 0 if growth is None else growth - (self._held if token else self._lamports).get(account, 0)
-
-    def settle(self) -> None:
-        """Let the balances rule: what an account did not get in the end is taken off its movements."""
-        done: set[tuple[str, bool]] = set()
-        for m in self.movements:
-            if m.account is None or (m.account, m.token) in done:
-                continue
-            done.add((m.account, m.token))
-            missing = -self.excess(m.account, m.token)
-            if missing > 0:
-                reduce([o for o in self.movements if o.account == m.account and o.token == m.token], missing)
-
-
-def _amount(balance: TokenBalance | None) -> int:
-    return u64(balance.ui_token_amount.amount) if balance is not None else 0
-
-
-def reduce(movements: Sequence[Movement], missing: int) -> None:
-    """Take ``missing`` off ``movements`` in proportion (a fee is one), never below zero, and mark them."""
-    total = sum(m.amount for m in movements)
-    left = max(0, total - missing)
-    given = 0
-    for m in movements:
-        share = m.amount * left // total if total else 0
-        given += share
-        m.amount, m.differs = share, True
-    if movements:
-        movements[-1].amount += left - given
 
 
 # -- one instruction -----------------------------------------------------------------------------
@@ -427,20 +254,28 @@ class Table:
         if not m.token:
             return self.native
         asset = self.by_mint.get(m.mint or "")
-        entry = book.tokens.get(m.account or "")
+        entry = book.token_account(m.account)
         program = (entry.program_id if entry is not None else None) or m.program
         return asset.code if asset is not None and program == (asset.program or SPL) else None
+
+    @staticmethod
+    def holds(account: str, asset: Asset, book: Book) -> bool:
+        """Are the balances of ``account`` in ``asset``?  A wallet's are lamports."""
+        if asset.asset_id is None:
+            return True
+        entry = book.token_account(account)
+        return entry is None or (entry.mint == asset.asset_id and entry.program_id in (None, asset.program or SPL))
 
 
 def owner_of(account: str | None, m: Movement, book: Book) -> str | None:
     """Return the wallet behind ``account``: a token account's owner where the data tells, else itself."""
-    entry = book.tokens.get(account or "") if m.token else None
+    entry = book.token_account(account) if m.token else None
     return entry.owner if entry is not None and entry.owner is not None else account
 
 
 def sender_of(m: Movement, book: Book) -> tuple[str, ...]:
     """Return who paid: the owner of what was debited, not who signed the fee."""
-    entry = book.tokens.get(m.source or "") if m.token else None
+    entry = book.token_account(m.source) if m.token else None
     sender = (entry.owner if entry is not None else None) or m.authority or m.source
     return (sender,) if sender is not None else ()
 
@@ -506,7 +341,7 @@ def payments(
             for m in reading.movements
             if m.account == account and m.source != account and table.code(m, reading.book) == asset.code
         ]
-        if reading.ok:
+        if reading.ok and table.holds(account, asset, reading.book):
             arrived += _settle_ours(reading, place, token, wallet in signers, arrived)
         mine += [(m, wallet, asset) for m in arrived if m.amount > 0]
     references = tuple(k for k in reading.view.keys if k in ours.references)

@@ -3,14 +3,15 @@
 ``getTransaction`` and ``getBlock`` answer in ``json`` (indices into a key list, data in base58),
 ``jsonParsed`` (instructions spelt out where the node knows the program), ``base64`` or ``base58`` (the
 signed bytes).  ``Row.view`` makes of each the same ``View``: all account keys, and the instructions in the
-order they ran.  Only the fields that are used are decoded (https://solana.com/docs/rpc/json-structures).
+order they ran.  Only the fields that are used are decoded (https://solana.com/docs/rpc/json-structures),
+and the structs are kept from the garbage collector (``gc=False``): they are trees, and a block has 100,000.
 """
 
 import base64
 import binascii
 import re
-from collections.abc import Iterator, Sequence, Set
-from typing import Annotated, Any, NamedTuple, cast
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
@@ -25,14 +26,14 @@ Index = Annotated[int, msgspec.Meta(ge=0)]
 _TEXT = re.compile(rb"[A-Za-z0-9+/=]{64,}")
 
 
-class Account(msgspec.Struct):
+class Account(msgspec.Struct, gc=False):
     """An account key as jsonParsed gives it; tables are already looked up."""
 
     pubkey: str
     signer: bool = False
 
 
-class Instruction(msgspec.Struct, rename="camel"):
+class Instruction(msgspec.Struct, rename="camel", gc=False):
     """An instruction in any encoding: compiled (indices), partially decoded, or parsed."""
 
     program_id_index: Index | None = None
@@ -42,41 +43,41 @@ class Instruction(msgspec.Struct, rename="camel"):
     parsed: msgspec.Raw = msgspec.Raw()
 
 
-class Header(msgspec.Struct, rename="camel"):
+class Header(msgspec.Struct, rename="camel", gc=False):
     """How many of the first keys have signed."""
 
     num_required_signatures: Index = 0
 
 
-class Message(msgspec.Struct, rename="camel"):
-    """What was signed."""
+class Message(msgspec.Struct, rename="camel", gc=False):
+    """What was signed.  Only compiled messages (json) have a header and plain keys."""
 
-    account_keys: list[str | Account]
+    account_keys: msgspec.Raw
     instructions: list[Instruction]
     header: Header | None = None
 
 
-class Body(msgspec.Struct):
+class Body(msgspec.Struct, gc=False):
     """A transaction that is not in bytes.  ``transactionDetails: accounts`` leaves the message out."""
 
     signatures: list[str]
     message: Message | None = None
 
 
-class InnerInstructions(msgspec.Struct):
+class InnerInstructions(msgspec.Struct, gc=False):
     """What the instruction ``index`` made other programs do, in order."""
 
     index: Index
     instructions: list[Instruction]
 
 
-class TokenAmount(msgspec.Struct):
+class TokenAmount(msgspec.Struct, gc=False):
     """A token amount in base units, as decimal text."""
 
     amount: str
 
 
-class TokenBalance(msgspec.Struct, rename="camel"):
+class TokenBalance(msgspec.Struct, rename="camel", gc=False):
     """What a token account held before or after.  Old nodes leave out ``owner`` and ``programId``."""
 
     account_index: Index
@@ -86,14 +87,14 @@ class TokenBalance(msgspec.Struct, rename="camel"):
     program_id: str | None = None
 
 
-class Loaded(msgspec.Struct):
+class Loaded(msgspec.Struct, gc=False):
     """Keys that came from address lookup tables (version 0)."""
 
     writable: list[str] = []
     readonly: list[str] = []
 
 
-class Meta(msgspec.Struct, rename="camel"):
+class Meta(msgspec.Struct, rename="camel", gc=False):
     """What became of a transaction.  ``err`` is null, a text or an object; absent means: not told.
 
     The token balances are most of it and few transactions need them: ``token_balances`` reads them.
@@ -127,7 +128,7 @@ class View(NamedTuple):
     steps: Sequence[Step]
 
 
-class Row(msgspec.Struct, rename="camel"):
+class Row(msgspec.Struct, rename="camel", gc=False):
     """The result of ``getTransaction``, or one of ``getBlock``'s transactions."""
 
     transaction: Body | tuple[str, str] | str | None = None
@@ -142,7 +143,7 @@ class Row(msgspec.Struct, rename="camel"):
             return None
         return self.meta.err is None
 
-    def view(self, programs: Set[str]) -> View:
+    def view(self, programs: frozenset[str]) -> View:
         """Return the keys, and the steps of ``programs``; ``ValueError`` for what is no transaction."""
         body = self.transaction
         if body is None:
@@ -153,17 +154,26 @@ class Row(msgspec.Struct, rename="camel"):
         message = body.message
         if message is None:
             raise ValueError("this data leaves the instructions out")
-        txid = body.signatures[0] if body.signatures else ""
-        return self._view(txid, self._keys(message), message.instructions, programs)
+        keys = self._keys(message)
+        return View(
+            body.signatures[0] if body.signatures else "", keys, self._steps(message.instructions, keys, programs)
+        )
+
+    def calls(self, programs: frozenset[str]) -> bool:
+        """May this transaction call one of ``programs``?  No, cheaply, for most of a block in jsonParsed."""
+        body = self.transaction
+        if not isinstance(body, Body) or body.message is None or body.message.header is not None:
+            return True  # the keys have to be read to tell, and ``view`` does that
+        groups = self.meta.inner_instructions if self.meta is not None else None
+        for instruction in body.message.instructions:
+            if instruction.program_id in programs:
+                return True
+        return any(i.program_id in programs for g in groups or () for i in g.instructions)
 
     def _keys(self, message: Message) -> Sequence[str]:
-        keys = message.account_keys
         if message.header is not None:
-            return self._with_loaded(cast(list[str], keys))
-        try:
-            return [k.pubkey for k in cast(list[Account], keys)]
-        except AttributeError as error:
-            raise ValueError("neither json nor jsonParsed: account keys without a header") from error
+            return self._with_loaded(_plain_keys.decode(message.account_keys))
+        return [k.pubkey for k in _parsed_keys.decode(message.account_keys)]
 
     def signers(self) -> Sequence[str]:
         """Return who signed a transaction that is not in bytes."""
@@ -171,8 +181,8 @@ class Row(msgspec.Struct, rename="camel"):
         if message is None:
             raise ValueError("no message in it")
         if message.header is not None:
-            return cast(list[str], message.account_keys)[: message.header.num_required_signatures]
-        return [k.pubkey for k in message.account_keys if not isinstance(k, str) and k.signer]
+            return _plain_keys.decode(message.account_keys)[: message.header.num_required_signatures]
+        return [k.pubkey for k in _parsed_keys.decode(message.account_keys) if k.signer]
 
     def _with_loaded(self, keys: Sequence[str]) -> Sequence[str]:
         """Add the keys from lookup tables; some clients have put them behind the others already."""
@@ -181,25 +191,22 @@ class Row(msgspec.Struct, rename="camel"):
             return keys
         return [*keys, *meta.loaded_addresses.writable, *meta.loaded_addresses.readonly]
 
-    def _view(self, txid: str, keys: Sequence[str], top: Sequence[Instruction], programs: Set[str]) -> View:
-        try:
-            if programs.isdisjoint(keys):  # a program that is called is a key: most of every block ends here
-                return View(txid, keys, ())
-        except TypeError as error:  # a header beside spelt-out keys: unhashable
-            raise ValueError("neither json nor jsonParsed") from error
+    def _steps(self, top: Sequence[Instruction], keys: Sequence[str], programs: frozenset[str]) -> list[Step]:
+        present = programs.intersection(keys)  # a program that is called is a key
+        if not present:
+            return []
         inner = {} if self.meta is None else {g.index: g.instructions for g in self.meta.inner_instructions or ()}
+        called = {keys.index(program) for program in present}
         steps = []
         for i, instruction in enumerate(top):
-            program = instruction.program_id or key_at(keys, instruction.program_id_index)
-            if program in programs:
-                steps.append(Step(str(i), program, instruction))
+            if instruction.program_id_index in called or instruction.program_id in programs:
+                steps.append(Step(str(i), _program(instruction, keys), instruction))
             for j, child in enumerate(inner.get(i, ())):
-                program = child.program_id or key_at(keys, child.program_id_index)
-                if program in programs:
-                    steps.append(Step(f"{i}.{j}", program, child))
-        return View(txid, keys, steps)
+                if child.program_id_index in called or child.program_id in programs:
+                    steps.append(Step(f"{i}.{j}", _program(child, keys), child))
+        return steps
 
-    def _from_wire(self, wire: bytes, programs: Set[str]) -> View:
+    def _from_wire(self, wire: bytes, programs: frozenset[str]) -> View:
         from solders.transaction import VersionedTransaction
 
         try:
@@ -208,18 +215,19 @@ class Row(msgspec.Struct, rename="camel"):
             raise ValueError(f"not a Solana transaction: {error}") from error
         message = transaction.message
         keys = self._with_loaded([str(k) for k in message.account_keys])
+        txid = str(transaction.signatures[0]) if transaction.signatures else ""
+        if programs.isdisjoint(keys):  # unpacking the instructions is the slow part
+            return View(txid, keys, ())
         compiled = message.instructions
         top = [Instruction(program_id_index=c.program_id_index) for c in compiled]
-        txid = str(transaction.signatures[0]) if transaction.signatures else ""
-        view = self._view(txid, keys, top, programs)
         steps = [
             s if "." in s.path else s._replace(wire=(bytes(compiled[int(s.path)].data), compiled[int(s.path)].accounts))
-            for s in view.steps
+            for s in self._steps(top, keys, programs)
         ]
-        return view._replace(steps=steps)
+        return View(txid, keys, steps)
 
 
-class Item(Row):
+class Item(Row, gc=False):
     """A ``getTransaction`` or a ``getBlock`` result; a block does not name its own slot."""
 
     transactions: list[Row] | None = None
@@ -228,7 +236,7 @@ class Item(Row):
     parent_slot: Index | None = None
 
 
-class Document(Item):
+class Document(Item, gc=False):
     """An answer: bare, or inside ``result``."""
 
     result: Item | msgspec.UnsetType | None = msgspec.UNSET
@@ -238,13 +246,20 @@ class Document(Item):
 _documents = msgspec.json.Decoder(Document | list[Document])
 
 
+_plain_keys = msgspec.json.Decoder(list[str])
+_parsed_keys = msgspec.json.Decoder(list[Account])
 _accounts = msgspec.json.Decoder(list[Index | str])
 _token_balances = msgspec.json.Decoder(list[TokenBalance] | None)
 
 
 def token_balances(raw: msgspec.Raw) -> list[TokenBalance] | None:
     """Return token balances; None where the node did not keep them."""
-    return _token_balances.decode(raw)
+    balances: list[TokenBalance] | None = _token_balances.decode(raw)
+    return balances
+
+
+def _program(instruction: Instruction, keys: Sequence[str]) -> str:
+    return instruction.program_id or keys[instruction.program_id_index or 0]
 
 
 def accounts_of(instruction: Instruction, keys: Sequence[str]) -> list[str | None]:
@@ -259,19 +274,20 @@ def key_at(keys: Sequence[str], index: int | str | None) -> str | None:
     return keys[index] if index is not None and index < len(keys) else None
 
 
-_BASE58 = {c: i for i, c in enumerate("123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz")}
+_DIGITS = bytes(b"123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz".find(c) % 256 for c in range(256))
+"""Each character's base58 digit; 255 for what is none."""
 
 
 def from_base58(text: str, limit: int = MAX_DATA) -> bytes:
-    """Decode base58 (any length; solders decodes only keys and signatures); ``ValueError`` for anything else."""
+    """Decode base58 of any length (solders decodes only keys and signatures); ``ValueError`` for anything else."""
     if len(text) > limit:
         raise ValueError(f"{len(text)} characters of base58, at most {limit} are read")
+    digits = text.encode().translate(_DIGITS)
+    if 255 in digits:
+        raise ValueError("not base58")
     number = 0
-    try:
-        for character in text:
-            number = number * 58 + _BASE58[character]
-    except KeyError as error:
-        raise ValueError("not base58") from error
+    for digit in digits:
+        number = number * 58 + digit
     zeros = len(text) - len(text.lstrip("1"))
     return bytes(zeros) + number.to_bytes((number.bit_length() + 7) // 8, "big")
 

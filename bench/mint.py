@@ -102,7 +102,7 @@ def main() -> int:
         good = report("sqlite", run(store))
         store.close()
     try:
-        server = Postgres()
+        server = Postgres(durable=True)
         server.start()
         try:
             store = Store(server.create())

@@ -39,9 +39,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
 def main() -> NoReturn:
     """Run the command line; turn errors into exit codes and one line on standard error."""
     try:
-        app(standalone_mode=False)
-    except typer.Exit as done:
-        sys.exit(done.exit_code)
+        code = app(standalone_mode=False)  # what a command exits with is returned here, not raised
     except typer.Abort:
         sys.exit(130)
     except ChainwatchError as error:
@@ -57,17 +55,24 @@ def main() -> NoReturn:
             print(f"chainwatch: {error.format_message()}", file=sys.stderr)
             sys.exit(USAGE)
         raise
-    sys.exit(0)
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 # -- shared --------------------------------------------------------------------------------------------
 
 
 def _settings(config: Path | None, **more: Any) -> "Settings":
+    from chainwatch import adapters
+    from chainwatch.adapters.base import Services, SilentObserver
+    from chainwatch.clock import SystemClock, system_random
     from chainwatch.config import settings
+    from chainwatch.config.chains import Checks
     from chainwatch.wallets import is_address_of
 
-    return settings.load(config, checks=settings.Checks(is_wallet=is_address_of), **more)
+    services = Services(clock=SystemClock(), random=system_random(), observer=SilentObserver())
+    # No I/O: an adapter looks at its options here, so that what it refuses is named with its line.
+    checks = Checks(is_wallet=is_address_of, adapter=lambda spec: adapters.open_source(spec, services))
+    return settings.load(config, checks=checks, **more)
 
 
 def _say(data: Any, as_json: bool, human: Callable[[Any], None]) -> None:
@@ -136,7 +141,7 @@ def run(
         _until_stopped(lambda stop: _run_devnet(config, stop))
         return
     settings = _settings(config)
-    logs.configure(secrets=[s.reveal() for s in settings.secrets])
+    logs.configure(secrets=settings.secrets)
     if not settings.chains:
         raise Misconfigured("no chain is configured: see `config/chainwatch.example.toml`, or try `run --devnet`")
     _until_stopped(lambda stop: _run(settings, stop))

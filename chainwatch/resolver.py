@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 import msgspec
 
+from chainwatch.verifiers.curves import kept_recursion_limit
 from chainwatch.verifiers.recorded import execution_error
 from chainwatch.verifiers.result import Reverted, Unavailable
 
@@ -147,7 +148,8 @@ def _evm_provider(url: str | None, timeout: float) -> Any:
     """Web3's asynchronous HTTP provider, without its retries: who asks again decides that himself."""
     if url is None:
         raise Unavailable("no EVM node configured")
-    from web3 import AsyncHTTPProvider
+    with kept_recursion_limit():
+        from web3 import AsyncHTTPProvider
 
     return AsyncHTTPProvider(
         url,

@@ -14,11 +14,11 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from hashlib import sha256
 from typing import Any
 
 from chainwatch.verifiers import siwe
-from chainwatch.verifiers.curves import ed25519_verify
 from chainwatch.verifiers.encodings import EncodingError, base58_bytes, base64_bytes, hex_bytes
 from chainwatch.verifiers.result import Reason, Request, Verification
 
@@ -107,13 +107,28 @@ def _json_numbers(text: str) -> Iterator[bytes]:
         yield from _numbers(value)
 
 
+@cache
+def _solders() -> tuple[Any, Any]:
+    """``Signature.from_bytes`` and ``Pubkey.from_bytes``; imported at first use (50 ms)."""
+    from solders.pubkey import Pubkey
+    from solders.signature import Signature
+
+    return Signature.from_bytes, Pubkey.from_bytes
+
+
+def strict_verify(public_key: bytes, signature: bytes, message: bytes) -> bool:
+    """ed25519 as Agave checks it (ed25519-dalek ``verify_strict``): 32-byte key, 64-byte signature."""
+    signature_of, key_of = _solders()
+    return bool(signature_of(signature).verify(key_of(public_key), message))
+
+
 def _signed(request: Request, *preimages: bytes) -> tuple[Reason, int]:
     """Which of the preimages the wallet's key signed: ``(OK, index)``, or why none."""
     reason = Reason.MALFORMED_SIGNATURE
     for signature in signature_candidates(request.signature):
         reason = Reason.WRONG_SIGNER
         for index, preimage in enumerate(preimages):
-            if ed25519_verify(request.wallet.payload, signature, preimage):
+            if strict_verify(request.wallet.payload, signature, preimage):
                 return Reason.OK, index
     return reason, 0
 
@@ -419,7 +434,7 @@ def verify_memo_tx(request: Request) -> Verification:
         return request.answer(Reason.WRONG_SIGNER, scheme)
     signature = bytes(signatures[signers.index(request.wallet.payload)])
     signed = _message_bytes(message)
-    ok = ed25519_verify(request.wallet.payload, signature, signed)
+    ok = strict_verify(request.wallet.payload, signature, signed)
     return request.answer(Reason.OK if ok else Reason.WRONG_SIGNER, scheme, method="ed25519")
 
 

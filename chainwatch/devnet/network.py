@@ -22,7 +22,7 @@ from chainwatch.units import format_units
 
 log = logging.getLogger(__name__)
 
-CHAINS: tuple[str, ...] = ("ETH", "MATIC", "BNB")
+CHAINS: tuple[str, ...] = ("HIVE", "ETH", "MATIC", "BNB")
 """Chains of the devnet."""
 
 SAMPLES = (

@@ -72,7 +72,7 @@ def status(connection: Connection) -> Status:
 
 def _counts(connection: Connection, column: Any) -> dict[str, int]:
     rows = connection.execute(select(column, func.count()).group_by(column).order_by(column))
-    return dict(rows.tuples().all())
+    return {row[0]: row[1] for row in rows}
 
 
 def _count(connection: Connection, table: Any, where: Any) -> int:

@@ -198,10 +198,10 @@ def _gone(connection: Connection, transfer_ids: Sequence[int]) -> dict[int, tupl
 def _decide(
     connection: Connection, held: Sequence[Purchase], context: Context, now_ms: int
 ) -> tuple[dict[int, Decision], list[int]]:
-    """Decide every purchase; take seats for those that have paid, in the order of their payments."""
+    """Decide every purchase; take seats for those that have paid, in the order of the chain."""
     decisions = {p.row.id: decide(p.sale, p.order, p.paid) for p in held}
     asking = [p for p in held if decisions[p.row.id].mint]
-    asking.sort(key=lambda p: max(t.transfer_id for t in p.paid))
+    asking.sort(key=lambda p: max((t.height, t.id) for t in p.payments if t.state == "confirmed"))
     numbers = seats.take(connection, [(p.row.id, p.row.event_id, p.row.held) for p in asking], now_ms)
     for purchase in asking:
         if purchase.row.id not in numbers:

@@ -166,15 +166,31 @@ async def test_transactions_of_the_mempool_are_fetched_once(tmp_path: Path) -> N
         for _ in range(4):
             await replica.settle()
         assert h.node.requests["getrawtransaction"] == 6
+        await h.mine()
+        await replica.settle()
+        backend = replica.source.backend  # type: ignore[union-attr]
+        assert backend._mempool._known == {}, "what left the mempool is forgotten"
 
 
-async def test_a_snapshot_across_a_new_block_is_not_told(tmp_path: Path) -> None:
+async def test_a_snapshot_across_a_new_block_is_not_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Evicted and mined look alike unless the tip stood still."""
     async with harness("BTC", tmp_path) as h:
         source = h.source()
         await source.open()
         view = await source.view()
         await h.pay(1000)
+        assert await view.mempool() is not None
+        tips: list[str] = []
+        tip = source.backend.tip
+
+        async def told(endpoint: Any) -> str:
+            return tips.pop(0) if tips else await tip(endpoint)
+
+        monkeypatch.setattr(source.backend, "tip", told)
+        tips = [view.head.hash, "00" * 32]
+        assert await view.mempool() is None, "a block came while it was read"
+        tips = ["00" * 32, view.head.hash]
+        assert await view.mempool() is None, "it was read on another branch"
         assert await view.mempool() is not None
         await h.mine()
         assert await view.mempool() is None
@@ -314,12 +330,58 @@ async def test_the_network_is_checked_again_when_a_node_comes_back(tmp_path: Pat
         await source.close()
 
 
+async def mirror_of(h: SimHarness) -> BitcoinNode:
+    """Start a second node that shows the same chain."""
+    node = make(h._known, clock=SystemClock(), rng=random.Random(5))
+    node.chain, node._blocks, node._txs = h.node.chain, h.node._blocks, h.node._txs
+    await node.start()
+    return node
+
+
+async def test_a_node_that_came_back_as_another_network_is_left_for_a_good_one(tmp_path: Path) -> None:
+    async with harness("BTC", tmp_path) as h:
+        mirror = await mirror_of(h)
+        source = h.source(endpoints=(h.node.url, mirror.url))
+        await source.open()
+        source.rpc.endpoints[0].checked = False  # as after an outage
+        h.faults.wrong_chain = True
+        with pytest.raises(Transient, match="another network"):
+            await source.view()
+        assert (await source.view()).endpoint == mirror.url
+        await source.close()
+        await mirror.stop()
+
+
+async def test_a_large_payment_waits_for_a_second_node_that_has_its_block(tmp_path: Path) -> None:
+    async with harness("BTC", tmp_path) as h:
+        mirror = await mirror_of(h)
+        options = {"timeout": 1.5, "quorum": {"above": "0.001", "nodes": 2}}
+        source = h.source(endpoints=(h.node.url, mirror.url), options=options)
+        await source.open()
+        await h.pay(100_000)
+        await h.mine()
+        mirror.faults.stale_by = 5  # the second node has not seen it yet
+        view = await source.view()
+        assert len((await view.blocks(2, 2))[0].transfers) == 1, "not above the value: one node is enough"
+        await h.pay(60_000)
+        await h.pay(60_000)
+        await h.mine()
+        view = await source.view()
+        with pytest.raises(Transient, match="1 of 2 nodes"):
+            await view.blocks(3, 3)
+        mirror.faults.stale_by = 0
+        assert len((await view.blocks(3, 3))[0].transfers) == 2
+        mirror.faults.hang = True
+        with pytest.raises(Transient, match="1 of 2 nodes"):
+            await view.blocks(3, 3)
+        await source.close()
+        await mirror.stop()
+
+
 async def test_a_lagging_node_is_left_for_one_that_does_not_lag(tmp_path: Path) -> None:
     async with harness("BTC", tmp_path) as h:
         await h.mine(20)
-        mirror = make(h._known, clock=SystemClock(), rng=random.Random(5))
-        mirror.chain, mirror._blocks, mirror._txs = h.node.chain, h.node._blocks, h.node._txs
-        await mirror.start()
+        mirror = await mirror_of(h)
         source = h.source(endpoints=(h.node.url, mirror.url))
         await source.open()
         assert (await source.view()).endpoint == h.node.url
@@ -362,6 +424,9 @@ async def test_a_zmq_announcement_wakes_the_loop(tmp_path: Path) -> None:
         ({"login": "nobody"}, "user:password"),
         ({"zmq": "localhost"}, "zmq"),
         ({"p2pkh": "x"}, "p2pkh"),
+        ({"quorum": {"above": "1", "nodes": 2}}, "2 nodes"),
+        ({"quorum": {"above": "much", "nodes": 2}}, "decimal"),
+        ({"xpub": "xprv" + "9" * 107}, "private key"),
     ],
 )
 def test_wrong_options_are_named(options: dict[str, Any], message: str) -> None:

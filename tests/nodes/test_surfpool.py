@@ -2,13 +2,13 @@
 
 ``CHAINWATCH_NODES`` names the folder in which npm installed ``@solana/surfpool-linux-x64-gnu`` (default
 ``.tools``).  Where it is not like mainnet: block times are a thousand times too small, no slot is
-skipped, batches are refused, ``minContextSlot`` hides what is older, nothing is ever undone, and it forgets its chain when it ends.
+skipped, batches are refused, ``minContextSlot`` hides what is older, nothing is ever undone, and it forgets
+its chain when it ends.
 """
 
 import asyncio
 import base64
 import contextlib
-import json
 import os
 import random
 import shutil
@@ -99,8 +99,7 @@ class Surfpool:
 
     async def start(self) -> None:
         """Wait for the first final block; make a token."""
-        while await self.rpc("getSlot", {"commitment": "finalized"}) < 32:
-            await asyncio.sleep(0.02)
+        await self.reach(32)
         token = Asset(code="SOL:USDC", chain="SOL", decimals=6, asset_id=str(self.mint), program=SPL)
         self.spec = msgspec.structs.replace(
             self.spec,
@@ -181,9 +180,15 @@ class Surfpool:
 
     async def mine(self, n: int = 1) -> None:
         """Wait until ``n`` more slots than now are final: the node's own clock makes them."""
-        wanted = await self.rpc("getSlot", {"commitment": "processed"}) + n
-        while await self.rpc("getSlot", {"commitment": "finalized"}) < wanted:
+        await self.reach(await self.rpc("getSlot", {"commitment": "processed"}) + n)
+
+    async def reach(self, slot: int) -> None:
+        """Wait until ``slot`` is final; the node's own clock makes the slots."""
+        for _ in range(3_000):
+            if await self.rpc("getSlot", {"commitment": "finalized"}) >= slot:
+                return
             await asyncio.sleep(SLOT_MS / 1000)
+        raise AssertionError(f"slot {slot} never became final")
 
     async def finalize(self) -> None:
         """As ``mine``: what is in a block that we report is final."""
@@ -287,7 +292,7 @@ async def test_a_long_absence_is_caught_up_over_several_pages(url):
 
 
 async def test_a_node_that_lost_its_chain_takes_nothing_back(url):
-    """Its slots begin anew: that is a node behind us, whatever it says.  Last in the file: the node is empty after it."""
+    """Its slots begin anew: that is a node behind us.  Last in the file, for the node is empty after it."""
     async with surfpool(url) as h, reading(h) as replica:
         txid = await h.pay(price(h.spec.native))
         await h.mine()

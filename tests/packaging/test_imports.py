@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 FOLDERS = {"chainwatch": "chainwatch", "adapters": "chainwatch.adapters"}
 FOLDERS |= {"verifiers": "chainwatch.verifiers", "config": "chainwatch.config"}
 
-BASE = {"model", "errors", "clock", "units"}
+BASE = {"model", "errors", "clock", "units", "times"}
 PURE = {"memo", "finality", "matching", "follower", "tickets", "access.message"}
 CHECKS = {"verifiers"}
 
@@ -24,6 +24,7 @@ LAYERS: dict[str, set[str]] = {
     "model": set(),
     "clock": set(),
     "units": {"errors", "model"},
+    "times": {"errors"},
     "memo": BASE,
     "finality": BASE,
     "matching": BASE | {"finality", "memo"},
@@ -47,12 +48,14 @@ LAYERS: dict[str, set[str]] = {
     "notify": BASE,
     "metrics": BASE,
     "watcher": BASE | PURE | {"adapters", "ledger"},
+    "wallets": BASE | CHECKS,
+    "resolver": BASE | CHECKS | {"adapters"},
     "outbox": BASE | PURE | {"ledger"},
     "access": BASE | PURE | CHECKS | {"ledger"},
     "api": BASE | PURE | CHECKS | {"adapters", "ledger", "access", "watcher", "outbox", "metrics", "logs", "config"},
 }
-TOP = {"app", "cli", "__main__", "devnet", "testing"}
-"""The composition root, the commands, and what ships for tests: they may import everything below, and each other."""
+TOP = {"app", "cli", "__main__", "backfill", "checks", "decoding", "devnet", "testing"}
+"""The composition root, the commands and what ships for tests: they may import everything below, and each other."""
 
 
 def modules() -> dict[str, Path]:

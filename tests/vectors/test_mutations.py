@@ -183,11 +183,20 @@ def _same_hex(row: Row, changed: Row) -> bool:
 
 
 def _same_evm(row: Row, changed: Row) -> bool:
-    """v is 0 or 27, 1 or 28; the 64 bytes of EIP-2098 are v 27 when the top bit of s is clear."""
-    before, after = str(row["signature"]).lower(), str(changed["signature"]).lower()
-    same_v = {"00": "1b", "01": "1c", "1b": "00", "1c": "01"}.get(before[-2:]) == after[-2:]
-    short = before[-2:] in ("00", "1b") and before[:-2] == after
-    return before == after or short or (before[:-2] == after[:-2] and same_v)
+    """v is 0 or 27, 1 or 28, or (EIP-2098) the top bit of s in 64 bytes."""
+    return _normal_evm(str(row["signature"])) == _normal_evm(str(changed["signature"]))
+
+
+def _normal_evm(signature: str) -> tuple[str, int, int] | str:
+    digits = signature.lower()
+    try:
+        data = bytes.fromhex(digits.removeprefix("0x"))
+    except ValueError:
+        return digits
+    s = int.from_bytes(data[32:64], "big")
+    if len(data) == 64:
+        return digits[:66], s & (1 << 255) - 1, s >> 255
+    return (digits[:66], s, data[64] % 27) if len(data) == 65 and data[64] in (0, 1, 27, 28) else digits
 
 
 def _same_compact(row: Row, changed: Row) -> bool:

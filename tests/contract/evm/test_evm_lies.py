@@ -15,6 +15,7 @@ from chainwatch.clock import SystemClock
 from chainwatch.config.networks import spec
 from chainwatch.devnet.node import RpcFault
 from chainwatch.errors import ChainwatchError, Inconsistent, Misconfigured, Transient, Unreachable
+from chainwatch.model import Asset
 from chainwatch.testing.simulated import Twist
 
 pytestmark = pytest.mark.network
@@ -332,6 +333,12 @@ async def test_a_node_that_disagrees_does_not_confirm(scene: Any, field: str) ->
             await s.read()
 
 
+async def test_a_quorum_that_cannot_be_reached_is_pointed_out(scene: Any) -> None:
+    async with scene(1, start=False, **QUORUM) as s:
+        (facts,) = await s.source.open()
+        assert any("quorum" in warning for warning in facts.warnings)
+
+
 async def test_a_small_payment_asks_nobody_else(scene: Any) -> None:
     async with scene(2, **QUORUM) as s:
         before = s.nodes[1].requests.get("eth_getTransactionReceipt", 0)
@@ -402,13 +409,14 @@ async def test_a_pending_block_on_another_parent_tells_nothing(scene: Any) -> No
     [
         ({"options": {"trace": True}}, "trace"),
         ({"options": {"traces": "yes"}}, "traces"),
-        ({"options": {"quorum": {"above": "1.0", "nodes": 2}}}, "nodes"),
+        ({"options": {"quorum": {"above": "1.0", "nodes": 1}}}, "nodes"),
         ({"options": {"quorum": {"above": "much", "nodes": 1}}}, "above"),
         ({"options": {"quorum": {"above": "1.0"}}}, "nodes"),
         ({"options": {"final_tag": "latest"}}, "final_tag"),
         ({"options": {"genesis": "0x1"}}, "genesis"),
         ({"options": {"batch": 0}}, "batch"),
         ({"options": {"timeout": 0}}, "timeout"),
+        ({"assets": (*spec("ETH").assets, Asset("ETH:X", "ETH", 6, "0x1234"))}, "ETH:X"),
         ({"receive": ("0x1234",)}, "receive"),
         ({"receive": ("dlux-tickets",)}, "receive"),
         ({"chain_id": "mainnet"}, "chain_id"),

@@ -1,5 +1,6 @@
 """What is a payment on an EVM chain, what only looks like one, and whose memo it carries."""
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -105,6 +106,16 @@ async def test_only_the_configured_token_of_a_transaction_counts(scene: Any) -> 
         assert [(t.index, t.amount) for t in await s.read()] == [("l1", 5)]
 
 
+async def test_what_we_pay_ourselves_is_marked(scene: Any) -> None:
+    """Sweeps between our accounts are no income."""
+    async with scene() as s:
+        second = s.node.new_wallet()
+        s.source.watch([second])
+        s.pay(5, sender=second)
+        s.pay(6)
+        assert {t.amount: t.flags for t in await s.read()} == {5: ("internal",), 6: ()}
+
+
 # -- memos ---------------------------------------------------------------------------------------
 
 
@@ -195,6 +206,26 @@ async def test_internal_payments_are_seen_in_both_dialects(scene: Any, dialect: 
         await s.read()
         assert [(t.index, t.amount, t.ok) for t in s.replica.of(paid)] == [("t0", 5, True), ("t1", 6, True)]
         assert s.replica.of(undone) == []
+
+
+async def test_a_payment_from_deep_inside_is_seen(scene: Any) -> None:
+    """A tower of calls that the JSON decoder refuses would stop the chain for everybody."""
+
+    def bury(trees: Any, _: Any) -> Any:
+        for tree in trees:
+            for _ in range(700):
+                top = tree["result"]
+                tree["result"] = {**top, "calls": [{**top, "value": "0x0"}]}
+        return trees
+
+    before = sys.getrecursionlimit()
+    try:
+        async with scene(traces=True) as s:
+            s.twists[0]["debug_traceBlockByHash"] = bury
+            s.node.pay_many([Payment(s.spec.receive[0], 5, kind="internal")])
+            assert [(t.index.count("."), t.amount) for t in await s.read()] == [(700, 5)]
+    finally:
+        sys.setrecursionlimit(before)
 
 
 async def test_an_undone_call_beside_a_good_one_pays_nothing(scene: Any) -> None:
