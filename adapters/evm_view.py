@@ -110,7 +110,7 @@ class EvmView:
         if block is None or hash32(block.parent_hash) != self.head.hash:
             return None  # nothing pending, or it is built on another block than the one we look at
         position = Unconfirmed(self._chain.services.clock.now_ms())
-        found = []
+        found: list[Transfer] = []
         for tx in block.transactions:
             if self._pays_us(tx):
                 found += self._ours(in_transaction(self._chain.names, position, tx, None))
@@ -189,7 +189,7 @@ class EvmView:
             if receipt.sender != ZERO_ADDRESS or receipt.to != ZERO_ADDRESS:
                 raise Inconsistent(f"{self._where()}: {txid} is not in block {ref.height} that it is said to be in")
             txs[txid] = None  # Polygon: the state-sync transaction of a node that does not list it
-        found = []
+        found: list[Transfer] = []
         for txid, tx in txs.items():
             if txid in hashes:
                 internals = [c for c in traces.get(txid, ()) if c.ok]
@@ -314,7 +314,7 @@ class EvmView:
         if not block.transactions or not self._hints_at_more(block, logs):
             return
         self._chain.services.observer.count(self._chain.names.chain, "bloom_without_log")
-        found = []
+        found: list[Log] = []
         for receipt in await self._block_receipts(ref, block):
             for log in receipt.logs:
                 transfer = erc20_transfer(log)

@@ -97,14 +97,14 @@ def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]])
     console.print(table)
 
 
-def _in_ledger(config: Path | None, body: "Callable[[Connection, Settings], Any]") -> Any:
-    """Run ``body`` in one transaction of the configured database."""
+def _in_ledger(config: Path | None, body: "Callable[[Connection, Settings], Any]", *, write: bool = False) -> Any:
+    """Run ``body`` on one look at the configured database, or as one transaction."""
     from chainwatch.app import open_store
 
     settings = _settings(config, with_secrets=False)
     store = open_store(settings)
     try:
-        with store.transaction() as connection:
+        with store.transaction() if write else store.reading() as connection:
             return body(connection, settings)
     finally:
         store.close()
@@ -260,18 +260,8 @@ def status(config: ConfigOption = None, json: JsonOption = False) -> None:
     )
 
     def human(_: Any) -> None:
-        age = lambda ms: "-" if ms is None else f"{max(now_ms - ms, 0) / 1000:.0f} s"  # noqa: E731
         rows = [
-            (
-                c.chain,
-                c.head,
-                c.scanned,
-                c.final if c.final is not None else "-",
-                c.lag,
-                age(c.tip_ms),
-                c.endpoint,
-                c.alarm,
-            )
+            (c.chain, c.head, c.scanned, c.final, c.lag, _age(now_ms, c.tip_ms), c.endpoint, c.alarm)
             for c in state.chains
         ]
         _table("Chains", ("chain", "head", "scanned", "final", "lag", "tip age", "node", "alarm"), rows)
@@ -360,7 +350,7 @@ def verify(
             for line in answer_lines(source):
                 sys.stdout.write(line.rstrip("\n") + "\n")
         return
-    if None in (address, message, signature):
+    if address is None or message is None or signature is None:
         raise Misconfigured("verify needs --address, --message and --signature, or --jsonl FILE")
     from chainwatch.verifiers import verify as ask
 
@@ -431,7 +421,7 @@ def event_create(
         bps, now_ms = settings.tickets.commission_bps, SystemClock().now_ms()
         return events.create(connection, new, assets(settings) or _known_assets(), bps, now_ms, "cli")
 
-    created = _in_ledger(config, body)
+    created = _in_ledger(config, body, write=True)
     _say({"id": created}, json, lambda d: print(f"event {d['id']} is on sale"))
 
 
@@ -486,7 +476,7 @@ def event_show(event_id: str, config: ConfigOption = None, json: JsonOption = Fa
         row = events.find(connection, event_id)
         return _event_dict(row, events.prices_of(connection, row.id))
 
-    _say(_in_ledger(config, body), json, lambda e: [print(f"{k}: {v}") for k, v in e.items()])
+    _say(_in_ledger(config, body), json, lambda e: print("\n".join(f"{k}: {v}" for k, v in e.items())))
 
 
 @event.command("cancel")
@@ -501,7 +491,7 @@ def event_cancel(event_id: str, config: ConfigOption = None, json: JsonOption = 
         by_asset = {a.code: c for c in by_chain.values() for a in c.spec.assets}
         return events.cancel(connection, event_id, by_asset, SystemClock().now_ms(), "cli")
 
-    n = _in_ledger(config, body)
+    n = _in_ledger(config, body, write=True)
     _say(
         {"id": event_id, "tickets_cancelled": n}, json, lambda _: print(f"{event_id} is cancelled, {n} tickets with it")
     )

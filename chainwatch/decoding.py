@@ -42,8 +42,8 @@ def line(t: Transfer) -> dict[str, Any]:
     senders = list(t.sender)
     return {
         "chain": t.chain,
-        "txid": t.txid,
-        "index": t.index,
+        "txid": t.txid or None,
+        "index": t.index or None,
         "height": t.position.block.height if isinstance(t.position, InBlock) else None,
         "asset": t.asset,
         "asset_id": t.asset_id,

@@ -37,7 +37,7 @@ BUY_EVERY_S = 2.0
 
 def price_of(asset: Asset) -> int:
     """Return the sample price of a ticket: 1.5 of a coin with few decimals, a thousandth of one with many."""
-    return 15 * 10 ** (asset.decimals - 1) if asset.decimals <= 6 else 10 ** (asset.decimals - 3)
+    return 15 * int(10 ** (asset.decimals - 1)) if asset.decimals <= 6 else int(10 ** (asset.decimals - 3))
 
 
 class Devnet:

@@ -226,7 +226,7 @@ def _advance(connection: Connection, step: Step, final: BlockRef | None, context
     changed.confirmed |= set(ready)
 
 
-def _weights(connection: Connection, waiting: Sequence[Row[Any]], context: Context) -> dict[int, int]:
+def _weights(connection: Connection, waiting: Sequence[Any], context: Context) -> dict[int, int]:
     """Return the amount that each waiting transfer's tier looks at, for native coins only.
 
     The larger of what its transaction and what its purchase bring together: splitting gains nothing.
@@ -238,8 +238,8 @@ def _weights(connection: Connection, waiting: Sequence[Row[Any]], context: Conte
     ids = {r.purchase_id for r in waiting if r.purchase_id is not None}
     priced: dict[int, int] = {}
     for part in chunks(ids):
-        for row in connection.execute(select(purchases.c.id, purchases.c.price).where(purchases.c.id.in_(part))):
-            priced[row.id] = row.price or 0
+        for p in connection.execute(select(purchases.c.id, purchases.c.price).where(purchases.c.id.in_(part))):
+            priced[p.id] = p.price or 0
     for row in waiting:
         if row.asset == native:
             of_tx[row.txid] = of_tx.get(row.txid, 0) + row.amount

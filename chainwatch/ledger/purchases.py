@@ -151,7 +151,7 @@ def _claim(
         if (read.event_id not in (None, named)) or (wallet not in (None, purchase.wallet)):
             return Claim(row, "ref_disagrees")
         return Claim(row, purchase_id=purchase.id)
-    if read.event_id not in event_ids:
+    if read.event_id is None or read.event_id not in event_ids:
         return Claim(row, "unknown_event")
     assert wallet is not None
     return Claim(row, event_id=event_ids[read.event_id], wallet=wallet)

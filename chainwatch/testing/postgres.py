@@ -61,7 +61,7 @@ class Postgres:
             "--locale=C",
             "--no-sync",
         ]
-        made = subprocess.run(  # noqa: S603 (our own arguments)
+        made = subprocess.run(
             initdb, capture_output=True, check=False, timeout=START_S, cwd=self._home, env=self._environ(), **self._as
         )
         if made.returncode:
@@ -76,7 +76,7 @@ class Postgres:
         if not self._durable:
             options |= dict.fromkeys(("fsync", "synchronous_commit", "full_page_writes", "autovacuum"), "off")
         with self._log.open("wb") as log:
-            self._server = subprocess.Popen(  # noqa: S603 (our own arguments)
+            self._server = subprocess.Popen(
                 [str(self._bin / "postgres"), "-D", str(data), *(f"--{k}={v}" for k, v in options.items())],
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -1,6 +1,6 @@
 """Independent implementations in other languages, held against ours.
 
-The packages are installed by the test set-up into the folder of ``CHAINWATCH_NODES`` (default ``.tools``)::
+The packages are installed by the test set-up into the folder of ``CHAINWATCH_TOOLS`` (default ``.tools``)::
 
     npm install --ignore-scripts --prefix .tools ethers@6.17.0 tweetnacl@1.0.3 @hiveio/dhive@1.3.6
 """
@@ -72,7 +72,7 @@ def oracle() -> Iterator[Callable[[str, str], Oracle]]:
     started: list[Oracle] = []
 
     def start(name: str, package: str) -> Oracle:
-        modules = Path(os.environ.get("CHAINWATCH_NODES", ROOT / ".tools")) / "node_modules"
+        modules = Path(os.environ.get("CHAINWATCH_TOOLS", ROOT / ".tools")) / "node_modules"
         if shutil.which("node") is None or not (modules / package).exists():
             pytest.skip(f"node with {package} is not installed in {modules}")
         started.append(Oracle(Path(__file__).parent / f"{name}_oracle.js", modules))

@@ -8,7 +8,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import msgspec
@@ -233,8 +233,11 @@ class TestTraps:
             (failed,) = replica.of(txid)
             assert (failed.ok, failed.amount, failed.index) == (False, 10**16, "v")
 
-    async def test_an_internal_payment_is_seen_and_an_undone_one_is_not(self, anvil: Anvil) -> None:
+    @pytest.mark.parametrize("dialect", ["debug_traceBlockByHash", "trace_block"])
+    async def test_an_internal_payment_is_seen_and_an_undone_one_is_not(self, anvil: Anvil, dialect: str) -> None:
         async with reading(anvil) as replica:
+            tracers = cast(EvmSource, replica.source)._chain.tracers
+            tracers |= dict.fromkeys(tracers, dialect)
             ours = anvil.spec.receive[0]
             paid = await anvil.send(anvil.payer, value=5, data=call("Payer", "pay(address[],uint256)", 64, 5, 1, ours))
             undone = await anvil.send(anvil.payer, value=5, data=call("Payer", "pretend(address,uint256)", ours, 5))

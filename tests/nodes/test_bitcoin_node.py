@@ -1,6 +1,6 @@
 """The Bitcoin adapter against real nodes on regtest: bcoin (npm), and bitcoind where one is installed.
 
-``CHAINWATCH_NODES`` names the folder in which npm installed bcoin (default ``.tools``)::
+``CHAINWATCH_TOOLS`` names the folder in which npm installed bcoin (default ``.tools``)::
 
     npm install --ignore-scripts --prefix .tools bcoin@1.0.2
 
@@ -33,7 +33,7 @@ from chainwatch.testing.contract import CASES, Case, missing
 from chainwatch.testing.replica import reading
 
 ROOT = Path(__file__).resolve().parents[2]
-BCOIN = Path(os.environ.get("CHAINWATCH_NODES", ROOT / ".tools")) / "node_modules" / "bcoin"
+BCOIN = Path(os.environ.get("CHAINWATCH_TOOLS", ROOT / ".tools")) / "node_modules" / "bcoin"
 BITCOIND = os.environ.get("BITCOIND") or shutil.which("bitcoind")
 REGTEST = "0f9188f13cb7b2c71f2a335e3a4fc328bf5beb436012afca590b1a11466e2206"
 MATURE = 110

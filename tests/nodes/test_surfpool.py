@@ -1,6 +1,6 @@
 """The Solana adapter against a real node: surfpool, a validator's runtime behind the real JSON-RPC.
 
-``CHAINWATCH_NODES`` names the folder in which npm installed ``@solana/surfpool-linux-x64-gnu`` (default
+``CHAINWATCH_TOOLS`` names the folder in which npm installed ``@solana/surfpool-linux-x64-gnu`` (default
 ``.tools``).  Where it is not like mainnet: block times are a thousand times too small, no slot is
 skipped, batches are refused, ``minContextSlot`` hides what is older, nothing is ever undone, and it forgets
 its chain when it ends.
@@ -40,7 +40,7 @@ from chainwatch.testing.contract import CASES, check_paid, memo_for, missing, pr
 from chainwatch.testing.replica import reading
 
 ROOT = Path(__file__).resolve().parents[2]
-NODES = Path(os.environ.get("CHAINWATCH_NODES", ROOT / ".tools"))
+NODES = Path(os.environ.get("CHAINWATCH_TOOLS", ROOT / ".tools"))
 SURFPOOL = NODES / "node_modules" / "@solana" / "surfpool-linux-x64-gnu"
 SLOT_MS = 20
 SCRIPT = """
