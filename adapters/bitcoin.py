@@ -11,19 +11,18 @@ from typing import Any, TypeVar
 import msgspec
 
 from chainwatch.adapters.base import Services
-from chainwatch.adapters.derivation import refuse_private
 from chainwatch.adapters.mempool import Mempool
 from chainwatch.adapters.rpc import Endpoint, Rpc, RpcError
 from chainwatch.adapters.utxo import (
-    COMMON_OPTIONS,
     About,
     HeaderFacts,
+    Options,
     UtxoSource,
     Watched,
-    check_options,
+    block_hash_of,
     format_of,
-    limits_of,
-    login_of,
+    options_of,
+    rpc_of,
     watched_of,
 )
 from chainwatch.errors import Inconsistent, Misconfigured, Persistent, Transient
@@ -31,10 +30,15 @@ from chainwatch.model import BlockRef, ChainSpec, Transfer
 
 T = TypeVar("T")
 
-OPTIONS = COMMON_OPTIONS | {"zmq"}
-
 MISC_ERROR, IN_WARMUP, METHOD_NOT_FOUND = -1, -28, -32601
 """Error codes of Bitcoin Core's ``rpc/protocol.h``."""
+
+
+class BitcoindOptions(Options):
+    """The operator's keys of a chain that is read from full nodes."""
+
+    zmq: str | None = None
+    """Where a node publishes ``hashblock`` (``-zmqpubhashblock``): tcp:// or ipc://."""
 
 
 class _ChainInfo(msgspec.Struct):
@@ -78,15 +82,18 @@ class Bitcoind:
 
     async def tip(self, endpoint: Endpoint) -> str:
         """Read ``getbestblockhash``."""
-        return await self._call(endpoint, "getbestblockhash", result=str)
+        return block_hash_of(await self._call(endpoint, "getbestblockhash", result=str), endpoint.name)
 
     async def hash_at(self, endpoint: Endpoint, height: int) -> str:
         """Read ``getblockhash``; above the head the node's error -8 is ``Transient``."""
-        return await self._call(endpoint, "getblockhash", [height], result=str)
+        return block_hash_of(await self._call(endpoint, "getblockhash", [height], result=str), endpoint.name)
 
     async def header(self, endpoint: Endpoint, block_hash: str) -> HeaderFacts:
         """Read ``getblockheader``."""
-        return await self._call(endpoint, "getblockheader", [block_hash, True], result=HeaderFacts)
+        facts = await self._call(endpoint, "getblockheader", [block_hash, True], result=HeaderFacts)
+        if facts.hash != block_hash:
+            raise Inconsistent(f"{self._spec.code}: {endpoint.name}: asked for block {block_hash}, told of another")
+        return facts
 
     async def raw_block(self, endpoint: Endpoint, block_hash: str) -> bytes:
         """Read ``getblock`` 0; a pruned node is told apart."""
@@ -146,9 +153,11 @@ class Bitcoind:
 class BitcoinSource(UtxoSource):
     """A ``UtxoSource`` that a node's ZMQ announcements of blocks wake up."""
 
-    def __init__(self, spec: ChainSpec, services: Services, rpc: Rpc, watched: Watched) -> None:
-        super().__init__(spec, services, rpc, Bitcoind(spec, services, rpc, watched), watched)
-        self._bell = _bell(spec)
+    def __init__(
+        self, spec: ChainSpec, services: Services, options: BitcoindOptions, rpc: Rpc, watched: Watched
+    ) -> None:
+        super().__init__(spec, services, options, rpc, Bitcoind(spec, services, rpc, watched), watched)
+        self._bell = _bell(spec, options.zmq)
 
     async def wait(self, seconds: float) -> None:
         """Return after ``seconds``, or when a node announces a block: only a hint, the loop asks for itself."""
@@ -199,11 +208,10 @@ class Bell:
         self._context.term()
 
 
-def _bell(spec: ChainSpec) -> Bell | None:
-    address = spec.options.get("zmq")
+def _bell(spec: ChainSpec, address: str | None) -> Bell | None:
     if address is None:
         return None
-    if not isinstance(address, str) or not address.startswith(("tcp://", "ipc://")):
+    if not address.startswith(("tcp://", "ipc://")):
         raise Misconfigured(f"chain {spec.code}: zmq must be a tcp:// or ipc:// address")
     try:
         return Bell(address)
@@ -213,11 +221,9 @@ def _bell(spec: ChainSpec) -> Bell | None:
 
 def open_source(spec: ChainSpec, services: Services) -> BitcoinSource:
     """Build the source of a chain that is read from full nodes."""
-    check_options(spec, OPTIONS)
-    if "xpub" in spec.options:
-        refuse_private(spec.options["xpub"])
-    rpc = Rpc(spec.code, spec.endpoints, services, limits=limits_of(spec), login=login_of(spec), probe="uptime")
-    return BitcoinSource(spec, services, rpc, watched_of(spec))
+    options = options_of(spec, BitcoindOptions)
+    rpc = rpc_of(spec, services, options, probe="uptime")
+    return BitcoinSource(spec, services, options, rpc, watched_of(spec))
 
 
 def decode(documents: Sequence[bytes], spec: ChainSpec) -> Iterator[Transfer]:

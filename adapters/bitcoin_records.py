@@ -183,8 +183,11 @@ class _Reader:
         if tx.vout is None:
             if tx.hex is None:
                 raise Rejected("malformed", "a transaction without outputs")
-            return self._transaction(read_tx(_unhex(tx.hex.encode()), self._form), position)
-        if tx.txid is None or not re.fullmatch(r"[0-9a-f]{64}", tx.txid):
+            plain = read_tx(_unhex(tx.hex.encode()), self._form)
+            if tx.txid not in (None, plain.txid):
+                raise Rejected("malformed", "a transaction whose id is not that of its bytes")
+            return self._transaction(plain, position)
+        if not tx.txid or len(tx.txid) > 64:
             raise Rejected("malformed", "a transaction without its id")
         if any(i.coinbase is not None or i.is_coinbase for i in tx.vin):
             return []

@@ -13,10 +13,11 @@ from typing import Any
 
 import msgspec
 
-from chainwatch.adapters.scripts import Prefixes, to_address, witness_script
+from chainwatch.adapters.scripts import Prefixes, prefixes, to_address, witness_script
 from chainwatch.errors import Misconfigured
+from chainwatch.model import ChainSpec
 from chainwatch.verifiers.addresses import eip55
-from chainwatch.verifiers.curves import hash160, keccak256, taproot_output_key, uncompressed
+from chainwatch.verifiers.curves import hash160, is_public_key, keccak256, reencode, taproot_output_key
 from chainwatch.verifiers.encodings import EncodingError, base58check_bytes
 
 HARDENED = 1 << 31
@@ -69,18 +70,38 @@ class AccountKey(msgspec.Struct, frozen=True):
         """Return the scriptPubKey of address ``index``."""
         return SCRIPTS[self.kind](self.key_at(index))
 
-    def address(self, index: int, prefixes: Prefixes) -> str:
+    def address(self, index: int, known: Prefixes) -> str:
         """Return address ``index`` on the network with these prefixes."""
-        address = to_address(self.script(index), prefixes)
+        address = to_address(self.script(index), known)
         if address is None:
             raise Misconfigured(f"this network has no addresses of the kind {self.kind}")
         return address
 
     def evm_address(self, index: int) -> str:
         """Return address ``index`` of an EVM account key (BIP-44, coin type 60), with EIP-55 checksum."""
-        point = uncompressed(self.key_at(index))
+        point = reencode(self.key_at(index), compressed=False)
         assert point is not None  # a key that we derived is on the curve
         return eip55(keccak256(point[1:])[12:])
+
+
+def deriver(spec: ChainSpec) -> Callable[[int], str] | None:
+    """Return the function from a number to a chain's own address of a purchase; None without ``xpub``.
+
+    ``Misconfigured`` when the key cannot serve that chain.
+    """
+    text = spec.options.get("xpub")
+    if text is None:
+        return None
+    key = parse(text)
+    if spec.family == "evm":
+        return key.evm_address
+    if spec.family != "bitcoin":
+        raise Misconfigured(f"chain {spec.code}: its addresses do not follow from an xpub")
+    known = prefixes(spec.params, spec.options, spec.chain_id)
+    if key.test and spec.chain_id == spec.params.get("networks", {}).get("main", {}).get("genesis"):
+        raise Misconfigured(f"chain {spec.code}: the xpub is of a test network")
+    key.address(0, known)  # a kind of address that the network does not have is told now
+    return lambda index: key.address(index, known)
 
 
 def _pkh(key: bytes) -> bytes:
@@ -149,7 +170,7 @@ def _parse_extended(text: str) -> AccountKey:
     kind, test = PUBLIC.get(int.from_bytes(data[:4], "big"), ("", False))
     if len(data) != 78 or not kind:
         raise Misconfigured("xpub: not an extended public key of a kind that we know (xpub, ypub, zpub, tpub …)")
-    if uncompressed(data[45:]) is None:
+    if not is_public_key(data[45:]):
         raise Misconfigured("xpub: its key is not on the curve")
     return AccountKey(kind, data[45:], data[13:45], test)
 

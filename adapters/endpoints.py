@@ -155,7 +155,6 @@ class Pool:
         """Note a failed request; the ``DOWN_AFTER``th in a row takes the endpoint out of use."""
         endpoint.failures += 1
         endpoint.last_tried = self._services.clock.monotonic()
-        endpoint.ok_since = None
         if not endpoint.up or endpoint.failures >= DOWN_AFTER:
             self.fail(endpoint, reason)
 

@@ -11,28 +11,33 @@ from typing import Any
 import msgspec
 
 from chainwatch.adapters.base import Services
-from chainwatch.adapters.derivation import refuse_private
 from chainwatch.adapters.rawblock import Tx
 from chainwatch.adapters.rpc import Endpoint, HttpRefused, Rpc, label
 from chainwatch.adapters.utxo import (
-    COMMON_OPTIONS,
     About,
     HeaderFacts,
+    Options,
     UtxoSource,
     Watched,
-    check_options,
-    limits_of,
-    login_of,
+    block_hash_of,
+    options_of,
+    rpc_of,
     watched_of,
 )
 from chainwatch.errors import Inconsistent, Misconfigured, Transient
 from chainwatch.model import BlockRef, ChainSpec, Transfer, Unconfirmed
 
-OPTIONS = COMMON_OPTIONS | {"mempool_addresses"}
 LOOK_UPS, MOST_LOOK_UPS = 20, 500
 """Addresses looked up for one mempool snapshot, by default and at most: each is a request to a shared server."""
 PAGE = 50
 """Unconfirmed transactions of one address in one answer; an address with as many is no purchase's."""
+
+
+class EsploraOptions(Options):
+    """The operator's keys of a chain that is read from Esplora servers."""
+
+    mempool_addresses: int = LOOK_UPS
+    """Addresses looked up for payments that are not mined yet; 0 shows none."""
 
 
 class _Header(msgspec.Struct):
@@ -61,11 +66,9 @@ class _Tx(msgspec.Struct):
 class Esplora:
     """The backend that asks an indexer."""
 
-    def __init__(self, spec: ChainSpec, services: Services, rpc: Rpc, watched: Watched) -> None:
+    def __init__(self, spec: ChainSpec, services: Services, rpc: Rpc, watched: Watched, look_ups: int) -> None:
         self._spec, self._services, self._rpc, self._watched = spec, services, rpc, watched
-        self._look_ups = spec.options.get("mempool_addresses", LOOK_UPS)
-        if not isinstance(self._look_ups, int) or not 0 <= self._look_ups <= MOST_LOOK_UPS:
-            raise Misconfigured(f"chain {spec.code}: mempool_addresses must be between 0 and {MOST_LOOK_UPS}")
+        self._look_ups = look_ups
         self._first_seen: dict[str, int] = {}
 
     async def about(self, _endpoint: Endpoint) -> About:
@@ -127,9 +130,7 @@ class Esplora:
 
     async def _hash(self, endpoint: Endpoint, path: str) -> str:
         text = (await self._get(endpoint, path, None)).decode("ascii", "replace").strip()
-        if len(text) != 64:
-            raise Inconsistent(f"{self._spec.code}: {endpoint.name}: {label(path)} is no block hash")
-        return str(text)
+        return block_hash_of(text, f"{self._spec.code}: {endpoint.name}: {label(path)}")
 
     async def _get(self, endpoint: Endpoint, path: str, result: Any) -> Any:
         try:
@@ -142,14 +143,12 @@ class Esplora:
 
 def open_source(spec: ChainSpec, services: Services) -> UtxoSource:
     """Build the source of a chain that is read from Esplora servers."""
-    check_options(spec, OPTIONS)
-    if "xpub" in spec.options:
-        refuse_private(spec.options["xpub"])
-    rpc = Rpc(
-        spec.code, spec.endpoints, services, limits=limits_of(spec), login=login_of(spec), probe="/blocks/tip/hash"
-    )
-    watched = watched_of(spec)
-    return UtxoSource(spec, services, rpc, Esplora(spec, services, rpc, watched), watched)
+    options = options_of(spec, EsploraOptions)
+    if not 0 <= options.mempool_addresses <= MOST_LOOK_UPS:
+        raise Misconfigured(f"chain {spec.code}: mempool_addresses must be between 0 and {MOST_LOOK_UPS}")
+    rpc, watched = rpc_of(spec, services, options, probe="/blocks/tip/hash"), watched_of(spec)
+    backend = Esplora(spec, services, rpc, watched, options.mempool_addresses)
+    return UtxoSource(spec, services, options, rpc, backend, watched)
 
 
 def decode(documents: Sequence[bytes], spec: ChainSpec) -> Iterator[Transfer]:

@@ -14,8 +14,10 @@ from typing import Any
 import msgspec
 
 from chainwatch.adapters.base import Services
+from chainwatch.adapters.derivation import AccountKey
+from chainwatch.adapters.derivation import parse as parse_key
 from chainwatch.adapters.evm_decode import decode_documents
-from chainwatch.adapters.evm_traces import FlatTrace, TracedTx
+from chainwatch.adapters.evm_traces import FlatTrace, TracedTx, allow_deep_json
 from chainwatch.adapters.evm_transfers import Names
 from chainwatch.adapters.evm_types import Header, hash32, quantity
 from chainwatch.adapters.evm_view import Chain, EvmView, Quorum, side_by_side
@@ -41,6 +43,8 @@ class QuorumOption(msgspec.Struct, forbid_unknown_fields=True):
 class Options(msgspec.Struct, forbid_unknown_fields=True):
     """The operator's keys of an EVM chain."""
 
+    xpub: str | None = None
+    """Account key (BIP-44, m/44'/60'/0') of the addresses that purchases get: for tokens and exchange withdrawals."""
     quorum: QuorumOption | None = None
     traces: bool = False
     """See what contracts send, by the node's trace methods."""
@@ -89,11 +93,17 @@ class EvmSource:
             traces=self._options.traces,
             pending=self._options.pending,
         )
+        self._key = _account_key(spec, self._options.xpub)
         self._genesis = self._options.genesis and self._options.genesis.lower()
         self.watch(spec.receive)
+        for asset in spec.assets[1:]:
+            if asset.asset_id is None or not _EVM_ADDRESS.fullmatch(asset.asset_id):
+                raise Misconfigured(f"[chains.{spec.code}] tokens: {asset.code} has no EVM contract address")
 
     async def open(self) -> Sequence[NodeFacts]:
         """Check every endpoint that answers: chain id, genesis, traces when they are asked for."""
+        if self._options.traces:
+            allow_deep_json()
         await self._chain.rpc.open()
         results = await side_by_side(*(self._try(endpoint) for endpoint in self._chain.rpc.endpoints))
         facts = [result for result in results if isinstance(result, NodeFacts)]
@@ -107,6 +117,12 @@ class EvmSource:
             if not _EVM_ADDRESS.fullmatch(text):
                 raise Misconfigured(f"[chains.{self._spec.code}] receive: {text!r:.60} is no EVM address")
             self._chain.watched.add(text.lower())
+
+    async def addresses(self, first: int, count: int) -> Sequence[str]:
+        """Return receiving addresses ``first…`` of the account key; ``Misconfigured`` without one."""
+        if self._key is None:
+            raise Misconfigured(f"[chains.{self._spec.code}] has no xpub to derive addresses from")
+        return [self._key.evm_address(index) for index in range(first, first + count)]
 
     async def view(self) -> EvmView:
         """Look through the best endpoint: its head and its final block, and once more its chain id."""
@@ -150,6 +166,11 @@ class EvmSource:
         head, final = await self._tips(endpoint)
         if final is None and self._options.final_tag:
             warnings.append(f"no {self._options.final_tag} block: nothing is final until there is one")
+        quorum = self._chain.quorum
+        if quorum is not None and quorum.nodes > len(self._spec.endpoints):
+            warnings.append(
+                f"quorum needs {quorum.nodes} endpoints: with {len(self._spec.endpoints)} large payments wait"
+            )
         if self._options.traces:
             self._chain.tracers[endpoint.name] = await self._find_tracer(endpoint, head)
         endpoint.checked = True
@@ -257,6 +278,18 @@ def _chain_id(spec: ChainSpec) -> int:
     return int(text)
 
 
+def _account_key(spec: ChainSpec, xpub: str | None) -> AccountKey | None:
+    if xpub is None:
+        return None
+    try:
+        key = parse_key(xpub)
+    except Misconfigured as error:
+        raise Misconfigured(f"[chains.{spec.code}] xpub: {error}") from error
+    if key.kind != "pkh" or key.test:
+        raise Misconfigured(f"[chains.{spec.code}] xpub: an EVM account key begins with xpub")
+    return key
+
+
 def _quorum(spec: ChainSpec, option: QuorumOption | None) -> Quorum | None:
     if option is None:
         return None
@@ -267,6 +300,6 @@ def _quorum(spec: ChainSpec, option: QuorumOption | None) -> Quorum | None:
         raise Misconfigured(f"{where}: above is no decimal number") from error
     if not above.is_finite() or above < 0:
         raise Misconfigured(f"{where}: above must be an amount of coins")
-    if not 2 <= option.nodes <= len(spec.endpoints):
-        raise Misconfigured(f"{where}: nodes must be 2 to the number of endpoints, {len(spec.endpoints)}")
+    if option.nodes < 2:
+        raise Misconfigured(f"{where}: nodes must be 2 or more")
     return Quorum(int(above), option.nodes)

@@ -1,21 +1,27 @@
 """Recorded EVM data to transfers (``chainwatch decode``): every transfer, ours or not.
 
-Each document is one JSON value, bare or in a JSON-RPC envelope: a block (``eth_getBlockBy…``), transactions,
-receipts, logs, traces of either dialect, or lists of them; or a request/response pair as
-``ethereum/execution-apis`` records them (``>>`` and ``<<`` lines).  Several documents are read together: a receipt
-tells whether a block's transaction succeeded, a trace what its contracts sent.
+Each document is a signed transaction or a block in RLP (bytes, or hex), or JSON, bare or in a JSON-RPC envelope:
+a block (``eth_getBlockBy…``), transactions, receipts, logs, traces of either dialect, or lists of them; or a
+request/response pair as ``ethereum/execution-apis`` records them (``>>`` and ``<<`` lines).  Several documents are
+read together: a receipt tells whether a block's transaction succeeded, a trace what its contracts sent.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
+from chainwatch.adapters.evm_raw import looks_raw, read_raw
 from chainwatch.adapters.evm_traces import FlatTrace, Internal, TracedTx, from_flat, from_frame, top_failed
 from chainwatch.adapters.evm_transfers import STATE_SYNC_TOKEN, Names, in_transaction, of_internal, of_log
 from chainwatch.adapters.evm_types import Header, Log, Receipt, Tx, erc20_transfer, hash32, quantity
 from chainwatch.errors import Inconsistent, Rejected
 from chainwatch.model import BlockRef, ChainSpec, InBlock, Transfer
+
+MIN_RAW_HEX = 2 * 90
+"""Digits of the shortest signed transaction: two 32-byte signature halves, a receiver, some numbers."""
+_RAW_HEX = re.compile(r"0x([0-9a-fA-F]{2})+", re.ASCII)
 
 MAX_ITEMS = 1_000_000
 """Items in all documents together: a thousand of the fullest blocks; more is not one recording."""
@@ -49,7 +55,8 @@ class Recording(msgspec.Struct):
     txs: dict[str, RecordedTx] = {}
     receipts: dict[str, Receipt] = {}
     logs: list[RecordedLog] = []
-    internals: dict[str, list[Internal]] = {}
+    internals: dict[str, dict[str, Internal]] = {}
+    """By transaction and index: both trace dialects may tell of the same call."""
     failed: dict[str, bool] = {}
     """Did the transaction's own call fail, by its trace?"""
     trees: list[list[TracedTx]] = []
@@ -80,13 +87,17 @@ def decode_documents(documents: Sequence[bytes], spec: ChainSpec) -> Iterator[Tr
 
 def _values(document: bytes) -> Iterator[Any]:
     """Yield the JSON values of one document, out of their envelopes."""
+    if looks_raw(document):
+        yield read_raw(document)
+        return
     lines = document.splitlines()
     if any(line.startswith(b">>") for line in lines):
         document = b"\n".join(line[2:] for line in lines if line.startswith(b"<<"))
     for value in _parse(document):
         while isinstance(value, dict) and value.keys() & {"result", "error"} and not value.keys() & _NOT_ENVELOPE:
             value = _result(value)
-        yield value
+        # ``eth_getRawTransactionByHash``; what other methods answer in hex is no signed transaction
+        yield read_raw(bytes.fromhex(value[2:])) if _is_raw_hex(value) else value
 
 
 def _result(envelope: Mapping[str, Any]) -> Any:
@@ -100,13 +111,22 @@ _NOT_ENVELOPE = frozenset({"action", "calls", "txHash", "type"})
 """Keys of traces, which have a ``result`` or an ``error`` of their own."""
 
 
+def _is_raw_hex(value: Any) -> bool:
+    return isinstance(value, str) and len(value) >= MIN_RAW_HEX and _RAW_HEX.fullmatch(value) is not None
+
+
 def _parse(document: bytes) -> list[Any]:
+    text = document.strip()
+    if len(text) >= MIN_RAW_HEX and re.fullmatch(rb"(0x)?([0-9a-fA-F]{2})+", text):
+        return ["0x" + text.decode().removeprefix("0x")]
     try:
         return [msgspec.json.decode(document)]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
     try:
-        return list(msgspec.json.Decoder().decode_lines(document))
+        if values := list(msgspec.json.Decoder().decode_lines(document)):
+            return values
+        raise Rejected("not_json", "an empty document")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Rejected("not_json", f"not JSON: {error}") from error
 
@@ -239,7 +259,7 @@ def _add_flat(traces: Iterable[FlatTrace], into: Recording) -> None:
             by_tx.setdefault(hash32_of(trace.transaction_hash), []).append(trace)
     for txid, group in by_tx.items():
         try:
-            into.internals.setdefault(txid, []).extend(from_flat(group))
+            into.internals.setdefault(txid, {}).update((i.index, i) for i in from_flat(group))
         except Inconsistent as error:
             raise Rejected("not_chain_data", str(error)) from error
         failed = top_failed(group)
@@ -255,7 +275,7 @@ def _name_trees(recording: Recording) -> None:
             if tree.result is None:
                 continue
             txid = hash32(tree.tx_hash) if tree.tx_hash else order[i] if order else f"{_UNNAMED}{i}"
-            recording.internals.setdefault(txid, []).extend(from_frame(tree.result))
+            recording.internals.setdefault(txid, {}).update((i.index, i) for i in from_frame(tree.result))
             recording.failed[txid] = bool(tree.result.error)
 
 
@@ -276,12 +296,12 @@ def _transfers(recording: Recording, names: Names) -> Iterator[Transfer]:
             _position(recording, tx, receipt),
             tx,
             receipt,
-            recording.internals.get(txid, ()),
+            list(recording.internals.get(txid, {}).values()),
             ok=None if failed is None else not failed,
         )
     for txid, internals in recording.internals.items():
         if txid not in known:
-            for internal in internals:
+            for internal in internals.values():
                 yield of_internal(names, internal, "" if txid.startswith(_UNNAMED) else txid, None)
     for log in recording.logs:
         txid = hash32(log.transaction_hash) if log.transaction_hash else ""

@@ -6,6 +6,7 @@ crediting it is how exchanges lost money in 2018.  ``DELEGATECALL``, ``CALLCODE`
 between accounts: the value they show is the caller's own, inherited.
 """
 
+import sys
 from collections.abc import Iterator, Sequence
 
 import msgspec
@@ -17,6 +18,15 @@ MAX_DEPTH = 1024
 """The EVM's own limit on the depth of calls."""
 
 _MOVES_VALUE = frozenset({"CALL", "CREATE", "CREATE2", "SELFDESTRUCT", "SUICIDE"})
+
+
+def allow_deep_json() -> None:
+    """Let the decoder go as deep as calls can be nested.
+
+    A frame is two levels of JSON, and the interpreter's default of 1000 would let anybody who nests 500 calls
+    keep us from reading the block.
+    """
+    sys.setrecursionlimit(max(sys.getrecursionlimit(), 4 * MAX_DEPTH))
 
 
 class Frame(Wire):

@@ -7,7 +7,7 @@ reorganisation in the middle gives an error and never a mixture.
 """
 
 import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -110,10 +110,10 @@ class EvmView:
         if block is None or hash32(block.parent_hash) != self.head.hash:
             return None  # nothing pending, or it is built on another block than the one we look at
         position = Unconfirmed(self._chain.services.clock.now_ms())
-        found = []
+        found: list[Transfer] = []
         for tx in block.transactions:
             if self._pays_us(tx):
-                found += [t for t in in_transaction(self._chain.names, position, tx, None) if self._is_ours(t)]
+                found += self._ours(in_transaction(self._chain.names, position, tx, None))
         return found
 
     # -- blocks ----------------------------------------------------------------------------------
@@ -162,9 +162,14 @@ class EvmView:
     def _pays_us(self, tx: Tx) -> bool:
         return tx.to is not None and tx.to.lower() in self._chain.watched and tx.value != "0x0"
 
-    def _is_ours(self, transfer: Transfer) -> bool:
-        known = transfer.asset is not None and transfer.amount > 0
-        return known and transfer.to is not None and transfer.to.lower() in self._chain.watched
+    def _ours(self, transfers: Iterable[Transfer]) -> Iterator[Transfer]:
+        """Yield the payments to us in assets that we know; what we paid ourselves is marked ``internal``."""
+        watched = self._chain.watched
+        for t in transfers:
+            if t.asset is None or not t.amount or t.to is None or t.to.lower() not in watched:
+                continue
+            from_us = all(sender.lower() in watched for sender in t.sender)
+            yield msgspec.structs.replace(t, flags=("internal",)) if from_us else t
 
     def _transfers(
         self,
@@ -184,12 +189,12 @@ class EvmView:
             if receipt.sender != ZERO_ADDRESS or receipt.to != ZERO_ADDRESS:
                 raise Inconsistent(f"{self._where()}: {txid} is not in block {ref.height} that it is said to be in")
             txs[txid] = None  # Polygon: the state-sync transaction of a node that does not list it
-        found = []
+        found: list[Transfer] = []
         for txid, tx in txs.items():
             if txid in hashes:
                 internals = [c for c in traces.get(txid, ()) if c.ok]
                 every = in_transaction(self._chain.names, position, tx, receipts[txid], internals)
-                found += [t for t in every if self._is_ours(t)]
+                found += self._ours(every)
         return found
 
     # -- receipts --------------------------------------------------------------------------------
@@ -309,7 +314,7 @@ class EvmView:
         if not block.transactions or not self._hints_at_more(block, logs):
             return
         self._chain.services.observer.count(self._chain.names.chain, "bloom_without_log")
-        found = []
+        found: list[Log] = []
         for receipt in await self._block_receipts(ref, block):
             for log in receipt.logs:
                 transfer = erc20_transfer(log)

@@ -50,9 +50,9 @@ NO_WALLET, DENIED, WATCH_ONLY, OUT_OF_BOUND = -13, -7, -29, -15
 """Error codes of wallet-rpc (wallet_rpc_server_error_codes.h)."""
 
 
-def by_height(height: int) -> BlockRef:
+def by_height(height: int) -> Header:
     """Return a block of which nothing but the height is known."""
-    return BlockRef(height, f"height:{height}")
+    return Header(height, f"height:{height}", "")
 
 
 def is_by_height(ref: BlockRef) -> bool:
@@ -174,7 +174,7 @@ class MoneroNode:
             endpoint=wallet.name,
             version=f"monero-wallet-rpc {version}{name}",
             network=self.spec.chain_id,
-            head=head or by_height(height - 1),
+            head=head or by_height(height - 1).ref,
             warnings=tuple(warnings),
         )
 
@@ -244,23 +244,23 @@ class MoneroNode:
     async def tip(self, wallet: Endpoint) -> BlockRef:
         """Return the daemon's top block; without a daemon the wallet's."""
         if self.daemon is None:
-            return by_height(await self.height(wallet) - 1)
+            return by_height(await self.height(wallet) - 1).ref
         answer = await self.daemon.call("get_last_block_header", {}, result=OneHeader)
         self._not_busy(answer.status)
         if answer.block_header is None:
             raise Inconsistent(f"{self.spec.code}: monerod shows no last block")
         return answer.block_header.ref
 
-    async def refs(self, heights: Collection[int]) -> dict[int, BlockRef]:
+    async def headers(self, heights: Collection[int]) -> dict[int, Header]:
         """Return the blocks at these heights, neighbours in one request."""
         if self.daemon is None:
             return {h: by_height(h) for h in heights}
-        found: dict[int, BlockRef] = {}
+        found: dict[int, Header] = {}
         for _, run in itertools.groupby(enumerate(sorted(set(heights))), lambda pair: pair[1] - pair[0]):
             numbers = [height for _, height in run]
             for first in range(0, len(numbers), HEADERS):
                 part = numbers[first : first + HEADERS]
-                found |= {h.height: h.ref for h in await self._header_run(part[0], part[-1])}
+                found |= {h.height: h for h in await self._header_run(part[0], part[-1])}
         return found
 
     async def _header_run(self, first: int, last: int) -> Sequence[Header]:

@@ -133,11 +133,12 @@ class Payment(msgspec.Struct, frozen=True):
 
 
 class Header(msgspec.Struct, frozen=True):
-    """A block header as monerod shows it."""
+    """A block header as monerod shows it; ``timestamp`` in seconds."""
 
     height: Natural
     hash: Hex32
     prev_hash: Hex32
+    timestamp: Natural = 0
 
     @property
     def ref(self) -> BlockRef:

@@ -21,6 +21,8 @@ AUX_POW_VERSION = 1 << 8
 WITNESS, MWEB = 1, 8
 """Flags behind the zero that stands where the number of inputs would."""
 NO_PREVIOUS = bytes(32)
+BROKEN = (IndexError, OverflowError, EncodingError)
+"""What reading past the end, and counts that no machine can count to, raise."""
 
 
 class Format(msgspec.Struct, frozen=True):
@@ -84,7 +86,7 @@ def scan_block(data: bytes, watched: Container[bytes], form: Format) -> RawBlock
         txs = tuple(_read_tx(data, spans[i]) for i in dict.fromkeys(hits))
         if txs and _merkle_root(_txids(data, spans)) != header.merkle_root:
             raise Rejected("merkle_root", f"block {header.id}: its transactions are not those of its header")
-    except (IndexError, EncodingError) as error:
+    except BROKEN as error:
         raise Rejected("malformed", f"no block: {error}") from error
     return RawBlock(header, count, txs)
 
@@ -99,7 +101,7 @@ def read_block(data: bytes, form: Format) -> RawBlock:
         if not spans or _merkle_root(_txids(data, spans)) != header.merkle_root:
             raise Rejected("merkle_root", "no block: the merkle root does not fit")
         return RawBlock(header, count, tuple(_read_tx(data, span) for span in spans))
-    except (IndexError, EncodingError) as error:
+    except BROKEN as error:
         raise Rejected("malformed", f"no block: {error}") from error
 
 
@@ -110,7 +112,7 @@ def read_tx(data: bytes, form: Format) -> Tx:
         if position != len(data):
             raise EncodingError(f"{len(data) - position} bytes behind its end")
         return _read_tx(data, spans[0])
-    except (IndexError, EncodingError) as error:
+    except BROKEN as error:
         raise Rejected("malformed", f"no transaction: {error}") from error
 
 
@@ -139,7 +141,7 @@ def height_in_coinbase(data: bytes, header: Header, form: Format) -> int | None:
         length, position = read_compact_size(data, position)
         script = data[position : position + length]
         size = script[0]
-    except (IndexError, EncodingError):
+    except BROKEN:
         return None
     if 0x51 <= size <= 0x60:  # OP_1 … OP_16: the first blocks of a test network
         return size - 0x50

@@ -271,11 +271,13 @@ class Rpc:
         )
         try:
             return await retrying(once)
-        except HttpRefused:
-            # One node refused and another one is only slow: that is not yet hopeless.
+        except HttpRefused as refusal:
+            # While another node may answer, or is only slow, nothing is hopeless.
             for error in tried.values():
                 if isinstance(error, Transient):
                     raise error from None
+            if on is not None and not on.up and self._pool.others_up(on):
+                raise Unreachable(str(refusal)) from refusal
             raise
 
     async def _observed(
@@ -299,7 +301,7 @@ class Rpc:
             self._pool.bad(endpoint, "no answer in time")
         except ChainwatchError as error:
             outcome = getattr(error, "outcome", "persistent" if isinstance(error, Persistent) else "transient")
-            self._judge(endpoint, error)
+            self._judge(endpoint, method, error)
             raise
         except asyncio.CancelledError:
             outcome = "cancelled"
@@ -314,14 +316,14 @@ class Rpc:
                 self._services.observer.rpc(self.chain, endpoint.name, method, outcome, seconds)
         raise failure
 
-    def _judge(self, endpoint: Endpoint, error: ChainwatchError) -> None:
+    def _judge(self, endpoint: Endpoint, method: str, error: ChainwatchError) -> None:
         """What a failed attempt says of the endpoint's health."""
         if isinstance(error, RpcError):
             self._pool.good(endpoint)  # the node is well and says no
-        elif isinstance(error, HttpRefused) and error.status not in (401, 403):
-            self._pool.good(endpoint)
+        elif isinstance(error, HttpRefused) and method.startswith("GET ") and error.status not in (401, 403):
+            self._pool.good(endpoint)  # so does a REST server: no such block
         elif isinstance(error, HttpRefused):
-            self._pool.fail(endpoint, f"HTTP {error.status}: check the credentials")
+            self._pool.fail(endpoint, f"HTTP {error.status}: check its URL and credentials")
         else:
             self._pool.bad(endpoint, str(error))
 

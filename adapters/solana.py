@@ -20,8 +20,7 @@ import msgspec
 from chainwatch.adapters.base import Services, Window
 from chainwatch.adapters.rpc import Endpoint, Limits, Rpc, RpcError
 from chainwatch.adapters.solana_history import Found, History
-from chainwatch.adapters.solana_tx import PROGRAMS as READ_PROGRAMS
-from chainwatch.adapters.solana_tx import SPL, Ours, Table, payments, read, transfers
+from chainwatch.adapters.solana_tx import PROGRAMS, SPL, Ours, Table, payments, read, transfers
 from chainwatch.adapters.solana_wire import Item, Row, read_document
 from chainwatch.errors import ChainwatchError, Inconsistent, Misconfigured, Rejected, Transient, Unreachable
 from chainwatch.model import BlockRef, ChainSpec, InBlock, NodeFacts, Position, Transfer, Unconfirmed
@@ -51,8 +50,9 @@ SKIPPED = frozenset({SLOT_SKIPPED, SLOT_SKIPPED_LONG_TERM})
 NO_BLOCK = SKIPPED | {BLOCK_CLEANED_UP, BLOCK_NOT_AVAILABLE, STATUS_NOT_YET}
 LAGGING = frozenset({UNHEALTHY, MIN_CONTEXT_SLOT})
 
-OPTIONS = frozenset({"batch", "overlap"})
-"""An operator's keys: ``batch`` (calls in one request; 1 for nodes that refuse batches), ``overlap`` (slots)."""
+OPTIONS = frozenset({"batch", "overlap", "min_context_slot"})
+"""An operator's keys: ``batch`` (calls in one request; 1 for nodes that refuse batches), ``overlap`` (slots),
+``min_context_slot`` (false for a node that takes it for a filter, as surfpool 1.5 does)."""
 
 
 class _Head(msgspec.Struct, rename="camel"):
@@ -92,6 +92,7 @@ class SolanaSource:
         if "batch" in spec.options:
             limits = msgspec.structs.replace(limits, batch=self._positive(spec, "batch"))
         self._overlap = self._positive(spec, "overlap") if "overlap" in spec.options else OVERLAP
+        self._guard = bool(spec.options.get("min_context_slot", True))
         self.spec, self._services = spec, services
         self._rpc = Rpc(spec.code, spec.endpoints, services, limits=limits, probe="getHealth")
         self._table = Table(spec.code, spec.assets)
@@ -161,7 +162,7 @@ class SolanaSource:
         except RpcError as error:
             warnings.append(f"not healthy: {error.message}")
         final, head = await self._tip(endpoint, "finalized"), await self._tip(endpoint, "confirmed")
-        probe = History(self._rpc, endpoint, list(self._ours.accounts)[:1], final.height, final)
+        probe = History(self._rpc, endpoint, list(self._ours.accounts)[:1], final.height, final, guard=self._guard)
         await probe.advance()  # a node without transaction history says so here, not at the first payment
         return NodeFacts(
             endpoint=endpoint.name,
@@ -286,7 +287,7 @@ class SolanaSource:
             and history.tip.height > position.height
         )
         if history is None or not goes_on:
-            history = History(self._rpc, endpoint, list(self._ours.accounts), start, final)
+            history = History(self._rpc, endpoint, list(self._ours.accounts), start, final, guard=self._guard)
         self._history = history
         for _ in range(ROUNDS):
             if history.done:
@@ -400,12 +401,12 @@ class SolanaSource:
     def _payments(self, endpoint: Endpoint, found: Found, row: Row, position: Position | None) -> list[Transfer]:
         """Read one fetched transaction; what is unknown or contradicts the listing is ``Inconsistent``."""
         try:
-            view = row.view(READ_PROGRAMS)
+            view = row.view(PROGRAMS)
             if view.txid != found.signature or (row.slot is not None and row.slot != found.slot):
                 raise ValueError("another transaction or slot than was asked for")
             if row.ok is None or row.ok != (found.err is None):
                 raise ValueError("whether it succeeded is not known")
-            return payments(read(row, view), self._ours, self._table, position)
+            return payments(read(row, view), row.signers(), self._ours, self._table, position)
         except ValueError as error:
             self._rpc.fail(endpoint, "an impossible transaction")
             raise Inconsistent(
@@ -438,18 +439,16 @@ def decode(documents: Sequence[bytes], spec: ChainSpec) -> Iterator[Transfer]:
 
 def _item(item: Item, table: Table) -> Iterator[Transfer]:
     if item.transaction is not None:
-        yield from _row(item, table, _where(item.slot, "", item.block_time))
+        view = item.view(PROGRAMS)
+        yield from transfers(read(item, view), table, _where(item.slot, "", item.block_time))
+    if not item.transactions:
+        return
     slot = item.parent_slot + 1 if item.parent_slot is not None else None
     position = _where(slot, item.blockhash or "", item.block_time)
-    for row in item.transactions or ():
-        yield from _row(row, table, position)
+    for row in item.transactions:
+        if row.calls(PROGRAMS) and (view := row.view(PROGRAMS)).steps:  # votes, most of every block, end here
+            yield from transfers(read(row, view), table, position)
 
 
 def _where(slot: int | None, blockhash: str, block_time: int | None) -> Position | None:
     return None if slot is None else InBlock(BlockRef(slot, blockhash), (block_time or 0) * 1000)
-
-
-def _row(row: Row, table: Table, position: Position | None) -> Iterator[Transfer]:
-    view = row.view(READ_PROGRAMS)
-    if view.steps:  # votes, most of every block, have none
-        yield from transfers(read(row, view), table, position)

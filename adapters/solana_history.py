@@ -36,11 +36,17 @@ class Found(msgspec.Struct, rename="camel", frozen=True):
 
 
 class History:
-    """One listing: of ``accounts``, down to slot ``floor``; ``tip`` is the newest final block at its beginning."""
+    """One listing: of ``accounts``, down to slot ``floor``; ``tip`` is the newest final block at its beginning.
 
-    def __init__(self, rpc: Rpc, endpoint: Endpoint, accounts: Collection[str], floor: int, tip: BlockRef) -> None:
+    ``guard``: every page must come from a node that has reached ``tip`` (``minContextSlot``), for behind
+    one address there may be several nodes.
+    """
+
+    def __init__(
+        self, rpc: Rpc, endpoint: Endpoint, accounts: Collection[str], floor: int, tip: BlockRef, *, guard: bool = True
+    ) -> None:
         self.endpoint, self.floor, self.tip = endpoint, floor, tip
-        self._rpc = rpc
+        self._rpc, self._guard = rpc, guard
         self._open: dict[str, Found | None] = dict.fromkeys(accounts)
         self._found: dict[str, Found] = {}
         self._order: dict[str, int] = {}
@@ -70,7 +76,8 @@ class History:
 
     def _params(self, account: str) -> list[Any]:
         last = self._open[account]
-        options: dict[str, Any] = {"commitment": "confirmed", "minContextSlot": self.tip.height}
+        options: dict[str, Any] = {"commitment": "confirmed"}
+        options |= {"minContextSlot": self.tip.height} if self._guard else {}
         options |= {"limit": FIRST_PAGE} if last is None else {"limit": PAGE, "before": last.signature}
         return [account, options]
 

@@ -15,38 +15,23 @@ from typing import NamedTuple
 
 import msgspec
 
-from chainwatch.adapters.solana_wire import U64, Instruction, Meta, Row, Step, TokenAmount, View, from_base58, key_at
+from chainwatch.adapters.solana_book import Book, Movement, reduce, u64
+from chainwatch.adapters.solana_wire import MAX_DATA, Row, Step, TokenAmount, View, accounts_of, key_at
 from chainwatch.model import Asset, Position, Transfer
+from chainwatch.verifiers.encodings import base58_bytes
 
 SYSTEM = "11111111111111111111111111111111"
 SPL = "TokenkegQfeZyiNwAJbNbGKPFXCWuBvf9Ss623VQ5DA"
 SPL_2022 = "TokenzQdBNbLqP5VEhdkAS6EPFLC1PHnBqCXEpPxuEb"
 MEMO_V1 = "Memo1UhkJRfHyvLMcVucJwxXeuD728EqVDDwQDxFMNo"
 MEMO_V2 = "MemoSq4gqABAXKb96qnH8TysNcWxMyWCqXgDLGmfcHr"
-WRAPPED_SOL = "So11111111111111111111111111111111111111112"
-"""The mint whose token accounts hold lamports: a token transfer of it moves both."""
-
 MAX_MEMO = 4096
 """Bytes of memo that are kept: more than any signed transaction holds (1,232, and 4,096 in version 1)."""
 SHORT_DATA = 300
 """Characters of base58 in the longest instruction read below (createAccountWithSeed, about 130 bytes)."""
 
 
-class Act(NamedTuple):
-    """What one instruction does to balances.  ``mint`` None with ``token`` True: found from the accounts."""
-
-    kind: str
-    """move, mint, burn, close or init."""
-    source: str | None
-    target: str | None
-    amount: int = 0
-    fee: int = 0
-    token: bool = False
-    mint: str | None = None
-    authority: str | None = None
-
-
-class Info(msgspec.Struct, rename="camel"):
+class Info(msgspec.Struct, rename="camel", gc=False):
     """The fields of a parsed system or token instruction, whichever it is."""
 
     source: str | None = None
@@ -64,7 +49,7 @@ class Info(msgspec.Struct, rename="camel"):
     multisig_authority: str | None = None
 
 
-class Parsed(msgspec.Struct):
+class Parsed(msgspec.Struct, gc=False):
     """A parsed instruction; ``info`` differs by type."""
 
     type: str
@@ -76,17 +61,6 @@ _info = msgspec.json.Decoder(Info)
 _text = msgspec.json.Decoder(str)
 
 
-def u64(value: int | str | None) -> int:
-    """Return an amount; ``ValueError`` for anything that is not in 0..2^64-1."""
-    if isinstance(value, str):
-        if not (value.isascii() and value.isdigit() and len(value) <= 20):
-            raise ValueError("an amount that is no number")
-        value = int(value)
-    if value is None or not 0 <= value <= U64:
-        raise ValueError("an amount that is no u64")
-    return value
-
-
 def _le(data: bytes, start: int, size: int = 8) -> int:
     if len(data) < start + size:
         raise ValueError("an instruction that ends too soon")
@@ -95,296 +69,132 @@ def _le(data: bytes, start: int, size: int = 8) -> int:
 
 # -- one instruction -----------------------------------------------------------------------------
 
-
-def _lamports(info: Info) -> Act:
-    return Act("move", info.source, info.destination, u64(info.lamports))
-
-
-def _funding(info: Info) -> Act:
-    return Act("move", info.source, info.new_account, u64(info.lamports))
-
-
-def _from_nonce(info: Info) -> Act:
-    return Act("move", info.nonce_account, info.destination, u64(info.lamports))
-
-
-def _system_raw(data: bytes, accounts: Sequence[str | None]) -> Act | None:
-    tag = _le(data, 0, 4)
-    if tag == 0:  # CreateAccount(lamports, space, owner): funder, new account
-        return Act("move", accounts[0], accounts[1], _le(data, 4))
-    if tag == 2:  # Transfer(lamports): from, to
-        return Act("move", accounts[0], accounts[1], _le(data, 4))
-    if tag == 3:  # CreateAccountWithSeed(base, seed, lamports, …): funder, new account
-        seed = _le(data, 36)
-        if seed > 32:
-            raise ValueError("a seed of more than 32 bytes")
-        return Act("move", accounts[0], accounts[1], _le(data, 44 + seed))
-    if tag == 5:  # WithdrawNonceAccount(lamports): nonce account, to
-        return Act("move", accounts[0], accounts[1], _le(data, 4))
-    if tag == 11:  # TransferWithSeed(lamports, seed, owner): from, base, to
-        return Act("move", accounts[0], accounts[2], _le(data, 4))
-    return None
+Accounts = Sequence[str | None]
 
 
 def _tokens(info: Info) -> int:
     return u64(info.token_amount.amount if info.token_amount is not None else info.amount)
 
 
-def _token_transfer(info: Info) -> Act:
-    fee = u64(info.fee_amount.amount) if info.fee_amount is not None else 0
-    authority = info.authority or info.multisig_authority
-    return Act("move", info.source, info.destination, _tokens(info), fee, True, info.mint, authority)
+def _system_parsed(book: Book, path: str, program: str, kind: str, info: Info) -> None:
+    target = info.new_account if kind.startswith("createAccount") else info.destination
+    source = info.nonce_account if kind == "withdrawFromNonce" else info.source
+    book.move(path, program, source, target, u64(info.lamports))
 
 
-def _minted(info: Info) -> Act:
-    return Act("mint", None, info.account, _tokens(info), 0, True, info.mint)
+def _system_raw(book: Book, path: str, program: str, data: bytes, accounts: Accounts) -> None:
+    tag = _le(data, 0, 4)
+    if tag in (0, 2, 5):  # CreateAccount, Transfer, WithdrawNonceAccount(lamports, …): from, to
+        book.move(path, program, accounts[0], accounts[1], _le(data, 4))
+    elif tag == 3:  # CreateAccountWithSeed(base, seed, lamports, …): from, to
+        seed = _le(data, 36)
+        if seed > 32:
+            raise ValueError("a seed of more than 32 bytes")
+        book.move(path, program, accounts[0], accounts[1], _le(data, 44 + seed))
+    elif tag == 11:  # TransferWithSeed(lamports, seed, owner): from, base, to
+        book.move(path, program, accounts[0], accounts[2], _le(data, 4))
 
 
-def _burned(info: Info) -> Act:
-    return Act("burn", info.account, None, _tokens(info), 0, True, info.mint)
+def _token_parsed(book: Book, path: str, program: str, kind: str, info: Info) -> None:
+    if kind.startswith("transfer"):
+        fee = u64(info.fee_amount.amount) if info.fee_amount is not None else 0
+        authority = info.authority or info.multisig_authority
+        book.send(path, program, info.source, info.destination, _tokens(info), info.mint, authority, fee)
+    elif kind.startswith("mintTo"):
+        book.send(path, program, None, info.account, _tokens(info), info.mint)
+    elif kind.startswith("burn"):
+        book.send(path, program, info.account, None, _tokens(info), info.mint)
+    elif kind == "closeAccount":
+        book.close(path, program, info.account, info.destination)
+    else:
+        book.begin(program, info.account, info.mint, info.owner)
 
 
-def _closed(info: Info) -> Act:
-    return Act("close", info.account, info.destination)
-
-
-def _opened(info: Info) -> Act:
-    return Act("init", None, info.account, mint=info.mint, authority=info.owner)
-
-
-def _token_raw(data: bytes, accounts: Sequence[str | None]) -> Act | None:
-    tag = _le(data, 0, 1)
+def _token_raw(book: Book, path: str, program: str, data: bytes, accounts: Accounts) -> None:
+    tag = data[0]
     if tag == 3:  # Transfer(amount): source, destination, authority
-        return Act("move", accounts[0], accounts[1], _le(data, 1), 0, True, None, accounts[2])
-    if tag == 12:  # TransferChecked(amount, decimals): source, mint, destination, authority
-        return Act("move", accounts[0], accounts[2], _le(data, 1), 0, True, accounts[1], accounts[3])
-    if tag == 26 and _le(data, 1, 1) == 1:  # TransferCheckedWithFee(amount, decimals, fee): as TransferChecked
-        return Act("move", accounts[0], accounts[2], _le(data, 2), _le(data, 11), True, accounts[1], accounts[3])
-    if tag in (7, 14):  # MintTo, MintToChecked(amount): mint, account
-        return Act("mint", None, accounts[1], _le(data, 1), 0, True, accounts[0])
-    if tag in (8, 15):  # Burn, BurnChecked(amount): account, mint
-        return Act("burn", accounts[0], None, _le(data, 1), 0, True, accounts[1])
-    if tag == 9:  # CloseAccount: account, destination
-        return Act("close", accounts[0], accounts[1])
-    if tag == 1:  # InitializeAccount: account, mint, owner
-        return Act("init", None, accounts[0], mint=accounts[1], authority=accounts[2])
-    if tag in (16, 18) and len(data) == 33:  # InitializeAccount2, 3(owner): account, mint
+        book.send(path, program, accounts[0], accounts[1], _le(data, 1), None, accounts[2])
+    elif tag == 12:  # TransferChecked(amount, decimals): source, mint, destination, authority
+        book.send(path, program, accounts[0], accounts[2], _le(data, 1), accounts[1], accounts[3])
+    elif tag == 26 and data[1] == 1:  # TransferCheckedWithFee(amount, decimals, fee): as TransferChecked
+        book.send(path, program, accounts[0], accounts[2], _le(data, 2), accounts[1], accounts[3], _le(data, 11))
+    elif tag in (7, 14):  # MintTo, MintToChecked(amount): mint, account
+        book.send(path, program, None, accounts[1], _le(data, 1), accounts[0])
+    elif tag in (8, 15):  # Burn, BurnChecked(amount): account, mint
+        book.send(path, program, accounts[0], None, _le(data, 1), accounts[1])
+    elif tag == 9:  # CloseAccount: account, destination
+        book.close(path, program, accounts[0], accounts[1])
+    elif tag == 1:  # InitializeAccount: account, mint, owner
+        book.begin(program, accounts[0], accounts[1], accounts[2])
+    elif tag in (16, 18) and len(data) == 33:  # InitializeAccount2, 3(owner): account, mint
         from solders.pubkey import Pubkey
 
-        return Act("init", None, accounts[0], mint=accounts[1], authority=str(Pubkey.from_bytes(data[1:])))
-    return None
+        book.begin(program, accounts[0], accounts[1], str(Pubkey.from_bytes(data[1:])))
 
 
-_SYSTEM_PARSED: Mapping[str, Callable[[Info], Act]] = {
-    "transfer": _lamports,
-    "transferWithSeed": _lamports,
-    "createAccount": _funding,
-    "createAccountWithSeed": _funding,
-    "withdrawFromNonce": _from_nonce,
-}
-_TOKEN_PARSED: Mapping[str, Callable[[Info], Act]] = {
-    "transfer": _token_transfer,
-    "transferChecked": _token_transfer,
-    "transferCheckedWithFee": _token_transfer,
-    "mintTo": _minted,
-    "mintToChecked": _minted,
-    "burn": _burned,
-    "burnChecked": _burned,
-    "closeAccount": _closed,
-    "initializeAccount": _opened,
-    "initializeAccount2": _opened,
-    "initializeAccount3": _opened,
-}
-_Raw = Callable[[bytes, Sequence[str | None]], Act | None]
-_READERS: Mapping[str, tuple[Mapping[str, Callable[[Info], Act]], _Raw]] = {
-    SYSTEM: (_SYSTEM_PARSED, _system_raw),
-    SPL: (_TOKEN_PARSED, _token_raw),
-    SPL_2022: (_TOKEN_PARSED, _token_raw),
-}
+class Program(NamedTuple):
+    """How a program's instructions are read: the parsed ``kinds`` that move value, and both encodings."""
+
+    kinds: frozenset[str]
+    parsed: Callable[[Book, str, str, str, Info], None]
+    raw: Callable[[Book, str, str, bytes, Accounts], None]
+
+
+_SYSTEM = Program(
+    frozenset({"transfer", "transferWithSeed", "createAccount", "createAccountWithSeed", "withdrawFromNonce"}),
+    _system_parsed,
+    _system_raw,
+)
+_TOKEN = Program(
+    frozenset(
+        {
+            *("transfer", "transferChecked", "transferCheckedWithFee", "mintTo", "mintToChecked", "burn"),
+            *("burnChecked", "closeAccount", "initializeAccount", "initializeAccount2", "initializeAccount3"),
+        }
+    ),
+    _token_parsed,
+    _token_raw,
+)
+_READERS: Mapping[str, Program] = {SYSTEM: _SYSTEM, SPL: _TOKEN, SPL_2022: _TOKEN}
 MEMOS = frozenset({MEMO_V1, MEMO_V2})
-PROGRAMS: Mapping[str, object] = {**_READERS, **dict.fromkeys(MEMOS)}
+PROGRAMS = frozenset(_READERS) | MEMOS
 
 
-def _act(step: Step, keys: Sequence[str]) -> Act | None:
-    """Read one system or token instruction; None for those that move nothing or that we do not know.
+def _replay(step: Step, keys: Sequence[str], book: Book) -> None:
+    """Replay one system or token instruction; those that move nothing, or that we do not know, do nothing.
 
     The program itself refuses raw data that is too short or lacks accounts, so that it moves nothing:
     it is passed over, as is a kind added later, and the balances show what came of it.
     """
-    parsed, raw = _READERS[step.program]
-    instruction = step.instruction
-    if bytes(instruction.parsed):
+    path, program, instruction, wire = step
+    reader = _READERS[program]
+    if instruction.parsed:
         answer = _parsed.decode(instruction.parsed)
-        reader = parsed.get(answer.type)
-        return reader(_info.decode(answer.info)) if reader is not None else None
-    data = step.raw
-    if data is None:
-        if len(instruction.data) > SHORT_DATA:
-            return None
-        data = from_base58(instruction.data, SHORT_DATA)
+        if answer.type in reader.kinds:
+            reader.parsed(book, path, program, answer.type, _info.decode(answer.info))
+        return
+    if wire is not None:
+        data, accounts = wire[0], [key_at(keys, a) for a in wire[1]]
+    elif len(instruction.data) > SHORT_DATA:
+        return
+    else:
+        data, accounts = base58_bytes(instruction.data, SHORT_DATA), accounts_of(instruction, keys)
     try:
-        return raw(data, [key_at(keys, a) for a in instruction.accounts])
+        reader.raw(book, path, program, data, accounts)
     except (ValueError, IndexError):
-        return None
+        return
 
 
-def _memo(instruction: Instruction, raw: bytes | None) -> bytes:
+def _memo(step: Step) -> bytes:
     """Return a memo's bytes: the parsed text, or the data itself where the node could not read it as UTF-8."""
-    if raw is not None:
-        return raw
-    if bytes(instruction.parsed):
-        return str(_text.decode(instruction.parsed)).encode()
-    return from_base58(instruction.data)
+    if step.wire is not None:
+        return step.wire[0]
+    if step.instruction.parsed:
+        return str(_text.decode(step.instruction.parsed)).encode()
+    return base58_bytes(step.instruction.data, MAX_DATA)
 
 
 # -- one transaction -----------------------------------------------------------------------------
-
-
-class Movement(msgspec.Struct):
-    """Value that reached ``account``; for a token that is the token account, its ``owner`` the wallet."""
-
-    index: str
-    source: str | None
-    account: str | None
-    amount: int
-    token: bool = False
-    mint: str | None = None
-    program: str | None = None
-    authority: str | None = None
-    differs: bool = False
-
-
-class TokenAccount(msgspec.Struct):
-    """A token account named in the balances, or opened by an instruction."""
-
-    mint: str
-    owner: str | None
-    program: str | None
-    before: int = 0
-    after: int = 0
-
-
-class Book:
-    """Balances of one transaction: replayed by the instructions, then held against what came out."""
-
-    def __init__(self, keys: Sequence[str], meta: Meta | None) -> None:
-        self.movements: list[Movement] = []
-        self.tokens: dict[str, TokenAccount] = {}
-        self.known = meta is not None and len(meta.pre_balances) == len(meta.post_balances) == len(keys)
-        self.tokens_known = False
-        self.before: dict[str, int] = {}
-        self.after: dict[str, int] = {}
-        self.lamports: dict[str, int] = {}
-        self.held: dict[str, int] = {}
-        if meta is None:
-            return
-        if self.known:
-            self.before = dict(zip(keys, meta.pre_balances, strict=True))
-            self.after = dict(zip(keys, meta.post_balances, strict=True))
-            if keys:
-                self.before[keys[0]] -= meta.fee  # the first key pays the fee
-            self.lamports = dict(self.before)
-        before, after = meta.pre_token_balances, meta.post_token_balances
-        self.tokens_known = before is not None and after is not None
-        for balances, is_after in ((before or (), False), (after or (), True)):
-            for b in balances:
-                account = key_at(keys, b.account_index)
-                if account is None:
-                    raise ValueError("a token balance of no account")
-                entry = self.tokens.setdefault(account, TokenAccount(b.mint, b.owner, b.program_id))
-                if is_after:
-                    entry.after = u64(b.ui_token_amount.amount)
-                else:
-                    entry.before = u64(b.ui_token_amount.amount)
-        self.held = {account: entry.before for account, entry in self.tokens.items()}
-
-    def apply(self, step: Step, act: Act) -> None:
-        """Replay one instruction."""
-        if act.kind == "init":
-            if act.target is not None and act.mint is not None:
-                self.tokens.setdefault(act.target, TokenAccount(act.mint, act.authority, step.program))
-            return
-        if act.kind == "close":
-            if act.source is None or act.source not in self.lamports:
-                return  # how much it held is not in the data
-            self.held[act.source] = 0  # only an empty account closes, or one of wrapped SOL
-            act = act._replace(amount=self.lamports[act.source])
-        mint = act.mint or self._mint(act) if act.token else None
-        if act.token:
-            self._shift(self.held, act.source, -act.amount)
-            self._shift(self.held, act.target, act.amount - act.fee)
-        if not act.token or mint == WRAPPED_SOL:
-            self._shift(self.lamports, act.source, -act.amount)
-            self._shift(self.lamports, act.target, act.amount)
-        if act.kind != "burn" and act.amount > act.fee:
-            self.movements.append(
-                Movement(
-                    step.path,
-                    act.source,
-                    act.target,
-                    act.amount - act.fee,
-                    act.token,
-                    mint,
-                    step.program,
-                    act.authority,
-                )
-            )
-
-    @staticmethod
-    def _shift(balances: dict[str, int], account: str | None, amount: int) -> None:
-        if account is not None:
-            balances[account] = balances.get(account, 0) + amount
-
-    def _mint(self, act: Act) -> str | None:
-        """Return the mint of a plain token transfer: it names none, its accounts do."""
-        for account in (act.target, act.source):
-            if account in self.tokens:
-                return self.tokens[account].mint
-        return None
-
-    def excess(self, account: str, token: bool) -> int:
-        """Return how much more ``account`` holds than the instructions explain (negative: less)."""
-        if token:
-            if not self.tokens_known:
-                return 0
-            entry = self.tokens.get(account)
-            return (entry.after if entry is not None else 0) - self.held.get(account, 0)
-        if not self.known or account not in self.after:
-            return 0
-        return self.after[account] - self.lamports[account]
-
-    def growth(self, account: str, token: bool) -> int:
-        """Return how much ``account`` grew, the fee aside; ``ValueError`` where the balances are not in the data."""
-        if token and self.tokens_known:
-            entry = self.tokens.get(account)
-            return entry.after - entry.before if entry is not None else 0
-        if not token and self.known:
-            return self.after[account] - self.before[account]
-        raise ValueError("the balances before and after are missing")
-
-    def settle(self) -> None:
-        """Let the balances rule: what an account did not get in the end is taken off its movements."""
-        groups: dict[tuple[str, bool], list[Movement]] = {}
-        for m in self.movements:
-            if m.account is not None:
-                groups.setdefault((m.account, m.token), []).append(m)
-        for (account, token), movements in groups.items():
-            missing = -self.excess(account, token)
-            if missing > 0:
-                reduce(movements, missing)
-
-
-def reduce(movements: Sequence[Movement], missing: int) -> None:
-    """Take ``missing`` off ``movements`` in proportion (a fee is one), never below zero, and mark them."""
-    total = sum(m.amount for m in movements)
-    left = max(0, total - missing)
-    given = 0
-    for m in movements:
-        share = m.amount * left // total if total else 0
-        given += share
-        m.amount, m.differs = share, True
-    if movements:
-        movements[-1].amount += left - given
 
 
 class Reading(NamedTuple):
@@ -405,9 +215,9 @@ def read(row: Row, view: View) -> Reading:
     book = Book(view.keys, row.meta)
     for step in view.steps:
         if step.program in MEMOS:
-            (inner if "." in step.path else top).append(_memo(step.instruction, step.raw))
-        elif (act := _act(step, view.keys)) is not None:
-            book.apply(step, act)
+            (inner if "." in step.path else top).append(_memo(step))
+        else:
+            _replay(step, view.keys, book)
     if row.ok:
         book.settle()
     memo, flags = _join(top, inner)
@@ -445,20 +255,28 @@ class Table:
         if not m.token:
             return self.native
         asset = self.by_mint.get(m.mint or "")
-        entry = book.tokens.get(m.account or "")
-        program = (entry.program if entry is not None else None) or m.program
+        entry = book.token_account(m.account)
+        program = (entry.program_id if entry is not None else None) or m.program
         return asset.code if asset is not None and program == (asset.program or SPL) else None
+
+    @staticmethod
+    def holds(account: str, asset: Asset, book: Book) -> bool:
+        """Are the balances of ``account`` in ``asset``?  A wallet's are lamports."""
+        if asset.asset_id is None:
+            return True
+        entry = book.token_account(account)
+        return entry is None or (entry.mint == asset.asset_id and entry.program_id in (None, asset.program or SPL))
 
 
 def owner_of(account: str | None, m: Movement, book: Book) -> str | None:
     """Return the wallet behind ``account``: a token account's owner where the data tells, else itself."""
-    entry = book.tokens.get(account or "") if m.token else None
+    entry = book.token_account(account) if m.token else None
     return entry.owner if entry is not None and entry.owner is not None else account
 
 
 def sender_of(m: Movement, book: Book) -> tuple[str, ...]:
     """Return who paid: the owner of what was debited, not who signed the fee."""
-    entry = book.tokens.get(m.source or "") if m.token else None
+    entry = book.token_account(m.source) if m.token else None
     sender = (entry.owner if entry is not None else None) or m.authority or m.source
     return (sender,) if sender is not None else ()
 
@@ -505,8 +323,10 @@ class Ours(msgspec.Struct):
     references: set[str]
 
 
-def payments(reading: Reading, ours: Ours, table: Table, position: Position | None) -> list[Transfer]:
-    """Return what ``ours`` received, by the balances.
+def payments(
+    reading: Reading, signers: Collection[str], ours: Ours, table: Table, position: Position | None
+) -> list[Transfer]:
+    """Return what ``ours`` received, by the balances; ``ValueError`` where these are missing.
 
     An account that did not sign has not spent, but a delegate or a program may have: what left it is
     taken off.  What came by no instruction that we read is one more transfer, at ``b<place of the account>``.
@@ -522,8 +342,8 @@ def payments(reading: Reading, ours: Ours, table: Table, position: Position | No
             for m in reading.movements
             if m.account == account and m.source != account and table.code(m, reading.book) == asset.code
         ]
-        if reading.ok:
-            arrived += _settle_ours(reading, place, token, wallet in reading.view.signers, arrived)
+        if reading.ok and table.holds(account, asset, reading.book):
+            arrived += _settle_ours(reading, place, token, wallet in signers, arrived)
         mine += [(m, wallet, asset) for m in arrived if m.amount > 0]
     references = tuple(k for k in reading.view.keys if k in ours.references)
     return [
@@ -553,9 +373,11 @@ def _settle_ours(
     account = reading.view.keys[place]
     credited = sum(m.amount for m in arrived)
     growth = reading.book.growth(account, token)
+    if growth is None:
+        raise ValueError("the balances before and after are missing")
     due = max(0, growth) if not signed else credited + max(0, reading.book.excess(account, token))
     if credited > due:
         reduce(arrived, credited - due)
     if credited >= due:
         return []
-    return [Movement(f"b{place}", None, account, due - credited, token, differs=True)]
+    return [Movement(f"b{place}", None, None, account, due - credited, token, differs=True)]

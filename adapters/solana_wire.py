@@ -3,16 +3,19 @@
 ``getTransaction`` and ``getBlock`` answer in ``json`` (indices into a key list, data in base58),
 ``jsonParsed`` (instructions spelt out where the node knows the program), ``base64`` or ``base58`` (the
 signed bytes).  ``Row.view`` makes of each the same ``View``: all account keys, and the instructions in the
-order they ran.  Only the fields that are used are decoded (https://solana.com/docs/rpc/json-structures).
+order they ran.  Only the fields that are used are decoded (https://solana.com/docs/rpc/json-structures),
+and the structs are kept from the garbage collector (``gc=False``): they are trees, and a block has 100,000.
 """
 
 import base64
 import binascii
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
+
+from chainwatch.verifiers.encodings import base58_bytes
 
 MAX_DATA = 16_384
 """Characters of one instruction's base58 data that are read: a program may pass 10 KiB to another
@@ -25,58 +28,58 @@ Index = Annotated[int, msgspec.Meta(ge=0)]
 _TEXT = re.compile(rb"[A-Za-z0-9+/=]{64,}")
 
 
-class Account(msgspec.Struct):
+class Account(msgspec.Struct, gc=False):
     """An account key as jsonParsed gives it; tables are already looked up."""
 
     pubkey: str
     signer: bool = False
 
 
-class Instruction(msgspec.Struct, rename="camel"):
+class Instruction(msgspec.Struct, rename="camel", gc=False):
     """An instruction in any encoding: compiled (indices), partially decoded, or parsed."""
 
     program_id_index: Index | None = None
     program_id: str | None = None
-    accounts: list[Index | str] = []
+    accounts: msgspec.Raw = msgspec.Raw(b"[]")
     data: str = ""
     parsed: msgspec.Raw = msgspec.Raw()
 
 
-class Header(msgspec.Struct, rename="camel"):
+class Header(msgspec.Struct, rename="camel", gc=False):
     """How many of the first keys have signed."""
 
     num_required_signatures: Index = 0
 
 
-class Message(msgspec.Struct, rename="camel"):
-    """What was signed."""
+class Message(msgspec.Struct, rename="camel", gc=False):
+    """What was signed.  Only compiled messages (json) have a header and plain keys."""
 
-    account_keys: list[str | Account]
+    account_keys: msgspec.Raw
     instructions: list[Instruction]
     header: Header | None = None
 
 
-class Body(msgspec.Struct):
+class Body(msgspec.Struct, gc=False):
     """A transaction that is not in bytes.  ``transactionDetails: accounts`` leaves the message out."""
 
     signatures: list[str]
     message: Message | None = None
 
 
-class InnerInstructions(msgspec.Struct):
+class InnerInstructions(msgspec.Struct, gc=False):
     """What the instruction ``index`` made other programs do, in order."""
 
     index: Index
     instructions: list[Instruction]
 
 
-class TokenAmount(msgspec.Struct):
+class TokenAmount(msgspec.Struct, gc=False):
     """A token amount in base units, as decimal text."""
 
     amount: str
 
 
-class TokenBalance(msgspec.Struct, rename="camel"):
+class TokenBalance(msgspec.Struct, rename="camel", gc=False):
     """What a token account held before or after.  Old nodes leave out ``owner`` and ``programId``."""
 
     account_index: Index
@@ -86,23 +89,26 @@ class TokenBalance(msgspec.Struct, rename="camel"):
     program_id: str | None = None
 
 
-class Loaded(msgspec.Struct):
+class Loaded(msgspec.Struct, gc=False):
     """Keys that came from address lookup tables (version 0)."""
 
     writable: list[str] = []
     readonly: list[str] = []
 
 
-class Meta(msgspec.Struct, rename="camel"):
-    """What became of a transaction.  ``err`` is null, a text or an object; absent means: not told."""
+class Meta(msgspec.Struct, rename="camel", gc=False):
+    """What became of a transaction.  ``err`` is null, a text or an object; absent means: not told.
+
+    The token balances are most of it and few transactions need them: ``token_balances`` reads them.
+    """
 
     err: Any = msgspec.UNSET
     fee: Index = 0
     pre_balances: list[Index] = []
     post_balances: list[Index] = []
     inner_instructions: list[InnerInstructions] | None = None
-    pre_token_balances: list[TokenBalance] | None = None
-    post_token_balances: list[TokenBalance] | None = None
+    pre_token_balances: msgspec.Raw = msgspec.Raw(b"null")
+    post_token_balances: msgspec.Raw = msgspec.Raw(b"null")
     loaded_addresses: Loaded | None = None
 
 
@@ -112,19 +118,19 @@ class Step(NamedTuple):
     path: str
     program: str
     instruction: Instruction
-    raw: bytes | None = None
+    wire: tuple[bytes, Sequence[int]] | None = None
+    """Data and accounts, when they came as bytes."""
 
 
 class View(NamedTuple):
-    """A transaction, whatever its encoding was."""
+    """A transaction, whatever its encoding was: its keys, and the steps that were asked for."""
 
     txid: str
     keys: Sequence[str]
-    signers: Sequence[str]
     steps: Sequence[Step]
 
 
-class Row(msgspec.Struct, rename="camel"):
+class Row(msgspec.Struct, rename="camel", gc=False):
     """The result of ``getTransaction``, or one of ``getBlock``'s transactions."""
 
     transaction: Body | tuple[str, str] | str | None = None
@@ -139,44 +145,71 @@ class Row(msgspec.Struct, rename="camel"):
             return None
         return self.meta.err is None
 
-    def view(self, programs: Mapping[str, Any]) -> View:
-        """Return keys, signers, and the steps of ``programs``; ``ValueError`` for what is no transaction."""
+    def view(self, programs: frozenset[str]) -> View:
+        """Return the keys, and the steps of ``programs``; ``ValueError`` for what is no transaction."""
         body = self.transaction
-        if isinstance(body, Body):
-            if body.message is None:
-                raise ValueError("this data leaves the instructions out")
-            return self._from_body(body, body.message, programs)
         if body is None:
             raise ValueError("no transaction in it")
-        data, encoding = body if isinstance(body, tuple) else (body, "base58")
-        return self._from_wire(from_text(data, encoding), programs)
+        if not isinstance(body, Body):
+            data, encoding = body if isinstance(body, tuple) else (body, "base58")
+            return self._from_wire(from_text(data, encoding), programs)
+        message = body.message
+        if message is None:
+            raise ValueError("this data leaves the instructions out")
+        txid = body.signatures[0] if body.signatures else ""
+        keys = self._keys(message)
+        if programs.isdisjoint(keys):  # a program that is called is a key: most of every block ends here
+            return View(txid, keys, ())
+        return View(txid, keys, self._steps(message.instructions, keys, programs))
 
-    def _from_body(self, body: Body, message: Message, programs: Mapping[str, Any]) -> View:
-        keys = [k if isinstance(k, str) else k.pubkey for k in message.account_keys]
+    def calls(self, programs: frozenset[str]) -> bool:
+        """May this transaction call one of ``programs``?  No, cheaply, for most of a block in jsonParsed."""
+        body = self.transaction
+        if not isinstance(body, Body) or body.message is None or body.message.header is not None:
+            return True  # the keys have to be read to tell, and ``view`` does that
+        groups = self.meta.inner_instructions if self.meta is not None else None
+        for instruction in body.message.instructions:
+            if instruction.program_id in programs:
+                return True
+        return any(i.program_id in programs for g in groups or () for i in g.instructions)
+
+    def _keys(self, message: Message) -> Sequence[str]:
         if message.header is not None:
-            signers = keys[: message.header.num_required_signatures]
-            keys = self._with_loaded(keys)
-        else:
-            signers = [k.pubkey for k in message.account_keys if not isinstance(k, str) and k.signer]
-        steps = list(self._steps(message.instructions, keys, programs))
-        return View(body.signatures[0] if body.signatures else "", keys, signers, steps)
+            return self._with_loaded(_plain_keys.decode(message.account_keys))
+        return [k.pubkey for k in _parsed_keys.decode(message.account_keys)]
 
-    def _with_loaded(self, keys: list[str]) -> list[str]:
-        loaded = self.meta.loaded_addresses if self.meta is not None else None
-        return keys if loaded is None else keys + loaded.writable + loaded.readonly
+    def signers(self) -> Sequence[str]:
+        """Return who signed a transaction that is not in bytes."""
+        message = self.transaction.message if isinstance(self.transaction, Body) else None
+        if message is None:
+            raise ValueError("no message in it")
+        if message.header is not None:
+            return _plain_keys.decode(message.account_keys)[: message.header.num_required_signatures]
+        return [k.pubkey for k in _parsed_keys.decode(message.account_keys) if k.signer]
 
-    def _steps(self, top: Sequence[Instruction], keys: Sequence[str], programs: Mapping[str, Any]) -> Iterator[Step]:
+    def _with_loaded(self, keys: Sequence[str]) -> Sequence[str]:
+        """Add the keys from lookup tables; some clients have put them behind the others already."""
+        meta = self.meta
+        loaded = meta.loaded_addresses if meta is not None else None
+        if meta is None or loaded is None or not (loaded.writable or loaded.readonly):
+            return keys
+        if 0 < len(meta.pre_balances) <= len(keys):
+            return keys
+        return [*keys, *loaded.writable, *loaded.readonly]
+
+    def _steps(self, top: Sequence[Instruction], keys: Sequence[str], programs: frozenset[str]) -> list[Step]:
         inner = {} if self.meta is None else {g.index: g.instructions for g in self.meta.inner_instructions or ()}
+        called = {keys.index(program) for program in programs.intersection(keys)}
+        steps = []
         for i, instruction in enumerate(top):
-            program = instruction.program_id or key_at(keys, instruction.program_id_index)
-            if program is not None and program in programs:
-                yield Step(str(i), program, instruction)
+            if instruction.program_id_index in called or instruction.program_id in programs:
+                steps.append(Step(str(i), _program(instruction, keys), instruction))
             for j, child in enumerate(inner.get(i, ())):
-                program = child.program_id or key_at(keys, child.program_id_index)
-                if program is not None and program in programs:
-                    yield Step(f"{i}.{j}", program, child)
+                if child.program_id_index in called or child.program_id in programs:
+                    steps.append(Step(f"{i}.{j}", _program(child, keys), child))
+        return steps
 
-    def _from_wire(self, wire: bytes, programs: Mapping[str, Any]) -> View:
+    def _from_wire(self, wire: bytes, programs: frozenset[str]) -> View:
         from solders.transaction import VersionedTransaction
 
         try:
@@ -184,18 +217,20 @@ class Row(msgspec.Struct, rename="camel"):
         except Exception as error:  # solders raises its own types, and ValueError
             raise ValueError(f"not a Solana transaction: {error}") from error
         message = transaction.message
-        keys = [str(k) for k in message.account_keys]
-        signers = keys[: message.header.num_required_signatures]
-        keys = self._with_loaded(keys)
-        top = [
-            Instruction(program_id_index=c.program_id_index, accounts=list(c.accounts)) for c in message.instructions
+        keys = self._with_loaded([str(k) for k in message.account_keys])
+        txid = str(transaction.signatures[0]) if transaction.signatures else ""
+        if programs.isdisjoint(keys):  # unpacking the instructions is the slow part
+            return View(txid, keys, ())
+        compiled = message.instructions
+        top = [Instruction(program_id_index=c.program_id_index) for c in compiled]
+        steps = [
+            s if "." in s.path else s._replace(wire=(bytes(compiled[int(s.path)].data), compiled[int(s.path)].accounts))
+            for s in self._steps(top, keys, programs)
         ]
-        data = [bytes(c.data) for c in message.instructions]
-        steps = [s if "." in s.path else s._replace(raw=data[int(s.path)]) for s in self._steps(top, keys, programs)]
-        return View(str(transaction.signatures[0]) if transaction.signatures else "", keys, signers, steps)
+        return View(txid, keys, steps)
 
 
-class Item(Row):
+class Item(Row, gc=False):
     """A ``getTransaction`` or a ``getBlock`` result; a block does not name its own slot."""
 
     transactions: list[Row] | None = None
@@ -204,7 +239,7 @@ class Item(Row):
     parent_slot: Index | None = None
 
 
-class Document(Item):
+class Document(Item, gc=False):
     """An answer: bare, or inside ``result``."""
 
     result: Item | msgspec.UnsetType | None = msgspec.UNSET
@@ -214,25 +249,36 @@ class Document(Item):
 _documents = msgspec.json.Decoder(Document | list[Document])
 
 
+_plain_keys = msgspec.json.Decoder(list[str])
+_parsed_keys = msgspec.json.Decoder(list[Account])
+_accounts = msgspec.json.Decoder(list[Index | str])
+_token_balances = msgspec.json.Decoder(list[TokenBalance] | None)
+
+
+def token_balances(raw: msgspec.Raw) -> list[TokenBalance] | None:
+    """Return token balances; None where the node did not keep them."""
+    balances: list[TokenBalance] | None = _token_balances.decode(raw)
+    return balances
+
+
+def _program(instruction: Instruction, keys: Sequence[str]) -> str:
+    return instruction.program_id or keys[instruction.program_id_index or 0]
+
+
+def accounts_of(instruction: Instruction, keys: Sequence[str]) -> list[str | None]:
+    """Return an instruction's accounts in its own order."""
+    accounts = _accounts.decode(instruction.accounts)
+    try:
+        return [keys[a] for a in accounts]
+    except (IndexError, TypeError):  # the data lacks some, or gives the keys themselves
+        return [key_at(keys, a) for a in accounts]
+
+
 def key_at(keys: Sequence[str], index: int | str | None) -> str | None:
     """Return the account at ``index`` (jsonParsed gives the key itself); None when the data does not hold it."""
     if isinstance(index, str):
         return index
     return keys[index] if index is not None and index < len(keys) else None
-
-
-def from_base58(text: str, limit: int = MAX_DATA) -> bytes:
-    """Decode base58; ``ValueError`` for other characters, or more than ``limit`` of them."""
-    from bitcoin.base58 import decode
-
-    if len(text) > limit:
-        raise ValueError(f"{len(text)} characters of base58, at most {limit} are read")
-    if not text.isascii():
-        raise ValueError("not base58")
-    try:
-        return bytes(decode(text))
-    except Exception as error:  # InvalidBase58Error is an Exception of its own
-        raise ValueError("not base58") from error
 
 
 def from_text(data: str, encoding: str) -> bytes:
@@ -245,7 +291,7 @@ def from_text(data: str, encoding: str) -> bytes:
         except (binascii.Error, ValueError) as error:
             raise ValueError("not base64") from error
     if encoding == "base58":
-        return from_base58(data)
+        return base58_bytes(data, MAX_DATA)
     raise ValueError(f"unknown encoding {encoding!r}")
 
 

@@ -5,25 +5,56 @@ whenever an endpoint comes back, each block's id, its link to the one before, it
 """
 
 import asyncio
+import re
 from collections.abc import Coroutine, Iterable, Sequence
+from decimal import Decimal, InvalidOperation
 from typing import Any, Protocol, TypeVar
 
 import msgspec
 
 from chainwatch.adapters.base import Services
+from chainwatch.adapters.derivation import parse as parse_key
 from chainwatch.adapters.rawblock import Format, Tx, scan_block
 from chainwatch.adapters.rpc import Endpoint, Limits, Rpc
 from chainwatch.adapters.scripts import Prefixes, memo_of, prefixes, to_script
 from chainwatch.errors import ChainwatchError, Inconsistent, Misconfigured, Persistent, Rejected, Transient, Unreachable
-from chainwatch.model import Block, BlockRef, ChainSpec, InBlock, NodeFacts, Position, Transfer
+from chainwatch.model import MAX_BASE_UNITS, Block, BlockRef, ChainSpec, InBlock, NodeFacts, Position, Transfer
 
 T = TypeVar("T")
 
 SPAN = 8
 """Blocks of one ``blocks`` call: eight of 4 MB, twice that as hex, are what we want to hold in memory at once."""
+MOST_SECONDS = 300.0
+"""Longest ``timeout``: a chain whose node is silent for five minutes needs its alarm."""
 LAG_BLOCKS, LAG_S = 3, 600.0
 """An endpoint this many blocks below another's head of the last ten minutes lags: honest reorgs are shorter."""
-COMMON_OPTIONS = frozenset({"xpub", "p2pkh", "p2sh", "hrp", "timeout_s", "login_file"})
+
+
+class Quorum(msgspec.Struct, forbid_unknown_fields=True):
+    """``quorum = {above = "1.0", nodes = 2}``: a payment above so many coins needs its block on so many nodes."""
+
+    above: str
+    nodes: int
+
+
+class Options(msgspec.Struct, forbid_unknown_fields=True):
+    """The operator's keys that bitcoind and Esplora share."""
+
+    quorum: Quorum | None = None
+
+    xpub: str | None = None
+    """Account key or descriptor of the addresses that purchases get (``chainwatch.adapters.derivation``)."""
+    p2pkh: int | None = None
+    p2sh: list[int] | None = None
+    hrp: str | None = None
+    """Address prefixes of a network that ``networks.toml`` does not know."""
+    login: str | None = None
+    """``user:password`` for endpoints that do not carry their own (bitcoind's ``.cookie`` has this form)."""
+    timeout: float = 30.0
+    """Seconds that one call may take, with all its retries."""
+
+
+OptionsT = TypeVar("OptionsT", bound=Options)
 
 
 class HeaderFacts(msgspec.Struct, frozen=True):
@@ -138,11 +169,41 @@ def format_of(spec: ChainSpec) -> Format:
         raise Misconfigured(f"chain {spec.code}: format: {error}") from error
 
 
-def check_options(spec: ChainSpec, known: Iterable[str]) -> None:
-    """Refuse options that nobody reads: they are typing errors."""
-    unknown = sorted(spec.options.keys() - set(known))
-    if unknown:
-        raise Misconfigured(f"chain {spec.code}: unknown key {unknown[0]!r}")
+def options_of(spec: ChainSpec, kind: type[OptionsT]) -> OptionsT:
+    """Read the operator's keys; ``Misconfigured`` names one that is unknown or wrong, or a key that could spend."""
+    try:
+        options = msgspec.convert(dict(spec.options), kind)
+    except msgspec.ValidationError as error:
+        raise Misconfigured(f"chain {spec.code}: {error}") from error
+    if not 0 < options.timeout <= MOST_SECONDS:
+        raise Misconfigured(f"chain {spec.code}: timeout must be positive and at most {MOST_SECONDS:g} seconds")
+    if options.login is not None and ":" not in options.login:
+        raise Misconfigured(f"chain {spec.code}: login is not user:password")
+    if options.xpub is not None:
+        parse_key(options.xpub)
+    large_of(spec, options.quorum)
+    if options.quorum is not None and not 2 <= options.quorum.nodes <= len(spec.endpoints):
+        raise Misconfigured(f"chain {spec.code}: quorum asks for {options.quorum.nodes} nodes: from 2 to all endpoints")
+    return options
+
+
+def large_of(spec: ChainSpec, quorum: Quorum | None) -> int | None:
+    """Return the amount above which a quorum is asked for, in base units."""
+    if quorum is None:
+        return None
+    try:
+        units = Decimal(quorum.above).scaleb(spec.native.decimals)
+        if units == units.to_integral_value() and 0 <= units < MAX_BASE_UNITS:
+            return int(units)
+    except InvalidOperation as error:
+        raise Misconfigured(f"chain {spec.code}: quorum: above is not a decimal number") from error
+    raise Misconfigured(f"chain {spec.code}: quorum: above is not an amount of {spec.native.code}")
+
+
+def rpc_of(spec: ChainSpec, services: Services, options: Options, *, probe: str) -> Rpc:
+    """Build the client of a chain's endpoints."""
+    limits = Limits(deadline_s=options.timeout, attempt_s=min(Limits().attempt_s, options.timeout))
+    return Rpc(spec.code, spec.endpoints, services, limits=limits, login=options.login, probe=probe)
 
 
 class UtxoView:
@@ -175,6 +236,8 @@ class UtxoView:
                 raise Inconsistent(f"{self._who}: block {height} does not follow block {height - 1}")
             blocks.append(block)
             await asyncio.sleep(0)  # a full block takes milliseconds: let the others have their turn
+        for block in blocks:
+            await self._confirm_large(block)
         return blocks
 
     async def mempool(self) -> Sequence[Transfer] | None:
@@ -186,6 +249,25 @@ class UtxoView:
         if found is None or await backend.tip(self._on) != self.head.hash:
             return None
         return found
+
+    async def _confirm_large(self, block: Block) -> None:
+        """Let other endpoints confirm the block of large payments (their sum: splitting gains nothing)."""
+        source, quorum = self._source, self._source.options.quorum
+        large = large_of(source.spec, quorum)
+        if quorum is None or large is None or sum(t.amount for t in block.transfers) <= large:
+            return
+        votes = 1
+        for endpoint in source.rpc.endpoints:
+            if endpoint is self._on or votes >= quorum.nodes:
+                continue
+            try:
+                if not endpoint.checked:
+                    await source.check_genesis(endpoint)
+                votes += await source.backend.hash_at(endpoint, block.ref.height) == block.ref.hash
+            except ChainwatchError:
+                continue  # no answer is no vote
+        if votes < quorum.nodes:
+            raise Transient(f"{self._who}: {votes} of {quorum.nodes} nodes have block {block.ref.height} as told")
 
     @property
     def _who(self) -> str:
@@ -210,8 +292,11 @@ class UtxoSource:
 
     span = SPAN
 
-    def __init__(self, spec: ChainSpec, services: Services, rpc: Rpc, backend: Backend, watched: Watched) -> None:
-        self.spec, self.services, self.rpc, self.backend, self.watched = spec, services, rpc, backend, watched
+    def __init__(
+        self, spec: ChainSpec, services: Services, options: Options, rpc: Rpc, backend: Backend, watched: Watched
+    ) -> None:
+        self.spec, self.services, self.options = spec, services, options
+        self.rpc, self.backend, self.watched = rpc, backend, watched
         self.form = format_of(spec)
         self._seen: tuple[int, float] = (0, float("-inf"))
 
@@ -238,7 +323,12 @@ class UtxoSource:
         """Return a fresh look through the best endpoint."""
         endpoint = self.rpc.best()
         if not endpoint.checked:
-            await self._check_genesis(endpoint)
+            try:
+                await self.check_genesis(endpoint)
+            except Misconfigured as error:
+                if any(e.up for e in self.rpc.endpoints):  # it came back as another one: the others go on
+                    raise Transient(str(error)) from error
+                raise
         head = await self.backend.header(endpoint, await self.backend.tip(endpoint))
         self._check_lag(endpoint, head.height)
         return UtxoView(self, endpoint, head.ref, await self.backend.final(endpoint, head))
@@ -253,12 +343,13 @@ class UtxoSource:
 
     async def _introduce(self, endpoint: Endpoint) -> NodeFacts:
         about = await self.backend.about(endpoint)
-        await self._check_genesis(endpoint)
+        await self.check_genesis(endpoint)
         head = await self.backend.header(endpoint, await self.backend.tip(endpoint))
         final = await self.backend.final(endpoint, head)
         return NodeFacts(endpoint.name, about.version, about.network, head.ref, final, about.warnings)
 
-    async def _check_genesis(self, endpoint: Endpoint) -> None:
+    async def check_genesis(self, endpoint: Endpoint) -> None:
+        """Let the endpoint prove that it is of our network; ``Misconfigured`` when it is not."""
         genesis = await self.backend.hash_at(endpoint, 0)
         if genesis != self.spec.chain_id:
             self.rpc.fail(endpoint, "another network")
@@ -279,6 +370,13 @@ class UtxoSource:
             raise Transient(f"{self.spec.code}: {endpoint.name} lags: head {height}, another had {best}")
 
 
+def block_hash_of(text: str, who: str) -> str:
+    """Return a block's hash as a server told it; ``Inconsistent`` for anything else."""
+    if not re.fullmatch(r"[0-9a-f]{64}", text, re.ASCII):
+        raise Inconsistent(f"{who}: no block hash")
+    return text
+
+
 async def _gather(calls: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
     """Await calls side by side (the endpoint's slots bound them); the first failure ends the others."""
     tasks = [asyncio.create_task(call) for call in calls]
@@ -288,26 +386,3 @@ async def _gather(calls: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def login_of(spec: ChainSpec) -> str | None:
-    """Read ``login_file`` (``user:password``, as bitcoind's ``.cookie`` is), None without one."""
-    path = spec.options.get("login_file")
-    if path is None:
-        return None
-    try:
-        with open(path, encoding="utf-8") as file:
-            login = file.read(1024).strip()
-    except OSError as error:
-        raise Misconfigured(f"chain {spec.code}: login_file: {error.strerror}") from error
-    if ":" not in login:
-        raise Misconfigured(f"chain {spec.code}: login_file does not hold user:password")
-    return login
-
-
-def limits_of(spec: ChainSpec) -> Limits:
-    """Return the client's limits with the operator's ``timeout_s``, the total time of one call."""
-    value = spec.options.get("timeout_s", Limits().deadline_s)
-    if not isinstance(value, int | float) or not 0.1 <= value <= 300:
-        raise Misconfigured(f"chain {spec.code}: timeout_s must be between 0.1 and 300 seconds")
-    return Limits(deadline_s=float(value))

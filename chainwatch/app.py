@@ -109,6 +109,8 @@ class App:
                 code: Context(c.spec, c.rule, policy, c.issuer, c.canonical_wallet, c.new_ref)
                 for code, c in self.contexts.items()
             }
+        for code, context in self.contexts.items():
+            self.metrics.expect(code, context.spec.block_time_ms)
         services = Services(clock=clock, random=rng, observer=self.metrics)
         holder = holder_name()
         self.watchers = [

@@ -174,7 +174,7 @@ def window_step(chain: str, held: Held, window: Window, open_ids: Collection[tup
             raise Unfollowable(f"no common block back to height {clash[0].height}")
     present = {(t.txid, t.index) for t in window.transfers}
     by_block: dict[BlockRef, list[Transfer]] = {}
-    times: dict[BlockRef, int] = {}
+    times: dict[BlockRef, int] = {BlockRef(window.end.height, window.end.hash): window.time_ms}
     for ref in (*window.refs, window.end):
         by_block.setdefault(BlockRef(ref.height, ref.hash), [])
     for transfer in window.transfers:

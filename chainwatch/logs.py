@@ -154,8 +154,9 @@ def configure(
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    # Every request to the API would be a line; its own middleware counts them.
-    logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
+    # A line for every request (they are counted instead) and for every start of the schema tool.
+    for talkative in ("aiohttp.access", "alembic"):
+        logging.getLogger(talkative).setLevel(max(level, logging.WARNING))
     return redaction
 
 

@@ -53,6 +53,9 @@ class Metrics:
         self.scanned_height = self._gauge("scanned_height", "Height of our cursor", "chain")
         self.final_height = self._gauge("final_height", "Height that the chain calls final", "chain")
         self.tip_age = self._gauge("tip_age_seconds", "Age of the newest block; grows on failure too", "chain")
+        self.block_time = self._gauge(
+            "block_time_seconds", "Usual distance of the chain's blocks: the alarms' scale", "chain"
+        )
         self.lease_held = self._gauge("lease_held", "1 while this process is the chain's only writer", "chain")
         self.endpoint_up = self._gauge("endpoint_up", "1 while the endpoint is in use", "chain", "endpoint")
         self.reorgs = self._counter("reorgs_total", "Reorganisations followed", "chain")
@@ -91,12 +94,18 @@ class Metrics:
 
     # -- chains ----------------------------------------------------------------------------------
 
+    def expect(self, chain: str, block_time_ms: int) -> None:
+        """Say how often the chain makes a block."""
+        self.block_time.labels(chain).set(block_time_ms / 1000)
+
     def follow(self, chain: str) -> None:
         """Begin to count a chain: its tip's age grows from now until a node shows a block."""
         self._tips[chain] = (None, self._clock.now_ms())
         self.tip_age.labels(chain).set_function(self._tip_age_of(chain))
         self.lease_held.labels(chain).set(0)
+        # Series that begin at their first event would hide it from `increase`.
         self.reorgs.labels(chain)
+        self.reorg_depth.labels(chain)
         self.tickets.labels(chain)
 
     def tip(self, chain: str, head: BlockRef, final: BlockRef | None = None, time_ms: int = 0) -> None:

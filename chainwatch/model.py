@@ -119,7 +119,8 @@ class Window(msgspec.Struct, frozen=True):
     ``complete``: every page was read from one endpoint whose tip is at or past ``end``.  Only then
     may the position move to ``end``; an open transfer of ours inside a complete window that is
     not in ``transfers`` has vanished, and the follower decides what that means.
-    ``refs`` are known blocks inside the window (for the follower's fork search), ascending.
+    ``refs`` are known blocks inside the window or just below it (for the follower's fork search), ascending.
+    ``time_ms`` is the time of ``end`` (0: not known): up to then the chain has been scanned.
     """
 
     endpoint: str
@@ -130,6 +131,7 @@ class Window(msgspec.Struct, frozen=True):
     complete: bool
     transfers: tuple[Transfer, ...] = ()
     refs: tuple[BlockRef, ...] = ()
+    time_ms: int = 0
 
 
 class NodeFacts(msgspec.Struct, frozen=True):

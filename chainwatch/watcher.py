@@ -156,7 +156,7 @@ class Watcher:
                 elif not more:
                     await self.source.wait(self._poll_s())
         finally:
-            await self._close()
+            await self.stop()
 
     async def _open(self) -> None:
         for facts in await self.source.open():
@@ -164,7 +164,8 @@ class Watcher:
             for warning in facts.warnings:
                 log.warning("%s: %s: %s", self.chain, facts.endpoint, warning)
 
-    async def _close(self) -> None:
+    async def stop(self) -> None:
+        """Close the source and give the lease back."""
         await self.source.close()
         if self._fence is not None:
             try:

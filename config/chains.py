@@ -242,8 +242,9 @@ class Section:
         try:
             self.checks.adapter(spec)
         except Misconfigured as error:
-            named = [key for key in self.own if re.search(rf"\b{re.escape(key)}\b", str(error))]
-            place = self.source.where(("chains", self.name, *named[:1]))
+            words = re.findall(r"[A-Za-z0-9_]+", str(error))
+            named = next((word for word in words if word in self.own), None)  # the key comes before what it needs
+            place = self.source.where(("chains", self.name, *([named] if named else ())))
             prefix = "" if f"chains.{self.code}" in str(error) else str(self)
             raise Misconfigured(f"{place}: {prefix}{error}") from error
 

@@ -86,8 +86,9 @@ def _read_private(path: Path) -> str:
         mode = os.fstat(fd).st_mode
         if not stat.S_ISREG(mode):
             raise Misconfigured(f"{path} is not a regular file")
-        if mode & 0o007:
-            raise Misconfigured(f"{path} can be read by every user of this machine: chmod 0600 {path}")
+        # The group may read: systemd hands credentials out so.
+        if mode & 0o037:
+            raise Misconfigured(f"{path} can be read or changed by other users of this machine: chmod 0600 {path}")
         raw = os.read(fd, MAX_BYTES + 1)
     finally:
         os.close(fd)

@@ -23,6 +23,7 @@ from chainwatch.config.source import Source
 from chainwatch.errors import Misconfigured
 
 FILES = (Path("/etc/chainwatch/chainwatch.toml"), Path("chainwatch.toml"))
+NO_CHECKS = Checks()
 _DATABASES = frozenset({"sqlite", "postgresql", "postgresql+psycopg"})
 
 
@@ -152,7 +153,7 @@ def load(
     path: Path | None = None,
     *,
     environ: Mapping[str, str] = os.environ,
-    checks: Checks = Checks(),  # noqa: B008 (frozen)
+    checks: Checks = NO_CHECKS,
     chains: Mapping[str, Mapping[str, Any]] | None = None,
     with_secrets: bool = True,
 ) -> Settings:
@@ -169,7 +170,7 @@ def load(
     return build(source, environ=environ, checks=checks, base=base, with_secrets=with_secrets)
 
 
-def parse(text: str, *, environ: Mapping[str, str] | None = None, checks: Checks = Checks()) -> Settings:  # noqa: B008
+def parse(text: str, *, environ: Mapping[str, str] | None = None, checks: Checks = NO_CHECKS) -> Settings:
     """Read a configuration given as text (tests, ``check`` of a draft)."""
     variables = os.environ if environ is None else environ
     return build(Source("chainwatch.toml", text, variables), environ=variables, checks=checks)
@@ -179,7 +180,7 @@ def build(
     source: Source,
     *,
     environ: Mapping[str, str],
-    checks: Checks = Checks(),  # noqa: B008
+    checks: Checks = NO_CHECKS,
     base: Path = Path(),
     with_secrets: bool = True,
 ) -> Settings:

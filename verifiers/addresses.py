@@ -9,12 +9,15 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import lru_cache
 
 from chainwatch.verifiers import encodings
 from chainwatch.verifiers.chains import Chain, parse_chain
 from chainwatch.verifiers.curves import keccak256
 from chainwatch.verifiers.encodings import EncodingError
 
+RECENT = 1024
+"""Readings remembered: one request asks about the same address several times (text, claim, signature)."""
 MAX_ADDRESS = 256
 """Characters: a Cardano pointer address or a CAIP-10 Monero address is at most half of this."""
 
@@ -57,11 +60,12 @@ def detect_wallet(text: object) -> tuple[Wallet, ...]:
     ``text`` is an address or its CAIP-10 form (``eip155:1:0x…``); ASCII bytes will do, anything else is empty.
     """
     address = _plain(text)
-    if address is None:
-        return ()
-    if ":" in address:
-        return _detect_prefixed(address)
-    return tuple(_readings(address))
+    return () if address is None else _detect(address)
+
+
+@lru_cache(maxsize=RECENT)
+def _detect(address: str) -> tuple[Wallet, ...]:
+    return _detect_prefixed(address) if ":" in address else tuple(_readings(address))
 
 
 def is_wallet(text: object) -> bool:
@@ -83,8 +87,11 @@ def find_fault(text: object) -> Finding | None:
 def wallet_for(address: object, chain: Chain) -> Wallet | None:
     """``address`` as the given chain reads it; None when that chain does not accept it."""
     text = _plain(address)
-    if text is None:
-        return None
+    return None if text is None else _wallet_for(text, chain)
+
+
+@lru_cache(maxsize=RECENT)
+def _wallet_for(text: str, chain: Chain) -> Wallet | None:
     if chain.code == "BCH":
         readings = _cashaddr(text)
     elif chain.code == "GRS":
@@ -107,7 +114,7 @@ def wallet_for(address: object, chain: Chain) -> Wallet | None:
 
 def _plain(text: object) -> str | None:
     """``text`` as str if it can be an address at all; cheap, for hot paths."""
-    if isinstance(text, bytes | bytearray):
+    if not isinstance(text, str) and isinstance(text, bytes | bytearray):
         if len(text) > MAX_ADDRESS:
             return None
         text = bytes(text).decode("latin-1")
@@ -321,7 +328,7 @@ def _cardano(text: str, *, raw: bool = False) -> Iterator[Wallet]:
     else:
         try:
             hrp, values, variant = encodings.bech32_values(text, _MAX_CARDANO)
-            payload = bytes(encodings.regroup(values, 5, 8, pad=False))
+            payload = encodings.bytes_of_fives(values)
         except EncodingError:
             return
         if variant != encodings.BECH32:

@@ -1,7 +1,7 @@
 """Cardano: CIP-30 ``signData`` and the CIP-8 messages of hardware wallets, both COSE_Sign1 (RFC 9052) over ed25519.
 
-The key travels with the signature, so it proves nothing by itself: its hash must be the credential in the address, and the
-address in the signed header must be the claimed one.  Devices do not check that the two belong together.
+The key travels with the signature, so it proves nothing by itself: its hash must be the credential in the address, and
+the address in the signed header must be the claimed one.  Devices do not check that the two belong together.
 """
 
 import json
@@ -140,6 +140,8 @@ def _parse_signed(data: bytes) -> _Signed:
     if not isinstance(header, dict) or not isinstance(unprotected, dict) or len(signature) != 64:
         raise _CborError("not COSE_Sign1")
     address, hashed = header.get("address"), unprotected.get("hashed", False)
+    if set(unprotected) - {"hashed"}:  # nobody signs this part: what it may say is kept to what we read
+        raise _CborError("unknown unprotected header")
     # A critical header (2) that we do not understand must not be ignored (RFC 9052, 3.1).
     if header.get(1) != EDDSA or 2 in header or not isinstance(address, bytes) or not isinstance(hashed, bool):
         raise _CborError("another algorithm, or no address")

@@ -4,6 +4,9 @@ Nothing here computes on a curve: coincurve (libsecp256k1), PyNaCl (libsodium) a
 pycryptodomex do.  Functions take and return bytes; wrong input is None or False, never an exception.
 """
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from hashlib import new as new_hash
 from hashlib import sha256
@@ -11,6 +14,20 @@ from typing import Any
 
 SECP256K1_N = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 SECP256K1_HALF_N = SECP256K1_N // 2
+
+
+@contextmanager
+def kept_recursion_limit() -> Iterator[None]:
+    """Import eth-account or web3 inside this.
+
+    They import py_ecc, which raises the interpreter's recursion limit to 100,000: from then on a hostile JSON text
+    of nested brackets does not end in ``RecursionError`` but overflows the C stack and kills the process.
+    """
+    limit = sys.getrecursionlimit()
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(limit)
 
 
 @cache
@@ -41,15 +58,23 @@ def tagged_hash(tag: bytes, data: bytes) -> bytes:
     return sha256(prefix + prefix + data).digest()
 
 
-def ripemd160(data: bytes) -> bytes:
-    """RIPEMD-160; some builds of OpenSSL leave it out, then pycryptodomex has it."""
+@cache
+def _ripemd160() -> Any:
+    """An empty RIPEMD-160; some builds of OpenSSL leave it out, then pycryptodomex has it."""
     try:
-        return new_hash("ripemd160", data).digest()
+        return new_hash("ripemd160")
     except ValueError:
         from Cryptodome.Hash import RIPEMD160
 
-        digest: bytes = RIPEMD160.new(data).digest()
-        return digest
+        return RIPEMD160.new()
+
+
+def ripemd160(data: bytes) -> bytes:
+    """RIPEMD-160.  Copying the empty hash is half the cost of looking the algorithm up each time."""
+    state = _ripemd160().copy()
+    state.update(data)
+    digest: bytes = state.digest()
+    return digest
 
 
 def hash160(data: bytes) -> bytes:

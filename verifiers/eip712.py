@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from chainwatch.verifiers.curves import keccak256
+from chainwatch.verifiers.curves import keccak256, kept_recursion_limit
 
 MAX_TYPES = 64
 """Struct types in a document; the largest known (Seaport, Permit2 batches) have under ten."""
@@ -173,7 +173,8 @@ def _hash_struct(name: str, types: Types, value: Mapping[str, Any]) -> bytes:
     """EIP-712's hashStruct, by eth-account."""
     reachable = _reachable(name, types)
     _check_struct(name, types, value, _Budget(), 0)
-    from eth_account.messages import encode_typed_data
+    with kept_recursion_limit():
+        from eth_account.messages import encode_typed_data
 
     try:
         body: bytes = encode_typed_data({}, reachable, dict(value)).body

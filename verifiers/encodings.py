@@ -46,9 +46,9 @@ def base64_bytes(text: str | bytes) -> bytes:
 # --- base58
 
 
-def base58_bytes(text: str) -> bytes:
-    """Bytes of base58 (Bitcoin alphabet): each leading ``1`` is one zero byte."""
-    if len(text) > MAX_BASE58:
+def base58_bytes(text: str, limit: int = MAX_BASE58) -> bytes:
+    """Bytes of base58 (Bitcoin alphabet): each leading ``1`` is one zero byte.  At most ``limit`` characters."""
+    if len(text) > limit:
         raise EncodingError("base58 too long")
     number = 0
     try:

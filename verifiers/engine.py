@@ -8,8 +8,8 @@ from typing import Any
 from chainwatch.verifiers.result import Reason
 from chainwatch.verifiers.scripts import Refusal, Spend
 
-MAX_ENGINE = 4096
-"""Bytes of a signature given to the interpreter: Bitcoin's own relay limit for a witness script is 3,600."""
+MAX_ENGINE = 3072
+"""Characters of a signature given to the interpreter, which takes milliseconds for each thousand opcodes."""
 MAX_CHECKS = 16
 """Bytes that could be signature opcodes in one witness element of script size; each costs milliseconds."""
 _SIGNATURE_OPCODES = (0xAC, 0xAD, 0xAE, 0xAF, 0xBA)

@@ -1,7 +1,7 @@
 """The universal validator of ERC-6492, as bytes.
 
-Source: the reference implementation of EIP-6492 (``UniversalSigValidator`` behind ``ValidateSigOffchain``), compiled, as
-published with that EIP (the same bytes are embedded in siwe-py and viem).  It is run by one
+Source: the reference implementation of EIP-6492 (``UniversalSigValidator`` behind ``ValidateSigOffchain``), compiled,
+as published with that EIP (the same bytes are embedded in siwe-py and viem).  It is run by one
 ``eth_call`` without ``to``: constructor(address signer, bytes32 hash, bytes signature) deploys the wallet by the
 factory call inside the signature, asks ``isValidSignature`` and returns the single byte 0x01 or 0x00.
 """

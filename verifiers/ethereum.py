@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chainwatch.verifiers import siwe
-from chainwatch.verifiers.curves import SECP256K1_HALF_N, keccak256, recover
+from chainwatch.verifiers.curves import keccak256, low_s, recover
 from chainwatch.verifiers.encodings import EncodingError, hex_bytes
 from chainwatch.verifiers.result import Policy, Reason, Request, Verification
 
 EIP191_PREFIX = b"\x19Ethereum Signed Message:\n"
 ERC6492_SUFFIX = bytes.fromhex("6492" * 16)
 _V = {0: 0, 1: 1, 27: 0, 28: 1}
+_NOTHING: Mapping[str, Any] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ def verify_eip191(request: Request) -> Verification:
 
     The caller MUST make the message say what it is for (domain, nonce, time): the scheme binds none of these.
     """
-    return decide(request, "eip191", prepare_eip191(request))
+    return _ecdsa(request, "eip191", personal_digest(request.message), _NOTHING)  # the hot path: no Question made
 
 
 def prepare_eip191(request: Request) -> Prepared:
@@ -105,7 +106,8 @@ def verify_siwe(request: Request) -> Verification:
     4. with ``now`` (or ``expect["time"]``): not expired (now < Expiration Time), not early (now >= Not Before);
     5. EIP-191 signature by the account (``decide``).
 
-    The caller MUST expect its own domain and a nonce of its own that was not used before; EIP-4361 sets no greatest age.
+    The caller MUST expect its own domain and a nonce of its own that was not used before; EIP-4361 sets no greatest
+    age.
     """
     return decide(request, "siwe", prepare_siwe(request))
 
@@ -149,6 +151,11 @@ def decide(request: Request, scheme: str, prepared: Prepared) -> Verification:
     """
     if isinstance(prepared, Verification):
         return prepared
+    return _ecdsa(request, scheme, prepared.digest, prepared.detail)
+
+
+def _ecdsa(request: Request, scheme: str, digest: bytes, detail: Mapping[str, Any]) -> Verification:
+    """The steps of ``decide``."""
     try:
         signature = signature_bytes(request.signature, request.policy)  # 1
     except EncodingError:
@@ -157,14 +164,13 @@ def decide(request: Request, scheme: str, prepared: Prepared) -> Verification:
         # Safe's on-chain approval is empty; several owners, WebAuthn and ERC-6492 are longer than one ECDSA signature.
         contract = request.policy.contracts and (not signature or len(signature) > 65)
         return request.answer(Reason.NEEDS_CHAIN_STATE if contract else Reason.MALFORMED_SIGNATURE, scheme)
-    reason, account = signer(prepared.digest, signature, request.policy)  # 2
+    reason, account = signer(digest, signature, request.policy)  # 2
     if account is None:
         return request.answer(reason, scheme, method="ecdsa")
     if account != request.wallet.payload:  # 3
         return request.answer(Reason.WRONG_SIGNER, scheme, method="ecdsa")
-    return request.answer(
-        Reason.OK, scheme, method="ecdsa", malleable=request.policy.allow_high_s, detail=prepared.detail
-    )
+    malleable = request.policy.allow_high_s
+    return request.answer(Reason.OK, scheme, method="ecdsa", malleable=malleable, detail=detail)
 
 
 def signature_bytes(signature: object, policy: Policy) -> bytes:
@@ -182,11 +188,9 @@ def signature_bytes(signature: object, policy: Policy) -> bytes:
 
 def signer(digest: bytes, signature: bytes, policy: Policy) -> tuple[Reason, bytes | None]:
     """The 20-byte account that made a 64- or 65-byte signature over ``digest``, or the reason why there is none."""
-    s = int.from_bytes(signature[32:64], "big")
     if len(signature) == 64:  # EIP-2098: the parity is the top bit of s
-        parity: int | None = s >> 255
-        s &= (1 << 255) - 1
-        compact = signature[:32] + s.to_bytes(32, "big")
+        parity: int | None = signature[32] >> 7
+        compact = signature[:32] + bytes([signature[32] & 0x7F]) + signature[33:]
     else:
         v = signature[64]
         parity = _V.get(v)
@@ -195,7 +199,7 @@ def signer(digest: bytes, signature: bytes, policy: Policy) -> tuple[Reason, byt
         compact = signature[:64]
     if parity is None:
         return Reason.MALFORMED_SIGNATURE, None
-    if s > SECP256K1_HALF_N and not policy.allow_high_s:
+    if not low_s(compact) and not policy.allow_high_s:
         return Reason.NON_CANONICAL, None
     key = recover(compact, parity, digest, compressed=False)
     if key is None:

@@ -2,7 +2,8 @@
 
 A signature shows a key; whether the key may speak for the account is what the account says on chain *now*: the keys
 of the role with their weights must reach its threshold.  "Some key of the account" is not authority: the memo key is in
-every browser wallet, and every application with posting rights is an authority by delegation (``account_auths``), off by default.
+every browser wallet, and every application with posting rights is an authority by delegation (``account_auths``), off
+by default.
 
 There is no prefix in front of what is signed, so a binary challenge could be a transaction's digest preimage:
 callers MUST only ever ask for texts.
@@ -14,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from hashlib import sha256
+from itertools import islice
 from typing import Any
 
 from chainwatch.verifiers.curves import recover, ripemd160
@@ -30,6 +32,10 @@ MAX_DEPTH = 2
 """Levels of delegated authority followed (``HIVE_MAX_SIG_CHECK_DEPTH``)."""
 MAX_ACCOUNTS = 125
 """Accounts looked at for one signature (``HIVE_MAX_SIG_CHECK_ACCOUNTS``)."""
+MAX_GIVEN = 1_000
+"""Accounts that a caller may give; those behind them are not read."""
+MAX_MEMBERS = 40
+"""Keys or accounts of one authority (``HIVE_MAX_AUTHORITY_MEMBERSHIP``); those behind them are not read."""
 LOGIN_SKEW = 60
 """Seconds a HiveSigner token may be ahead of us."""
 
@@ -46,7 +52,7 @@ def choose(request: Request) -> tuple[str, ...]:
 
 
 def is_canonical(compact: bytes) -> bool:
-    """Graphene's ``is_fc_canonical``: r and s positive and of full length as DER would write them, which excludes high-S."""
+    """Graphene's ``is_fc_canonical``: r and s as DER would write them in 32 bytes, which excludes high-S."""
     return not (
         compact[0] & 0x80
         or (compact[0] == 0 and not compact[1] & 0x80)
@@ -73,32 +79,24 @@ def _public_key_bytes(text: str) -> bytes | None:
     return data[:33]
 
 
-@dataclass(frozen=True, slots=True)
-class _Keys:
-    """The keys that signed, or the reason why that cannot be told."""
-
-    keys: frozenset[bytes] = frozenset()
-    problem: Reason | None = None
-
-
-def _signers(request: Request, preimage: bytes) -> _Keys:
-    """The distinct keys of all signatures over sha256(preimage)."""
+def _signers(request: Request, preimage: bytes) -> frozenset[bytes] | Reason:
+    """The distinct keys of all signatures over sha256(preimage), or why that cannot be told."""
     signatures = request.signature if isinstance(request.signature, tuple) else (request.signature,)
     if not 1 <= len(signatures) <= MAX_SIGNATURES:
-        return _Keys(problem=Reason.MALFORMED_SIGNATURE)
+        return Reason.MALFORMED_SIGNATURE
     digest = sha256(preimage).digest()
     keys = set()
     for signature in signatures:
         data = _signature_bytes(signature)
         if data is None or not 31 <= data[0] <= 34:
-            return _Keys(problem=Reason.MALFORMED_SIGNATURE)
+            return Reason.MALFORMED_SIGNATURE
         if not is_canonical(data[1:]) and not request.policy.allow_noncanonical:
-            return _Keys(problem=Reason.NON_CANONICAL)
+            return Reason.NON_CANONICAL
         key = recover(data[1:], data[0] - 31, digest)
         if key is None:
-            return _Keys(problem=Reason.BAD_SIGNATURE)
+            return Reason.BAD_SIGNATURE
         keys.add(key)
-    return _Keys(frozenset(keys))
+    return frozenset(keys)
 
 
 def _signature_bytes(signature: object) -> bytes | None:
@@ -114,23 +112,25 @@ def _signature_bytes(signature: object) -> bytes | None:
 # --- whether they may speak for the account
 
 Accounts = Mapping[str, Mapping[str, Any]]
+_OBJECT = (dict, Mapping)
+"""What JSON objects may be; dict first, because asking an abstract class takes ten times as long."""
 
 
 def accounts_by_name(authorities: object) -> Accounts:
     """Accounts as ``condenser_api.get_accounts`` lists them, one such account, or a mapping by name."""
-    if isinstance(authorities, Mapping):
+    if isinstance(authorities, _OBJECT):
         if isinstance(authorities.get("name"), str):
             return {authorities["name"]: authorities}
         return {
             name: account
-            for name, account in authorities.items()
-            if isinstance(account, Mapping) and account.get("name", name) == name
+            for name, account in islice(authorities.items(), MAX_GIVEN)
+            if isinstance(account, _OBJECT) and account.get("name", name) == name
         }
-    if isinstance(authorities, list | tuple):
+    if isinstance(authorities, (list, tuple)):
         return {
             item["name"]: item
-            for item in authorities
-            if isinstance(item, Mapping) and isinstance(item.get("name"), str)
+            for item in authorities[:MAX_GIVEN]
+            if isinstance(item, _OBJECT) and isinstance(item.get("name"), str)
         }
     return {}
 
@@ -138,8 +138,8 @@ def accounts_by_name(authorities: object) -> Accounts:
 def _pairs(items: object) -> list[tuple[str, int]]:
     """``[["STM…", 1], …]`` as checked pairs; what does not fit is left out and so cannot count."""
     out = []
-    for item in items if isinstance(items, list | tuple) else ():
-        if isinstance(item, list | tuple) and len(item) == 2:
+    for item in items[:MAX_MEMBERS] if isinstance(items, (list, tuple)) else ():
+        if isinstance(item, (list, tuple)) and len(item) == 2:
             name, weight = item
             if isinstance(name, str) and type(weight) is int and 0 < weight < 1 << 16:
                 out.append((name, weight))
@@ -161,7 +161,7 @@ def _weight(reach: _Reach, name: str, role: str, depth: int, path: tuple[str, ..
     account = reach.accounts.get(name)
     authority = account.get(role) if account is not None else None
     reach.visited += 1
-    if not isinstance(authority, Mapping) or reach.visited > MAX_ACCOUNTS:
+    if not isinstance(authority, _OBJECT) or reach.visited > MAX_ACCOUNTS:
         return 0, 0
     threshold = authority.get("weight_threshold")
     if type(threshold) is not int or threshold <= 0:
@@ -220,8 +220,8 @@ def verify_buffer(request: Request) -> Verification:
     2. recover the keys over sha256(message); the same key twice is one key;
     3. the role's keys among them reach its weight threshold, which is above zero.
 
-    The authorities are those given (``authorities=``); without them ``needs_chain_state``.  The caller MUST take them from a
-    node at the time of use (a rotated key must fail), and MUST NOT ask for a signature over binary data.
+    The authorities are those given (``authorities=``); without them ``needs_chain_state``.  The caller MUST take them
+    from a node at the time of use (a rotated key must fail), and MUST NOT ask for a signature over binary data.
     """
     return _verify(request, "hive-buffer", request.message)
 
@@ -243,24 +243,24 @@ async def averify_hiveauth(request: Request, resolver: Resolver) -> Verification
 
 def _verify(request: Request, scheme: str, preimage: bytes) -> Verification:
     found = _signers(request, preimage)
-    if found.problem is not None:
-        return request.answer(found.problem, scheme)
+    if isinstance(found, Reason):
+        return request.answer(found, scheme)
     if request.authorities is None:
         return request.answer(Reason.NEEDS_CHAIN_STATE, scheme, detail={"missing": "authorities"})
-    return _authorised(request, scheme, found.keys, accounts_by_name(request.authorities))
+    return _authorised(request, scheme, found, accounts_by_name(request.authorities))
 
 
 async def _averify(request: Request, resolver: Resolver, scheme: str, preimage: bytes) -> Verification:
     if request.authorities is not None:
         return _verify(request, scheme, preimage)
     found = _signers(request, preimage)
-    if found.problem is not None:
-        return request.answer(found.problem, scheme)
+    if isinstance(found, Reason):
+        return request.answer(found, scheme)
     try:
         accounts = await _fetch(request, resolver)
     except Exception as error:  # a resolver is somebody else's code: whatever it raises is no answer, and no verdict
         return _unreachable(request, scheme, error)
-    return _authorised(request, scheme, found.keys, accounts)
+    return _authorised(request, scheme, found, accounts)
 
 
 def _unreachable(request: Request, scheme: str, error: Exception) -> Verification:
@@ -285,7 +285,7 @@ async def _fetch(request: Request, resolver: Resolver) -> Accounts:
 def _delegates(accounts: Iterable[Mapping[str, Any]]) -> set[str]:
     """Accounts that some role of these delegates to."""
     roles = [account.get(role) for account in accounts for role in ROLES]
-    return {name for role in roles if isinstance(role, Mapping) for name, _ in _pairs(role.get("account_auths"))}
+    return {name for role in roles if isinstance(role, _OBJECT) for name, _ in _pairs(role.get("account_auths"))}
 
 
 # --- HiveSigner
@@ -298,8 +298,10 @@ def verify_hivesigner(request: Request) -> Verification:
 
     1. the token is an object of just these members; the signed bytes are its JSON without blanks, in its order;
     2. its only author is this account, its type is ``login``;
-    3. its app is ``expect["app"]``; when none is named, one that the account itself authorised (warning ``app_not_checked``);
-    4. with ``expect["max_age"]`` (seconds): no older than that, and not from the future; else ``timestamp_not_checked``;
+    3. its app is ``expect["app"]``; when none is named, one that the account itself authorised (warning
+       ``app_not_checked``);
+    4. with ``expect["max_age"]`` (seconds): no older than that, and not from the future; else
+       ``timestamp_not_checked``;
     5. the signature, as ``verify_buffer``.
 
     HiveSigner's own check knows no expiry, and takes any app's token: the caller MUST name its app and an age.

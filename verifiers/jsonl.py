@@ -1,9 +1,10 @@
 """``chainwatch verify``: one JSON row in, one JSON row out.
 
-A row is ``{"id", "chain", "address", "message" or "message_hex", "signature", "scheme"?, "extra"?}``.  ``extra`` carries what a
-scheme needs besides: ``typed_data``, ``accounts``, ``role``, ``allow_higher_authority``, ``follow_account_auths``, ``app``
-(HiveSigner), ``tx_base64`` (a Solana memo transaction), ``preimage`` (the bytes of an off-chain message), ``allow_v1``, ``allow_view_key`` (Monero), ``key`` (CIP-30), ``pubkey``
-(CIP-8), ``expect`` and ``now`` (sign-in texts), ``rpc`` (recorded chain answers).  The answer has the same ``id`` and
+A row is ``{"id", "chain", "address", "message" or "message_hex", "signature", "scheme"?, "extra"?}``.  ``extra``
+carries what a scheme needs besides: ``typed_data``; ``accounts``, ``role``, ``allow_higher_authority``,
+``follow_account_auths`` (Hive), ``app`` (HiveSigner); ``tx_base64`` (a Solana memo transaction), ``preimage``
+(the bytes of an off-chain message); ``allow_v1``, ``allow_view_key`` (Monero); ``key`` (CIP-30), ``pubkey`` (CIP-8);
+``expect`` and ``now`` (sign-in texts); ``rpc`` (recorded chain answers).  The answer has the same ``id`` and
 ``valid``, ``status``, ``scheme``, ``reason``.  No I/O: a chain is asked through the recorded answers only.
 """
 

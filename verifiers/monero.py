@@ -4,7 +4,8 @@ A Schnorr proof over ed25519 that the signer knows the secret of the address's s
 key (mode 1).  The view key is given away: to merchants, auditors, light-wallet servers.  So only
 the spend key proves the wallet unless the caller decides otherwise.
 
-Curve and scalar arithmetic are libsodium's (``crypto_core_ed25519_*``), which also refuses points outside the prime-order
+Curve and scalar arithmetic are libsodium's (``crypto_core_ed25519_*``), which also refuses points outside the
+prime-order
 group: wallet2 does not, and accepts signatures that anyone can make for an address with a small-order spend key.
 """
 
@@ -26,7 +27,7 @@ _HEADER = 5
 _LENGTH = _HEADER + 88  # 64 bytes are eight blocks of eleven characters
 
 
-def choose(request: Request) -> tuple[str, ...]:
+def choose(_: Request) -> tuple[str, ...]:
     """Monero has one scheme, in two versions that the signature names."""
     return ("monero",)
 

@@ -31,6 +31,11 @@ _MILLISECONDS_FROM = 10**11
 """Integers from here on are milliseconds: as seconds they would be the year 5138, as milliseconds this is 1973."""
 
 
+_OBJECT = (dict, Mapping)
+_ARRAY = (list, tuple, Sequence)
+"""What JSON may hold; the plain types first, because asking an abstract class takes ten times as long."""
+
+
 class _Refused(Exception):
     """Stops the preparation with a reason; never leaves this module."""
 
@@ -69,7 +74,7 @@ def prepare(
             signature=_signature(signature),
             scheme=scheme,
             typed_data=_document(typed_data, "typed_data"),
-            authorities=_bounded(authorities, "authorities"),
+            authorities=authorities,  # the schemes that read them bound what they read
             role=role,
             expect=_document(expect, "expect"),
             now=time() if now is None else _seconds(now),
@@ -83,8 +88,8 @@ def prepare(
 
 def _wallet(address: object, chain: object) -> Wallet:
     """``address`` on ``chain``; with no chain given, its most likely reading."""
-    candidates = detect_wallet(address)
     if chain is None:
+        candidates = detect_wallet(address)
         if candidates:
             return candidates[0]
     else:
@@ -94,7 +99,7 @@ def _wallet(address: object, chain: object) -> Wallet:
         wallet = wallet_for(address, parsed)
         if wallet is not None:
             return wallet
-        if candidates:
+        if detect_wallet(address):
             raise _Refused(Reason.WRONG_NETWORK, "the address is not one of this chain")
     finding = find_fault(address)
     raise _Refused(Reason.MALFORMED_ADDRESS, finding or Finding.NO_CHAIN)
@@ -123,7 +128,7 @@ def _message(message: object, *, optional: bool) -> tuple[str | None, bytes]:
 
 def _signature(signature: object) -> str | bytes | tuple[Any, ...]:
     """Text, bytes, or a tuple of numbers, texts and bytes; capped as a whole."""
-    if isinstance(signature, str | bytes):
+    if isinstance(signature, (str, bytes)):
         if len(signature) > MAX_SIGNATURE:
             raise _Refused(Reason.TOO_LARGE, "signature")
         return signature
@@ -145,7 +150,9 @@ def _signature(signature: object) -> str | bytes | tuple[Any, ...]:
 
 
 def _document(document: object, name: str) -> Mapping[str, Any] | None:
-    if document is not None and not isinstance(document, Mapping):
+    if document is None:
+        return None
+    if not isinstance(document, Mapping):
         raise _Refused(Reason.MALFORMED_REQUEST, name)
     _bounded(document, name)
     return document
@@ -153,6 +160,8 @@ def _document(document: object, name: str) -> Mapping[str, Any] | None:
 
 def _bounded(document: object, name: str) -> Any:
     """``document`` itself if its nesting, its number of values and their sizes are bounded."""
+    if document is None:
+        return None
     level: list[object] = [document]
     nodes = size = depth = 0
     while level:
@@ -160,14 +169,14 @@ def _bounded(document: object, name: str) -> Any:
         below: list[object] = []
         for value in level:
             nodes += 1
-            if isinstance(value, str | bytes):
+            if isinstance(value, (str, bytes)):
                 size += len(value)
             elif isinstance(value, int):
                 size += value.bit_length() // 8
-            elif isinstance(value, Mapping):
+            elif isinstance(value, _OBJECT):
                 below.extend(value.keys())
                 below.extend(value.values())
-            elif isinstance(value, Sequence):
+            elif isinstance(value, _ARRAY):
                 below.extend(value)
             if nodes + len(below) > MAX_NODES or size > MAX_DOCUMENT:
                 raise _Refused(Reason.TOO_LARGE, name)

@@ -1,7 +1,7 @@
 """A resolver that answers from recorded answers: tests, ``verify --jsonl`` (``extra.rpc``), audits of old logins.
 
-One record is ``{"method", "params", "result" | "error"}`` of JSON-RPC.  A question is matched on method, ``to`` and ``data``;
-one that was not recorded is ``Unavailable``.  The deployless call of ERC-6492 may be recorded without its
+One record is ``{"method", "params", "result" | "error"}`` of JSON-RPC.  A question is matched on method, ``to`` and
+``data``; one that was not recorded is ``Unavailable``.  The deployless call of ERC-6492 may be recorded without its
 data, as ``{"method": "eth_call(deployless …)"}``.
 """
 

@@ -89,7 +89,7 @@ _LINES = (
     ("Request ID: ", "request_id"),
 )
 _REQUIRED = ("uri", "version", "chain_id", "nonce", "issued_at")
-_FIELD_NAMES = tuple(label for label, _ in _LINES) + ("Resources:",)
+_FIELD_NAMES = (*(label for label, _ in _LINES), "Resources:")
 
 
 def looks_like(message: bytes, account: str) -> bool:
@@ -193,8 +193,8 @@ def parse_ethereum(text: str) -> SignIn:
 def parse_solana(text: str) -> SignIn:
     """Parse a Sign-In-With-Solana text (wallet-standard): every field optional, statements of several lines.
 
-    The reference parser finds fields wherever they are; here a statement must not contain a line that reads like a field,
-    or nobody could tell the statement from the fields.
+    The reference parser finds fields wherever they are; here a statement must not contain a line that reads like a
+    field, or nobody could tell the statement from the fields.
     """
     if "\r" in text:
         raise SignInError("CRLF")
@@ -331,7 +331,8 @@ def mismatch(message: SignIn, expect: Mapping[str, Any]) -> str | None:
 
 
 def time_problem(message: SignIn, now: float) -> str | None:
-    """``expired`` (at or past the expiration), ``not_yet_valid`` (before ``Not Before``) or None; ``now`` in Unix seconds.
+    """``expired`` (at or past the expiration), ``not_yet_valid`` (before ``Not Before``) or None; ``now`` in Unix
+    seconds.
 
     A time that cannot be read counts as passed: unknown is never success.
     """

@@ -1,6 +1,7 @@
 """Solana: ed25519 over the message itself, or over one of the envelopes that wallets put around it.
 
-The signature rule is dalek's ``verify_strict``, which is what the chain applies and what libsodium implements: S below the
+The signature rule is dalek's ``verify_strict``, which is what the chain applies and what libsodium implements: S below
+the
 group order, canonical R, no small-order key.  OpenSSL's and tweetnacl's laxer rules accept forged signatures for the
 System Program's address.
 
@@ -13,11 +14,11 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from hashlib import sha256
 from typing import Any
 
 from chainwatch.verifiers import siwe
-from chainwatch.verifiers.curves import ed25519_verify
 from chainwatch.verifiers.encodings import EncodingError, base58_bytes, base64_bytes, hex_bytes
 from chainwatch.verifiers.result import Reason, Request, Verification
 
@@ -106,13 +107,28 @@ def _json_numbers(text: str) -> Iterator[bytes]:
         yield from _numbers(value)
 
 
+@cache
+def _solders() -> tuple[Any, Any]:
+    """``Signature.from_bytes`` and ``Pubkey.from_bytes``; imported at first use (50 ms)."""
+    from solders.pubkey import Pubkey
+    from solders.signature import Signature
+
+    return Signature.from_bytes, Pubkey.from_bytes
+
+
+def strict_verify(public_key: bytes, signature: bytes, message: bytes) -> bool:
+    """ed25519 as Agave checks it (ed25519-dalek ``verify_strict``): 32-byte key, 64-byte signature."""
+    signature_of, key_of = _solders()
+    return bool(signature_of(signature).verify(key_of(public_key), message))
+
+
 def _signed(request: Request, *preimages: bytes) -> tuple[Reason, int]:
     """Which of the preimages the wallet's key signed: ``(OK, index)``, or why none."""
     reason = Reason.MALFORMED_SIGNATURE
     for signature in signature_candidates(request.signature):
         reason = Reason.WRONG_SIGNER
         for index, preimage in enumerate(preimages):
-            if ed25519_verify(request.wallet.payload, signature, preimage):
+            if strict_verify(request.wallet.payload, signature, preimage):
                 return Reason.OK, index
     return reason, 0
 
@@ -142,7 +158,8 @@ def verify_siws(request: Request) -> Verification:
     5. times: with ``expect["time"]`` an expired or early text is refused; else it is a warning, as the standard's
        verification compares no times.
 
-    The caller MUST expect its own domain and an unused nonce, and MUST refuse the warnings ``expired`` and ``not_yet_valid``.
+    The caller MUST expect its own domain and an unused nonce, and MUST refuse the warnings ``expired`` and
+    ``not_yet_valid``.
     """
     try:  # 1
         text = request.message.decode()
@@ -216,10 +233,8 @@ def parse_envelope(data: bytes) -> tuple[OffchainMessage, ...]:
     if not data.startswith(ENVELOPE) or len(data) < len(ENVELOPE) + 2:
         return ()
     version, body = data[len(ENVELOPE)], data[len(ENVELOPE) + 1 :]
-    if version == 1:
-        readings = (_parse_v1(body),)
-    else:
-        readings = (_parse_v0(body), _parse_v0_sdk(body)) if version == 0 else ()
+    parsers = {0: (_parse_v0, _parse_v0_sdk), 1: (_parse_v1,)}.get(version, ())
+    readings = (parse(body) for parse in parsers)
     return tuple(reading for reading in readings if reading is not None)
 
 
@@ -276,8 +291,8 @@ def verify_offchain_v0_sdk(request: Request) -> Verification:
 def verify_offchain_v0(request: Request) -> Verification:
     """Off-chain message, version 0 with application domain and signers (Ledger, kit).
 
-    1. the envelope: the signed bytes if the caller has them (``expect["signed_message"]``, hex or bytes), parsed strictly;
-       else rebuilt for this signer alone, with the zero domain and the expected ones;
+    1. the envelope: the signed bytes if the caller has them (``expect["signed_message"]``, hex or bytes), parsed
+       strictly; else rebuilt for this signer alone, with the zero domain and the expected ones;
     2. its text is the message, the wallet is among its signers, its form is this scheme's;
     3. its application domain is the expected one (``expect["application_domain"]``, 32 bytes as hex or base58, or
        ``expect["domain"]``, whose SHA-256 it then is); without an expectation a domain is a warning;
@@ -419,7 +434,7 @@ def verify_memo_tx(request: Request) -> Verification:
         return request.answer(Reason.WRONG_SIGNER, scheme)
     signature = bytes(signatures[signers.index(request.wallet.payload)])
     signed = _message_bytes(message)
-    ok = ed25519_verify(request.wallet.payload, signature, signed)
+    ok = strict_verify(request.wallet.payload, signature, signed)
     return request.answer(Reason.OK if ok else Reason.WRONG_SIGNER, scheme, method="ed25519")
 
 

@@ -6,7 +6,7 @@ from chainwatch.verifiers.result import Reason, Request, Verification
 TIP191_PREFIX = b"\x19TRON Signed Message:\n"
 
 
-def choose(request: Request) -> tuple[str, ...]:
+def choose(_: Request) -> tuple[str, ...]:
     """Version 2 only: version 1 hashed with a fixed length of 32, so that texts could be exchanged for digests."""
     return ("tron-v2",)
 

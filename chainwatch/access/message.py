@@ -70,7 +70,8 @@ class AccessReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AccessPolicy:
-    """Ours: exact domain, URIs below ``uri_prefix`` (which ends with a slash), and how long a text lives (milliseconds).
+    """Ours: exact domain, URIs below ``uri_prefix`` (which ends with a slash), and how long a text lives
+    (milliseconds).
 
     ``max_skew_ms`` is how far ahead of us the issuer's clock may be; at the end of a life there is no tolerance.
     """
@@ -104,7 +105,7 @@ _WORDS: dict[str, tuple[str, str]] = {
     "tron": ("Tron", "tron"),
     "cardano": ("Cardano", "cardano"),
 }
-_NAMES = {word: name for word, name in _WORDS.values()}
+_NAMES = dict(_WORDS.values())
 _WORD_OF = {name: word for word, name in _WORDS.values()}
 
 _EVENT = r"[A-Za-z0-9_-]{1,64}"
@@ -138,7 +139,8 @@ _CLASSIC = re.compile(rf"Access (?P<long>event )?(?P<event>{_EVENT}) at (?P<time
 
 @dataclass(frozen=True, slots=True)
 class AccessMessage:
-    """One access text.  Times are Unix milliseconds; ``word`` is the chain's word (``Ethereum``), ``address`` as written.
+    """One access text.  Times are Unix milliseconds; ``word`` is the chain's word (``Ethereum``), ``address`` as
+    written.
 
     The one-line form has neither ``uri`` nor ``chain_id``; classic texts have only ``event`` and ``issued_ms``.
     """
@@ -170,7 +172,8 @@ class AccessMessage:
         ttl_ms: int = 300_000,
         form: Literal["sign-in", "line"] = "sign-in",
     ) -> Self:
-        """The message that ``address`` on ``chain`` (code, name or CAIP-2) is to sign.  ``Rejected`` when a part does not fit.
+        """The message that ``address`` on ``chain`` (code, name or CAIP-2) is to sign.  ``Rejected`` when a part does
+        not fit.
 
         The address is written in its canonical form.  Nothing that a text could not say exactly is accepted, least of
         all a line break.
@@ -208,7 +211,7 @@ class AccessMessage:
         ttl_ms: int = 300_000,
         form: Literal["sign-in", "line"] = "sign-in",
     ) -> Self:
-        """``build`` with the nonce that ``derive_nonce`` gives: from (event, wallet, chain, times) it can be built again."""
+        """``build`` with the nonce of ``derive_nonce``: from event, wallet, chain and times it can be built again."""
         nonce = derive_nonce(
             key,
             domain=domain,
@@ -261,8 +264,8 @@ class AccessMessage:
     def parse(cls, text: str) -> Self:
         """Read a text of any form.  ``Rejected`` with ``malformed`` for everything else, to the last byte.
 
-        A text that contradicts itself is told apart: ``event`` (statement and Request ID differ), ``timestamp_mismatch``
-        (statement and Issued At differ).
+        A text that contradicts itself is told apart: ``event`` (statement and Request ID differ),
+        ``timestamp_mismatch`` (statement and Issued At differ).
         """
         if not isinstance(text, str) or len(text) > MAX_TEXT:
             raise Rejected(AccessReason.MALFORMED, "not an access text")
@@ -328,7 +331,8 @@ class AccessMessage:
         """Is this the text that this wallet must sign for this event, now?  The first reason why not, else ``ok``.
 
         1. a classic text only where the policy takes them;
-        2. domain, exactly, and a URI below ours; 3. the claimed wallet, on its chain; 4. the chain id, if one is demanded;
+        2. domain, exactly, and a URI below ours; 3. the claimed wallet, on its chain; 4. the chain id, if one is
+           demanded;
         5. the event; 6. the timestamp that came beside the text, if one did;
         7. times (``check_time``).
 
@@ -354,7 +358,7 @@ class AccessMessage:
         return self.check_time(policy, now_ms)  # 7
 
     def check_time(self, policy: AccessPolicy, now_ms: int) -> AccessReason:
-        """Life at most ``max_ttl``; issued at most ``max_skew`` ahead of now; ``max_age`` not over; now before the end."""
+        """Life within ``max_ttl``; issued at most ``max_skew`` ahead; ``max_age`` not over; now before the end."""
         if self.expires_ms is not None and not 0 < self.expires_ms - self.issued_ms <= policy.max_ttl_ms:
             return AccessReason.TTL
         if self.issued_ms > now_ms + policy.max_skew_ms:
@@ -386,7 +390,7 @@ class AccessMessage:
         return f"classic:{_word(wallet)[1]}:{wallet.canonical}:{self.event}:{self.issued_ms}"
 
     def usable_until_ms(self, policy: AccessPolicy) -> int:
-        """From when on ``check_time`` refuses it for ever; what was used MUST be remembered until then and a skew longer."""
+        """When ``check_time`` begins to refuse it for ever; what was used MUST be remembered until a skew later."""
         age_end = self.issued_ms + policy.max_age_ms + 1
         return age_end if self.expires_ms is None else min(age_end, self.expires_ms)
 
@@ -399,8 +403,8 @@ def derive_nonce(
 ) -> str:
     """The nonce of a challenge: a keyed hash of all it is for, so that nothing is stored before it is used.
 
-    HMAC-SHA-256 over the values as a JSON list (which has one reading), 131 bits in letters and digits.  ``Rejected`` for a wallet
-    that the chain does not accept; ``Misconfigured`` for a short key.
+    HMAC-SHA-256 over the values as a JSON list (which has one reading), 131 bits in letters and digits.  ``Rejected``
+    for a wallet that the chain does not accept; ``Misconfigured`` for a short key.
     """
     if len(key) < MIN_KEY:
         raise Misconfigured(f"the nonce key needs {MIN_KEY} bytes")

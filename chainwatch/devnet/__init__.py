@@ -4,6 +4,8 @@ A new chain is one file here with ``make(spec, clock=, rng=, journal=) -> SimNod
 """
 
 NODES: dict[str, str] = {
+    "bitcoin": "chainwatch.devnet.bitcoin",
+    "esplora": "chainwatch.devnet.bitcoin",
     "hive": "chainwatch.devnet.hive",
     "evm": "chainwatch.devnet.evm",
     "solana": "chainwatch.devnet.solana",

@@ -26,6 +26,8 @@ FINAL_LAG = 3
 """Blocks that the ``finalized`` tag stands below the head: short, for a demo; ``safe`` stands in the middle."""
 LOG_RANGE = 10_000
 """The widest block range of a log search, as public nodes have it."""
+RENDERED = 256
+"""Blocks kept in their RPC shape: what a follower near the tip asks for again; a day of blocks would fill memory."""
 DISPERSER = "0xd15ea5ed15ea5ed15ea5ed15ea5ed15ea5ed15ea"
 """The contract that pays several receivers at once, and internally."""
 GAS = "0x5208"
@@ -71,6 +73,7 @@ class EvmNode(SimNode):
             "endpoints": [self.url],
             "receive": list(self.receive),
             "traces": True,
+            "genesis": self.chain.best[0].ref.hash,
         }
 
     def new_wallet(self) -> str:
@@ -142,9 +145,11 @@ class EvmNode(SimNode):
         return block if block is not None and block.ref.height <= self.visible_head() else None
 
     def _render(self, block: FakeBlock) -> "_Rendered":
-        if block.ref.hash not in self._rendered:
-            self._rendered[block.ref.hash] = _Rendered(block, int(self.spec.chain_id))
-        return self._rendered[block.ref.hash]
+        rendered = self._rendered.pop(block.ref.hash, None) or _Rendered(block, int(self.spec.chain_id))
+        self._rendered[block.ref.hash] = rendered  # the newest last
+        if len(self._rendered) > RENDERED:
+            del self._rendered[next(iter(self._rendered))]
+        return rendered
 
     def _block(self, block: FakeBlock | None, full: bool) -> Json | None:
         if block is None:

@@ -74,9 +74,9 @@ class MoneroNode(SimNode):
 
     def pay(self, payment: Payment) -> str:
         """See ``SimNode.pay``."""
-        return self.pay_together(payment)
+        return self.pay_many([payment])
 
-    def pay_together(self, *payments: Payment) -> str:
+    def pay_many(self, payments: Sequence[Payment]) -> str:
         """Put one transaction with these payments into the pool; a memo has no place in it."""
         for payment in payments:
             split(payment.to)

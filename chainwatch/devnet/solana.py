@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from solders.hash import Hash
 from solders.keypair import Keypair
 from solders.signature import Signature
 
@@ -23,12 +22,23 @@ from chainwatch.adapters.solana import token_account
 from chainwatch.adapters.solana_tx import MEMO_V2, SPL, SYSTEM
 from chainwatch.clock import Clock
 from chainwatch.devnet.node import Method, Payment, RpcFault, SimNode
+from chainwatch.devnet.solana_shapes import (
+    account_info,
+    block_hash,
+    camel,
+    error_of,
+    height_of,
+    memos_of,
+    need_version,
+    slot_of,
+    token_balance,
+    ui,
+)
 from chainwatch.model import Asset, ChainSpec
 from chainwatch.testing.fakechain import FakeBlock, FakeChain, FakeTransfer, FakeTx
 
 FINAL_LAG = 31
 """Blocks that a finalized block has on top of it: a lockout of 2^5 votes."""
-SKIP_EVERY = 16
 FEE = 5_000
 """Lamports for one signature."""
 RICH = 10**12
@@ -36,20 +46,6 @@ RICH = 10**12
 ROUTER = "Router1111111111111111111111111111111111111"
 DEVNET_GENESIS = "EtWTRABZaYq6iMfeYKouRu166VU2xqa1wcaWoxPkrZBG"
 MAX_LIMIT = 1_000
-
-
-def slot_of(height: int) -> int:
-    """Return the slot of the block at ``height``: one slot in ``SKIP_EVERY`` has none."""
-    return height + height // (SKIP_EVERY - 1)
-
-
-def height_of(slot: int) -> int | None:
-    """Return the height of the block in ``slot``, None when it was skipped."""
-    return None if slot % SKIP_EVERY == SKIP_EVERY - 1 else slot - slot // SKIP_EVERY
-
-
-def _block_hash(height: int, parent: str, txids: Sequence[str], salt: int) -> str:
-    return str(Hash(hashlib.sha256(repr((height, parent, tuple(txids), salt)).encode()).digest()))
 
 
 def make(
@@ -68,7 +64,7 @@ def make(
         rng=rng,
         block_ms=block_ms,
         final_lag=final_lag,
-        hash_block=_block_hash,
+        hash_block=block_hash,
         journal=journal,
     )
     return SolanaNode(spec, clock=clock, rng=rng, chain=chain)
@@ -81,6 +77,8 @@ class SolanaNode(SimNode):
         super().__init__(spec, clock=clock, rng=rng, chain=chain)
         self._keys: dict[str, Keypair] = {}
         self._busy: list[FakeBlock] = []
+        self._places: dict[str, FakeBlock] = {}
+        self._named: dict[str, list[str]] = {}
         self._indexed = chain.first_height - 1
         self.house = self._wallet(hashlib.sha256(b"chainwatch devnet receiving wallet").digest())
 
@@ -152,14 +150,20 @@ class SolanaNode(SimNode):
     def _busy_blocks(self, height: int) -> list[FakeBlock]:
         """Return the blocks up to ``height`` that hold transactions, oldest first; kept up to date as blocks come."""
         while self._busy and self.chain.at(self._busy[-1].ref.height) is not self._busy[-1]:
-            self._busy.pop()
+            for tx in self._busy.pop().txs:
+                self._places.pop(tx.txid, None)
             self._indexed = self._busy[-1].ref.height if self._busy else self.chain.first_height - 1
         for h in range(self._indexed + 1, self.chain.head.ref.height + 1):
             block = self.chain.at(h)
             if block is not None and block.txs:
                 self._busy.append(block)
+                self._places.update((tx.txid, block) for tx in block.txs)
         self._indexed = self.chain.head.ref.height
         return [b for b in self._busy if b.ref.height <= height]
+
+    def _find(self, txid: str) -> FakeBlock | None:
+        self._busy_blocks(self.chain.head.ref.height)
+        return self._places.get(txid)
 
     def _block(self, slot: int, options: Mapping[str, Any] | None) -> FakeBlock:
         height = height_of(slot)
@@ -180,7 +184,7 @@ class SolanaNode(SimNode):
             self.get_signatures_for_address, self.get_signature_statuses, self.get_transaction,
             self.get_token_accounts_by_owner, self.get_account_info, self.get_balance,
         )  # fmt: skip
-        return {_camel(m.__name__): m for m in named}
+        return {camel(m.__name__): m for m in named}
 
     def get_health(self) -> str:
         """``ok``, or -32005 with how far behind."""
@@ -228,7 +232,7 @@ class SolanaNode(SimNode):
         if details == "signatures":
             answer["signatures"] = [t.txid for t in block.txs]
         elif details == "full":
-            _need_version(options)
+            need_version(options)
             answer["transactions"] = [self._render(t) for t in block.txs]
         return answer
 
@@ -266,11 +270,11 @@ class SolanaNode(SimNode):
         return listed
 
     def _signature(self, tx: FakeTx, block: FakeBlock, final: int) -> dict[str, Any]:
-        memos = [f"[{len(m)}] {m.decode('utf-8', 'replace')}" for m in _memos(tx)]
+        memos = [f"[{len(m)}] {m.decode('utf-8', 'replace')}" for m in memos_of(tx)]
         return {
             "signature": tx.txid,
             "slot": slot_of(block.ref.height),
-            "err": _error(tx),
+            "err": error_of(tx),
             "memo": "; ".join(memos) or None,
             "blockTime": block.time_ms // 1000,
             "confirmationStatus": "finalized" if block.ref.height <= final else "confirmed",
@@ -283,7 +287,7 @@ class SolanaNode(SimNode):
         final = self._height({"commitment": "finalized"})
         statuses: list[dict[str, Any] | None] = []
         for signature in signatures:
-            block = self.chain.find(signature)
+            block = self._find(signature)
             if block is None or block.ref.height > self.visible_head():
                 statuses.append(None)
                 continue
@@ -293,7 +297,7 @@ class SolanaNode(SimNode):
                 {
                     "slot": slot_of(block.ref.height),
                     "confirmations": None if is_final else deep,
-                    "err": _error(next(t for t in block.txs if t.txid == signature)),
+                    "err": error_of(next(t for t in block.txs if t.txid == signature)),
                     "confirmationStatus": "finalized" if is_final else "confirmed",
                 }
             )
@@ -302,10 +306,10 @@ class SolanaNode(SimNode):
     def get_transaction(self, signature: str, options: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
         """Return one transaction in jsonParsed, null when it is not there at that commitment."""
         options = options or {}
-        block = self.chain.find(signature)
+        block = self._find(signature)
         if block is None or block.ref.height > self._height(options) or "transactions" in self.faults.omit:
             return None
-        _need_version(options)
+        need_version(options)
         tx = next(t for t in block.txs if t.txid == signature)
         return {
             **self._render(tx),
@@ -323,14 +327,14 @@ class SolanaNode(SimNode):
                 account = self._token_account(owner, asset)
                 amount = self._received(owner, asset.asset_id, options)
                 parsed = {"type": "account", "info": {"mint": asset.asset_id, "owner": owner, "state": "initialized",
-                          "tokenAmount": _ui(amount, asset)}}  # fmt: skip
-                accounts.append({"pubkey": account, "account": _account(0, SPL, {"parsed": parsed})})
+                          "tokenAmount": ui(amount, asset)}}  # fmt: skip
+                accounts.append({"pubkey": account, "account": account_info(0, SPL, {"parsed": parsed})})
         return self._context(options, accounts)
 
     def get_account_info(self, address: str, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Return a wallet's account, null when it never received anything."""
         lamports = self._received(address, None, options)
-        return self._context(options, _account(lamports, SYSTEM, ["", "base64"]) if lamports else None)
+        return self._context(options, account_info(lamports, SYSTEM, ["", "base64"]) if lamports else None)
 
     def get_balance(self, address: str, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Return what a wallet received; what it spends is not simulated."""
@@ -343,7 +347,7 @@ class SolanaNode(SimNode):
             t.amount
             for block in self._busy_blocks(self._height(options))
             for tx in block.txs
-            if _error(tx) is None
+            if error_of(tx) is None
             for t in tx.transfers
             if t.to == wallet and t.asset_id == asset_id
         )
@@ -363,7 +367,12 @@ class SolanaNode(SimNode):
         return self._token_account(transfer.sender, asset), self._token_account(transfer.to, asset)
 
     def _accounts(self, tx: FakeTx) -> list[str]:
-        """Return every account key of a transaction, the fee payer first."""
+        """Return every account key of a transaction, the fee payer first; worked out once."""
+        if tx.txid not in self._named:
+            self._named[tx.txid] = self._name_accounts(tx)
+        return self._named[tx.txid]
+
+    def _name_accounts(self, tx: FakeTx) -> list[str]:
         keys = [t.sender for t in tx.transfers]
         for t in tx.transfers:
             keys += self._ends(t)
@@ -373,7 +382,7 @@ class SolanaNode(SimNode):
             asset = self._asset(t)
             keys += [SYSTEM] if asset is None else [asset.asset_id or "", asset.program or SPL]
             keys += [ROUTER] if t.kind == "inner" else []
-        return list(dict.fromkeys(keys + [MEMO_V2] * bool(_memos(tx))))
+        return list(dict.fromkeys(keys + [MEMO_V2] * bool(memos_of(tx))))
 
     def _instruction(self, t: FakeTransfer) -> dict[str, Any]:
         source, destination = self._ends(t)
@@ -386,7 +395,7 @@ class SolanaNode(SimNode):
             "destination": destination,
             "authority": t.sender,
             "mint": asset.asset_id,
-            "tokenAmount": _ui(t.amount, asset),
+            "tokenAmount": ui(t.amount, asset),
         }
         program = asset.program or SPL
         return {"program": "spl-token", "programId": program, "parsed": {"type": "transferChecked", "info": info}}
@@ -402,7 +411,7 @@ class SolanaNode(SimNode):
                 inner.append({"index": i, "instructions": [{**self._instruction(t), "stackHeight": 2}]})
             else:
                 instructions.append(self._instruction(t))
-        instructions += [{"program": "spl-memo", "programId": MEMO_V2, "parsed": m.decode()} for m in _memos(tx)]
+        instructions += [{"program": "spl-memo", "programId": MEMO_V2, "parsed": m.decode()} for m in memos_of(tx)]
         signers = {t.sender for t in tx.transfers}
         return {
             "transaction": {
@@ -420,7 +429,7 @@ class SolanaNode(SimNode):
         }
 
     def _meta(self, tx: FakeTx, keys: Sequence[str], inner: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        error = _error(tx)
+        error = error_of(tx)
         before = dict.fromkeys(keys, RICH)
         after = {**before, keys[0]: RICH - FEE}
         held: dict[str, list[Any]] = {}
@@ -441,54 +450,10 @@ class SolanaNode(SimNode):
             "fee": FEE,
             "preBalances": [before[k] for k in keys],
             "postBalances": [after[k] for k in keys],
-            "preTokenBalances": [_token_balance(keys.index(k), e[0], e[1], e[2]) for k, e in held.items()],
-            "postTokenBalances": [_token_balance(keys.index(k), e[0], e[1], e[3]) for k, e in held.items()],
+            "preTokenBalances": [token_balance(keys.index(k), e[0], e[1], e[2]) for k, e in held.items()],
+            "postTokenBalances": [token_balance(keys.index(k), e[0], e[1], e[3]) for k, e in held.items()],
             "innerInstructions": list(inner),
             "logMessages": [],
             "loadedAddresses": {"writable": [], "readonly": []},
             "rewards": [],
         }
-
-
-def _camel(name: str) -> str:
-    head, *rest = name.split("_")
-    return head + "".join(word.capitalize() for word in rest)
-
-
-def _need_version(options: Mapping[str, Any]) -> None:
-    if "maxSupportedTransactionVersion" not in options:
-        raise RpcFault(
-            -32015,
-            "Transaction version (0) is not supported by the requesting client. "
-            "Please try the request again with the following configuration parameter: "
-            '"maxSupportedTransactionVersion": 0',
-        )
-
-
-def _memos(tx: FakeTx) -> list[bytes]:
-    return list(dict.fromkeys(t.memo for t in tx.transfers if t.memo is not None))
-
-
-def _error(tx: FakeTx) -> dict[str, Any] | None:
-    """One instruction that fails undoes the transaction."""
-    failed = [i for i, t in enumerate(tx.transfers) if not t.ok]
-    return {"InstructionError": [failed[0], {"Custom": 1}]} if failed else None
-
-
-def _ui(amount: int, asset: Asset) -> dict[str, Any]:
-    text = f"{amount // 10**asset.decimals}.{amount % 10**asset.decimals:0{asset.decimals}d}".rstrip("0").rstrip(".")
-    return {"amount": str(amount), "decimals": asset.decimals, "uiAmount": float(text), "uiAmountString": text}
-
-
-def _token_balance(index: int, owner: str, asset: Asset, amount: int) -> dict[str, Any]:
-    return {
-        "accountIndex": index,
-        "mint": asset.asset_id,
-        "owner": owner,
-        "programId": asset.program or SPL,
-        "uiTokenAmount": _ui(amount, asset),
-    }
-
-
-def _account(lamports: int, owner: str, data: Any) -> dict[str, Any]:
-    return {"lamports": lamports, "owner": owner, "data": data, "executable": False, "rentEpoch": 0, "space": 0}

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, select
 
-from chainwatch.ledger.facts import chunks
+from chainwatch.ledger.bulk import chunks, insert_rows
 from chainwatch.ledger.tables import ledger_lines
 from chainwatch.matching import Allocation
 
@@ -81,8 +81,7 @@ def post(connection: Connection, entries: Sequence[Entry], now_ms: int, known_ne
                         "at_ms": now_ms,
                     }
                 )
-    if rows:
-        connection.execute(insert(ledger_lines), rows)
+    insert_rows(connection, ledger_lines, rows)
 
 
 def balances(connection: Connection, transfer_ids: Sequence[int]) -> dict[int, dict[Account, int]]:

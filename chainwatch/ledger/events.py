@@ -13,8 +13,9 @@ from sqlalchemy import Connection, Row, func, insert, select, update
 
 from chainwatch.errors import Rejected
 from chainwatch.ledger import outbox, settle
+from chainwatch.ledger.bulk import chunks
 from chainwatch.ledger.context import Context
-from chainwatch.ledger.facts import Changed, chunks
+from chainwatch.ledger.facts import Changed
 from chainwatch.ledger.tables import event_prices, events, purchases, tickets, transfers
 from chainwatch.model import Asset
 from chainwatch.units import parse_units

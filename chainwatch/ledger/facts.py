@@ -4,17 +4,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, bindparam, insert, select, tuple_, update
+from sqlalchemy import Connection, Row, bindparam, select, tuple_, update
 
 from chainwatch import finality
 from chainwatch.errors import Persistent
 from chainwatch.follower import Step
+from chainwatch.ledger.bulk import chunks, insert_rows
 from chainwatch.ledger.context import Context
 from chainwatch.ledger.tables import purchases, transfers
 from chainwatch.model import MAX_BASE_UNITS, BlockRef, InBlock, Transfer
-
-CHUNK = 400
-"""Keys of one IN list: small enough for every database's parameter limit."""
 
 MAX_MEMO = 16 * 1024
 """Bytes of a memo that are kept; what is longer names nobody (chainwatch.memo refuses it)."""
@@ -32,12 +30,6 @@ class Changed(msgspec.Struct):
     def all(self) -> set[int]:
         """Every id."""
         return self.seen | self.confirming | self.confirmed | self.orphaned
-
-
-def chunks(items: Iterable[Any], size: int = CHUNK) -> Iterable[list[Any]]:
-    """Cut ``items`` into lists of at most ``size``."""
-    held = list(items)
-    return (held[i : i + size] for i in range(0, len(held), size))
 
 
 def disconnect(connection: Connection, chain: str, above: int) -> set[int]:
@@ -109,10 +101,10 @@ def _upsert(
         elif _tells_more(row, facts):
             moved.append({"row_id": row.id, **facts})
     if fresh:
-        statement = insert(transfers).returning(transfers.c.id, sort_by_parameter_order=True)
-        for part in chunks(fresh):
-            for new_id, facts in zip(connection.execute(statement, part).scalars(), part, strict=True):
-                _note(changed, new_id, facts["state"])
+        insert_rows(connection, transfers, fresh)
+        states = {(f["txid"], f["idx"]): f["state"] for f in fresh}
+        for key, new_id in _ids(connection, fresh[0]["chain"], states).items():
+            _note(changed, new_id, states[key])
         changed.new += len(fresh)
     if moved:
         names = moved[0].keys() - {"row_id", "chain", "txid", "idx", "first_seen_ms"}
@@ -122,6 +114,17 @@ def _upsert(
         )
         for facts in moved:
             _note(changed, facts["row_id"], facts["state"])
+
+
+def _ids(connection: Connection, chain: str, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], int]:
+    wanted = set(keys)
+    found: dict[tuple[str, str], int] = {}
+    for txids in chunks({txid for txid, _ in wanted}):
+        rows = select(transfers.c.id, transfers.c.txid, transfers.c.idx)
+        for r in connection.execute(rows.where(transfers.c.chain == chain, transfers.c.txid.in_(txids))):
+            if (r.txid, r.idx) in wanted:
+                found[r.txid, r.idx] = r.id
+    return found
 
 
 def _tells_more(row: Row[Any], facts: Mapping[str, Any]) -> bool:
@@ -223,7 +226,7 @@ def _advance(connection: Connection, step: Step, final: BlockRef | None, context
     changed.confirmed |= set(ready)
 
 
-def _weights(connection: Connection, waiting: Sequence[Row[Any]], context: Context) -> dict[int, int]:
+def _weights(connection: Connection, waiting: Sequence[Any], context: Context) -> dict[int, int]:
     """Return the amount that each waiting transfer's tier looks at, for native coins only.
 
     The larger of what its transaction and what its purchase bring together: splitting gains nothing.
@@ -235,8 +238,8 @@ def _weights(connection: Connection, waiting: Sequence[Row[Any]], context: Conte
     ids = {r.purchase_id for r in waiting if r.purchase_id is not None}
     priced: dict[int, int] = {}
     for part in chunks(ids):
-        for row in connection.execute(select(purchases.c.id, purchases.c.price).where(purchases.c.id.in_(part))):
-            priced[row.id] = row.price or 0
+        for p in connection.execute(select(purchases.c.id, purchases.c.price).where(purchases.c.id.in_(part))):
+            priced[p.id] = p.price or 0
     for row in waiting:
         if row.asset == native:
             of_tx[row.txid] = of_tx.get(row.txid, 0) + row.amount

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, insert, update
 
+from chainwatch.ledger.bulk import insert_rows
 from chainwatch.ledger.tables import audit_log, outbox
 
 
@@ -20,8 +21,9 @@ class Message(msgspec.Struct, frozen=True):
 def post(connection: Connection, now_ms: int, messages: Sequence[Message]) -> None:
     """Queue messages; those of one subject keep their order."""
     if messages:
-        connection.execute(
-            insert(outbox),
+        insert_rows(
+            connection,
+            outbox,
             [
                 {
                     "type": m.type,

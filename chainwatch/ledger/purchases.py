@@ -5,11 +5,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, bindparam, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, select, update
 
 from chainwatch import memo
+from chainwatch.ledger.bulk import chunks, insert_rows
 from chainwatch.ledger.context import Context
-from chainwatch.ledger.facts import chunks
 from chainwatch.ledger.tables import addresses, event_prices, events, purchases, transfers
 from chainwatch.matching import Stray
 
@@ -151,7 +151,7 @@ def _claim(
         if (read.event_id not in (None, named)) or (wallet not in (None, purchase.wallet)):
             return Claim(row, "ref_disagrees")
         return Claim(row, purchase_id=purchase.id)
-    if read.event_id not in event_ids:
+    if read.event_id is None or read.event_id not in event_ids:
         return Claim(row, "unknown_event")
     assert wallet is not None
     return Claim(row, event_id=event_ids[read.event_id], wallet=wallet)
@@ -195,8 +195,8 @@ def _implicit(connection: Connection, claims: Sequence[Claim], context: Context,
                 "expires_ms": claim.row.paid_ms + context.policy.hold_ms,
             }
         )
-    statement = insert(purchases).returning(purchases.c.id, sort_by_parameter_order=True)
-    for part in chunks(fresh):
-        for new_id, row in zip(connection.execute(statement, part).scalars(), part, strict=True):
-            found[row["implicit_key"]] = new_id
+    insert_rows(connection, purchases, fresh)
+    for part in chunks(missing):
+        rows = select(purchases.c.id, purchases.c.implicit_key).where(purchases.c.implicit_key.in_(part))
+        found.update({r.implicit_key: r.id for r in connection.execute(rows)})
     return found

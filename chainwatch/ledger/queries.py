@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import Connection, func, select
 
 from chainwatch.ledger import books
 from chainwatch.ledger.tables import cursors, events, outbox, payouts, purchases, refunds, tickets, transfers
@@ -72,7 +72,7 @@ def status(connection: Connection) -> Status:
 
 def _counts(connection: Connection, column: Any) -> dict[str, int]:
     rows = connection.execute(select(column, func.count()).group_by(column).order_by(column))
-    return dict(rows.tuples().all())
+    return {row[0]: row[1] for row in rows}
 
 
 def _count(connection: Connection, table: Any, where: Any) -> int:
@@ -104,7 +104,7 @@ def imbalance(connection: Connection) -> int:
     return sum(abs(n) for n in per_asset.values())
 
 
-def recent_payments(connection: Connection, limit: int = 50) -> Sequence[Row[Any]]:
+def recent_payments(connection: Connection, limit: int = 50) -> Sequence[Any]:
     """Return the newest payments with their event, wallet and ticket, newest first."""
     return connection.execute(
         select(

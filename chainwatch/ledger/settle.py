@@ -10,11 +10,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, select, update
 
 from chainwatch.ledger import books, outbox, purchases, seats
+from chainwatch.ledger.bulk import chunks, insert_rows
 from chainwatch.ledger.context import Context
-from chainwatch.ledger.facts import Changed, chunks
+from chainwatch.ledger.facts import Changed
 from chainwatch.ledger.tables import allocations, events, refunds, tickets, transfers
 from chainwatch.ledger.tables import purchases as purchase_table
 from chainwatch.matching import Allocation, Decision, Order, Paid, Sale, decide, route, shown_state
@@ -197,10 +198,10 @@ def _gone(connection: Connection, transfer_ids: Sequence[int]) -> dict[int, tupl
 def _decide(
     connection: Connection, held: Sequence[Purchase], context: Context, now_ms: int
 ) -> tuple[dict[int, Decision], list[int]]:
-    """Decide every purchase; take seats for those that have paid, in the order of their payments."""
+    """Decide every purchase; take seats for those that have paid, in the order of the chain."""
     decisions = {p.row.id: decide(p.sale, p.order, p.paid) for p in held}
     asking = [p for p in held if decisions[p.row.id].mint]
-    asking.sort(key=lambda p: max(t.transfer_id for t in p.paid))
+    asking.sort(key=lambda p: max((t.height, t.id) for t in p.payments if t.state == "confirmed"))
     numbers = seats.take(connection, [(p.row.id, p.row.event_id, p.row.held) for p in asking], now_ms)
     for purchase in asking:
         if purchase.row.id not in numbers:
@@ -268,8 +269,7 @@ def _mint(
         )
         data = {"ticket_id": issued.uuid, "event_id": event, "number": number, "ref": p.row.ref}
         messages.append(outbox.Message("ticket.minted", f"purchase:{p.row.ref}", data))
-    for part in chunks(rows):
-        connection.execute(insert(tickets), part)
+    insert_rows(connection, tickets, rows)
     outbox.post(connection, now_ms, messages)
 
 
@@ -291,8 +291,7 @@ def _write(connection: Connection, entries: Sequence[Entry], now_ms: int) -> dic
         if present.get(row.id, ()) != parts
         for a in parts
     ]
-    if fresh:
-        connection.execute(insert(allocations), fresh)
+    insert_rows(connection, allocations, fresh)
     shown = [
         {"row_id": row.id, "now_shown": state}
         for row, parts, _ in entries
@@ -381,7 +380,7 @@ def _refund(connection: Connection, entries: Sequence[Entry], now_ms: int) -> No
             moved,
         )
     if fresh:
-        connection.execute(insert(refunds), fresh)
+        insert_rows(connection, refunds, fresh)
         outbox.post(
             connection,
             now_ms,

@@ -45,6 +45,8 @@ class FakeBlock(msgspec.Struct, frozen=True):
     ref: BlockRef
     time_ms: int
     txs: tuple[FakeTx, ...] = ()
+    salt: int = 0
+    """The chance that went into its hash: a face that builds real headers makes the same one again."""
 
 
 HashBlock = Callable[[int, str, Sequence[str], int], str]
@@ -134,7 +136,7 @@ class FakeChain:
         salt = self.rng.getrandbits(48)
         digest = self._hash_block(height, parent.ref.hash, [t.txid for t in chosen], salt)
         time_ms = max(self.clock.now_ms(), parent.time_ms + 1)
-        block = FakeBlock(BlockRef(height, digest, parent.ref.hash), time_ms, chosen)
+        block = FakeBlock(BlockRef(height, digest, parent.ref.hash), time_ms, chosen, salt)
         self._accept(block, write=True)
         return block
 

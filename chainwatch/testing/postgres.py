@@ -1,7 +1,7 @@
 """A real PostgreSQL for tests: started from the machine's binaries, on a unix socket, gone afterwards.
 
 PostgreSQL refuses to run as root, so root starts it as the first of ``USERS`` that exists.  Nothing is
-flushed to disk (``fsync=off``): a test's database need not survive the machine.
+flushed to disk (``fsync=off``): a test's database need not survive the machine.  Measurements ask for ``durable``.
 """
 
 import os
@@ -33,7 +33,8 @@ class NoPostgres(Exception):
 class Postgres:
     """One server; every test takes a database of its own from it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, durable: bool = False) -> None:
+        self._durable = durable
         self._bin = _binaries()
         self._as = _unprivileged()
         # Short and open to the server's user: a socket's path has at most 107 bytes, pytest's folders are root's.
@@ -47,8 +48,20 @@ class Postgres:
     def start(self) -> None:
         """Make the data directory and start the server.  ``NoPostgres`` when that does not work."""
         data = self._home / "data"
-        initdb = [self._bin / "initdb", "-D", data, "-U", ROLE, "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]
-        made = subprocess.run(  # noqa: S603 (our own arguments)
+        initdb = [
+            str(self._bin / "initdb"),
+            "-D",
+            str(data),
+            "-U",
+            ROLE,
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+            "--locale=C",
+            "--no-sync",
+        ]
+        made = subprocess.run(
             initdb, capture_output=True, check=False, timeout=START_S, cwd=self._home, env=self._environ(), **self._as
         )
         if made.returncode:
@@ -57,16 +70,14 @@ class Postgres:
         options = {
             "listen_addresses": "",
             "unix_socket_directories": str(self._home),
-            "fsync": "off",
-            "synchronous_commit": "off",
-            "full_page_writes": "off",
             "max_connections": "60",
             "shared_buffers": "32MB",
-            "autovacuum": "off",
         }
+        if not self._durable:
+            options |= dict.fromkeys(("fsync", "synchronous_commit", "full_page_writes", "autovacuum"), "off")
         with self._log.open("wb") as log:
-            self._server = subprocess.Popen(  # noqa: S603 (our own arguments)
-                [self._bin / "postgres", "-D", data, *(f"--{k}={v}" for k, v in options.items())],
+            self._server = subprocess.Popen(
+                [str(self._bin / "postgres"), "-D", str(data), *(f"--{k}={v}" for k, v in options.items())],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -1,5 +1,6 @@
 """The contract suite's harness over a simulated node: the same for every chain of the devnet."""
 
+import copy
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -7,8 +8,29 @@ import msgspec
 
 from chainwatch import adapters
 from chainwatch.adapters.base import AccountSource, BlockSource, Services
-from chainwatch.devnet.node import Faults, Payment, SimNode
+from chainwatch.devnet.node import Faults, Method, Payment, SimNode
 from chainwatch.model import ChainSpec
+
+Twist = Callable[[Any, tuple[Any, ...]], Any]
+"""Function(honest answer, parameters) -> the answer that is sent."""
+
+
+def bend(node: SimNode, twists: Mapping[str, Twist]) -> None:
+    """Let a test change answers of a simulated node: RPC method to twist, looked up at each call.
+
+    The node's own answer is copied first; a method that it does not have answers None.
+    """
+    honest_methods = node.methods
+
+    def methods() -> Mapping[str, Method]:
+        honest = dict(honest_methods())
+        return honest | {name: _bent(honest.get(name), twist) for name, twist in twists.items()}
+
+    node.methods = methods  # type: ignore[method-assign]
+
+
+def _bent(method: Method | None, twist: Twist) -> Method:
+    return lambda *params: twist(None if method is None else copy.deepcopy(method(*params)), params)
 
 
 class SimHarness:

@@ -87,7 +87,7 @@ class SimHarness:
         kind: str = "transfer",
     ) -> str:
         payees = self.spec.receive[:outputs] if to is None else (to,) * outputs
-        return self.node.pay_together(*(Payment(p, amount, asset_id, memo, ok=ok, kind=kind) for p in payees))
+        return self.node.pay_many([Payment(p, amount, asset_id, memo, ok=ok, kind=kind) for p in payees])
 
     async def mine(self, n: int = 1) -> None:
         for _ in range(n):
@@ -184,6 +184,24 @@ async def test_a_chain_is_not_followed_by_hash_and_by_height_in_turn() -> None:
                 await source.read(real, ())
 
 
+async def test_a_daemon_of_another_network_is_refused_beside_the_right_wallet() -> None:
+    async with harness() as h:
+        info = h.node._get_info()
+        h.node._get_info = lambda: {**info, "nettype": "stagenet"}  # type: ignore[method-assign]
+        source = h.source()
+        with pytest.raises(Misconfigured, match="is of stagenet, not of mainnet"):
+            await source.open()
+        await source.close()
+
+
+async def test_a_daemon_whose_first_block_is_another_is_refused() -> None:
+    async with harness() as h:
+        source = h.source(params={"genesis": {"mainnet": "00" * 32}})
+        with pytest.raises(Misconfigured, match="first block"):
+            await source.open()
+        await source.close()
+
+
 async def test_check_says_when_no_daemon_is_named() -> None:
     async with harness(daemon=False) as h:
         source = h.source()
@@ -216,6 +234,23 @@ async def test_a_wallet_behind_its_daemon_is_transient() -> None:
         h.node.wallet.refresh = lambda chain: 0  # type: ignore[method-assign]
         with pytest.raises(Transient, match="its daemon at"):
             await source.read(start, ())
+
+
+async def test_a_chain_that_ends_below_our_position_is_transient() -> None:
+    """A node that lags, or was set up anew: nothing is taken for vanished."""
+    async with harness() as h, opened(h) as source:
+        head = h.node.chain.head.ref.height
+        with pytest.raises(Transient, match="below our position"):
+            await source.read(BlockRef(head + 1, ""), [("00" * 32, "0.1")])
+
+
+async def test_a_payment_in_the_pool_is_in_no_block_not_even_the_first() -> None:
+    async with harness() as h, opened(h, start=0) as source:
+        start = (await source.read(None, ())).end
+        txid = await h.pay(XMR)
+        window = await source.read(start, ())
+        assert window.start == 0
+        assert isinstance(the(window, txid).position, Unconfirmed)
 
 
 async def test_between_undone_and_replaced_blocks_nothing_counts() -> None:
@@ -365,7 +400,7 @@ async def test_several_outputs_to_one_subaddress_are_one_payment_and_several_sub
     async with harness() as h, opened(h) as source:
         start = (await source.read(None, ())).end
         one, two = h.spec.receive
-        txid = h.node.pay_together(Payment(one, XMR), Payment(two, 2 * XMR), Payment(one, 3 * XMR))
+        txid = h.node.pay_many([Payment(one, XMR), Payment(two, 2 * XMR), Payment(one, 3 * XMR)])
         await h.mine()
         window = await source.read(start, ())
         assert [(t.index, t.amount) for t in window.transfers if t.txid == txid] == [("0.1", 4 * XMR), ("0.2", 2 * XMR)]
@@ -454,6 +489,27 @@ async def test_a_position_without_a_hash_is_taken_at_its_height() -> None:
         await h.mine()
         window = await source.read(BlockRef(5, ""), ())
         assert [t.txid for t in window.transfers] == [txid]
+
+
+async def test_a_backfill_below_the_first_run_reads_what_is_there() -> None:
+    async with harness() as h:
+        old = await h.pay(XMR)
+        await h.mine(3)
+        async with opened(h) as source:
+            first = (await source.read(None, ())).end
+            assert not (await source.read(first, ())).transfers
+            assert [t.txid for t in (await source.read(BlockRef(4, ""), ())).transfers] == [old]
+
+
+@pytest.mark.parametrize("daemon", [True, False])
+async def test_a_window_says_up_to_what_time_the_chain_was_read(daemon: bool) -> None:
+    """Holds end only once the chain is scanned past them, payments or not."""
+    async with harness(daemon) as h, opened(h) as source:
+        await h.mine()
+        before = SystemClock().now_ms()
+        read_to = (await source.read(None, ())).time_ms
+        block = h.node.chain.head.time_ms
+        assert read_to == block // 1000 * 1000 if daemon else before <= read_to <= SystemClock().now_ms()
 
 
 # -- secrets -------------------------------------------------------------------------------------

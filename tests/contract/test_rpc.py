@@ -469,6 +469,18 @@ async def test_a_refusing_node_beside_a_slow_one_is_not_hopeless() -> None:
             await rpc.call("getblockcount")
 
 
+async def test_a_node_that_refuses_leaves_its_place_to_another() -> None:
+    """A wrong path or password on one node of two must not stop the chain."""
+    for status in (401, 404):
+        refusing, good = Stub(), Stub(5)
+        refusing.says("", status=status)
+        async with running(refusing, good), client(refusing.url, good.url) as rpc:
+            with pytest.raises(Unreachable, match=str(status)):
+                await rpc.call("getblockcount", on=rpc.best())
+            assert rpc.best().name == good.url
+            assert await rpc.call("getblockcount", result=int, on=rpc.best()) == 5
+
+
 async def test_no_more_requests_run_at_once_than_allowed() -> None:
     node, running_now, most = Stub(), 0, 0
 

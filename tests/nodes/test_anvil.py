@@ -1,18 +1,14 @@
-"""The EVM adapter against a real node: anvil, with chain ids 1, 137 and 56.
-
-``CHAINWATCH_NODES`` names the folder in which npm installed ``@foundry-rs/anvil`` (default ``.tools``).
-"""
+"""The EVM adapter against a real node: anvil, with chain ids 1, 137 and 56."""
 
 import asyncio
 import json
-import os
 import random
 import secrets
 import signal
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import msgspec
@@ -26,17 +22,16 @@ from chainwatch.errors import Misconfigured
 from chainwatch.model import Asset
 from chainwatch.testing.contract import CASES, Case, missing
 from chainwatch.testing.replica import Replica, reading
+from chainwatch.testing.tools import find_tool, tools_dir
 from chainwatch.verifiers.addresses import eip55
 
-ROOT = Path(__file__).resolve().parents[2]
-NODES = Path(os.environ.get("CHAINWATCH_NODES", ROOT / ".tools"))
-ANVIL = NODES / "node_modules" / "@foundry-rs" / "anvil-linux-amd64" / "bin" / "anvil"
+ANVIL = find_tool("anvil")
 CONTRACTS = json.loads((Path(__file__).parent / "contracts" / "contracts.json").read_text())
 
 pytestmark = [
     pytest.mark.network,
     pytest.mark.node,
-    pytest.mark.skipif(not ANVIL.exists(), reason=f"anvil is not installed in {NODES} (npm @foundry-rs/anvil)"),
+    pytest.mark.skipif(ANVIL is None, reason=f"anvil is not in {tools_dir()} (npm: @foundry-rs/anvil)"),
 ]
 
 REFUSER = "0x" + "fe" * 20
@@ -238,8 +233,11 @@ class TestTraps:
             (failed,) = replica.of(txid)
             assert (failed.ok, failed.amount, failed.index) == (False, 10**16, "v")
 
-    async def test_an_internal_payment_is_seen_and_an_undone_one_is_not(self, anvil: Anvil) -> None:
+    @pytest.mark.parametrize("dialect", ["debug_traceBlockByHash", "trace_block"])
+    async def test_an_internal_payment_is_seen_and_an_undone_one_is_not(self, anvil: Anvil, dialect: str) -> None:
         async with reading(anvil) as replica:
+            tracers = cast(EvmSource, replica.source)._chain.tracers
+            tracers |= dict.fromkeys(tracers, dialect)
             ours = anvil.spec.receive[0]
             paid = await anvil.send(anvil.payer, value=5, data=call("Payer", "pay(address[],uint256)", 64, 5, 1, ours))
             undone = await anvil.send(anvil.payer, value=5, data=call("Payer", "pretend(address,uint256)", ours, 5))

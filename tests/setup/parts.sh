@@ -20,7 +20,7 @@ need() {
     fi
 }
 
-postgres() {
+part_postgres() {
     compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || need initdb postgresql "PostgreSQL ledger tests"
     # PostgreSQL does not run as root; the tests' server then runs as this user.
     if as_root && ! getent passwd chainwatch-test >/dev/null; then
@@ -28,8 +28,8 @@ postgres() {
     fi
 }
 
-promtool() { # only the one program of a large package, so that no Prometheus server is installed beside it
-    command -v promtool >/dev/null || [ -x .tools/bin/promtool ] && return
+part_promtool() { # only the one program of a large package, so that no Prometheus server is installed beside it
+    if command -v promtool >/dev/null || [ -x .tools/bin/promtool ]; then return; fi
     local folder
     folder=$(mktemp -d)
     say "Fetching promtool …"
@@ -41,7 +41,7 @@ promtool() { # only the one program of a large package, so that no Prometheus se
     rm -rf "$folder"
 }
 
-npm_parts() {
+part_npm() {
     if ! command -v npm >/dev/null; then
         need npm npm "real nodes from npm"
         command -v npm >/dev/null || return
@@ -62,11 +62,11 @@ npm_parts() {
     rm -rf "$stage" .tools/package.json.new
 }
 
-postgres
+part_postgres
 need monerod monero "real Monero node"
 need systemd-analyze systemd "hardening of the service"
-promtool
-npm_parts
+part_promtool
+part_npm
 [ -e .tools/node_modules/@foundry-rs/anvil-linux-amd64/bin/anvil ] || miss "real EVM node: anvil has no build for this machine"
 [ -d .tools/node_modules/@solana/surfpool-linux-x64-gnu ] || miss "real Solana node: surfpool has no build for this machine"
 command -v bitcoind >/dev/null || [ -n "${BITCOIND:-}" ] || miss "Bitcoin Core: no bitcoind on PATH (BITCOIND names one); bcoin stands in for it"

@@ -235,3 +235,13 @@ def test_withdrawals_and_rewards_are_no_transfers() -> None:
     rewarded = "ethereum-etl/test_export_traces_job/block_with_error/web3_response.trace_block_0xf45bf.json"
     assert read("ethereum", rewarded) == []
     assert read("ethereum", "helios/block.json") == []
+
+
+@pytest.mark.parametrize("folder", ["ethereum", "polygon"])
+def test_the_main_networks_genesis_is_the_recorded_one(folder: str) -> None:
+    etl = "ethereum-etl" if folder == "ethereum" else "polygon-etl"
+    name = f"{etl}/test_export_blocks_job/block_without_transactions/web3_response.eth_getBlockByNumber_0x0_true.json"
+    path = SHARED / folder / name
+    if not path.exists():
+        pytest.skip(f"recorded chain data not here: {path.name} (CHAINWATCH_SHARED)")
+    assert json.loads(path.read_text())["result"]["hash"] == spec(FOLDERS[folder]).params["genesis"]

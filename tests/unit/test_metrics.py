@@ -33,6 +33,7 @@ PROMISED: dict[str, tuple[str, ...]] = {
     "chainwatch_lease_held": ("chain",),
     "chainwatch_build_info": ("version",),
     "chainwatch_endpoint_up": ("chain", "endpoint"),
+    "chainwatch_block_time_seconds": ("chain",),
     "chainwatch_oddities_total": ("chain", "what"),
     "chainwatch_config_reload_success": (),
 }
@@ -41,6 +42,7 @@ PROMISED: dict[str, tuple[str, ...]] = {
 def everything_happens(metrics: Metrics) -> None:
     head = BlockRef(100, "a")
     metrics.follow("HIVE")
+    metrics.expect("HIVE", 3000)
     metrics.tip("HIVE", head, BlockRef(99, "b"))
     metrics.scanned("HIVE", 98)
     metrics.reorg("HIVE", 3)

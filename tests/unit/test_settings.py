@@ -257,14 +257,14 @@ def test_what_the_adapter_refuses_is_named_with_its_line(tmp_path: Path) -> None
         if "trace" in spec.options:
             raise Misconfigured("no option trace; did you mean traces")
         if spec.options.get("batch") == 0:
-            raise Misconfigured("[chains.ETH] batch must be 1 to 1000")
+            raise Misconfigured("[chains.ETH] batch must be at most the number of endpoints")
 
     checks = Checks(adapter=adapter)
     assert refusal(ETH + "batch = 1\ntrace = true\n", tmp_path, checks) == (
         "chainwatch.toml line 6: [chains.ETH] no option trace; did you mean traces"
     )
     assert refusal(ETH + "batch = 0\n", tmp_path, checks) == (
-        "chainwatch.toml line 5: [chains.ETH] batch must be 1 to 1000"
+        "chainwatch.toml line 5: [chains.ETH] batch must be at most the number of endpoints"
     )
     assert parse(ETH + "traces = true\n", tmp_path, checks).chains["ETH"].spec.options == {"traces": True}
 
@@ -342,7 +342,7 @@ def test_a_secret_stands_in_its_file_and_is_known_to_the_log_filter_alone(tmp_pa
 def test_a_systemd_credential_comes_first(tmp_path: Path) -> None:
     credentials = tmp_path / "credentials"
     credentials.mkdir()
-    secret(credentials / "hive-memo-key", "from-systemd", 0o400)
+    secret(credentials / "hive-memo-key", "from-systemd", 0o440)
     text = HIVE + "memo_key_file = '/nowhere/memo'\n"
     got = parse(text, tmp_path, CREDENTIALS_DIRECTORY=str(credentials))
     assert got.chains["HIVE"].spec.options == {"memo_key_file": str(credentials / "hive-memo-key")}
@@ -374,7 +374,8 @@ def _fifo(path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "why"),
     [
-        (lambda p: secret(p, "k2f9x", 0o644), "can be read by every user of this machine: chmod 0600"),
+        (lambda p: secret(p, "k2f9x", 0o644), "can be read or changed by other users of this machine: chmod 0600"),
+        (lambda p: secret(p, "k2f9x", 0o660), "can be read or changed by other users"),
         (lambda p: secret(p, "changeme\n"), "holds a placeholder"),
         (lambda p: secret(p, "<your-secret>"), "holds a placeholder"),
         (lambda p: secret(p, " \n"), "holds a placeholder"),
@@ -385,7 +386,19 @@ def _fifo(path: Path) -> None:
         (_fifo, "is not a regular file"),
         (lambda p: None, "cannot be read: No such file or directory"),
     ],
-    ids=["world-readable", "default", "brackets", "empty", "zeros", "huge", "binary", "folder", "pipe", "missing"],
+    ids=[
+        "world-readable",
+        "group-writable",
+        "default",
+        "brackets",
+        "empty",
+        "zeros",
+        "huge",
+        "binary",
+        "folder",
+        "pipe",
+        "missing",
+    ],
 )
 def test_a_secret_file_that_is_no_secret_is_refused(make: Any, why: str, tmp_path: Path) -> None:
     """Default secrets in a peer: SHKeeper's backend key was "shkeeper" unless somebody changed it."""

@@ -1,0 +1,119 @@
+"""Minted payments a second: facts, purchase, seat, ticket, signature, ledger lines, outbox, cursor, committed.
+
+Blocks of 100 payments, each by another buyer, a few blocks a transaction as in catch-up.  The database is
+SQLite on this disk (WAL, synchronous=FULL), and PostgreSQL where its binaries are found.
+"""
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from chainwatch.finality import Rule, Tier
+from chainwatch.follower import Step
+from chainwatch.ledger import events, schema
+from chainwatch.ledger.apply import apply
+from chainwatch.ledger.audit import audit
+from chainwatch.ledger.context import Context, Policy
+from chainwatch.ledger.store import Store
+from chainwatch.model import Asset, Block, BlockRef, ChainSpec, InBlock, Transfer
+from chainwatch.testing.postgres import NoPostgres, Postgres
+from chainwatch.tickets.token import Issuer, new_ref
+from chainwatch.wallets import canonical_wallet
+
+PAYMENTS = 20_000
+PER_BLOCK = 100
+BLOCKS_A_STEP = 4
+TARGETS = {"sqlite": 1500, "postgresql": 1000}
+
+SPEC = ChainSpec("HIVE", "hive", "hive", (Asset("HIVE", "HIVE", 3),), (), ("till",))
+
+
+def blocks(count: int) -> list[Block]:
+    """Blocks full of exact payments."""
+    made = []
+    parent = "0" * 40
+    for height in range(1, count + 1):
+        ref = BlockRef(height, f"{height:040x}", parent)
+        position = InBlock(BlockRef(height, ref.hash), 1_760_000_000_000 + height * 3000)
+        transfers = tuple(
+            Transfer(
+                chain="HIVE",
+                txid=f"{height * PER_BLOCK + i:040x}",
+                index="0",
+                asset="HIVE",
+                asset_id="@@000000021",
+                amount=5000,
+                to="till",
+                sender=(f"buyer{height}",),
+                memo=f"event:show-{i % 5}:wallet:b{height}-x{i:03}".encode(),
+                position=position,
+            )
+            for i in range(PER_BLOCK)
+        )
+        made.append(Block(ref, position.time_ms, transfers))
+        parent = ref.hash
+    return made
+
+
+def run(store: Store) -> float:
+    """Mint everything; return payments a second."""
+    schema.upgrade(store)
+    now_ms = 1_760_001_000_000
+    issuer = Issuer(Ed25519PrivateKey.generate())
+    context = Context(SPEC, Rule((Tier(final=True),)), Policy(), issuer, canonical_wallet, new_ref)
+    with store.transaction() as connection:
+        for i in range(5):
+            new = events.NewEvent(id=f"show-{i}", title="show", ticket_price="5", ticket_currency="HIVE")
+            events.create(connection, new, {"HIVE": SPEC.assets[0]}, 2000, now_ms, "bench")
+    chain = blocks(PAYMENTS // PER_BLOCK)
+    head = chain[-1].ref
+    cursor = None
+    minted = 0
+    began = time.perf_counter()
+    for i in range(0, len(chain), BLOCKS_A_STEP):
+        part = tuple(chain[i : i + BLOCKS_A_STEP])
+        at = part[-1].ref
+        step = Step("HIVE", cursor, at, head, at, blocks=part)
+        with store.transaction() as connection:
+            minted += len(apply(connection, step, context, 1, now_ms).minted_after_ms)
+        cursor = at
+    seconds = time.perf_counter() - began
+    with store.reading() as connection:
+        assert audit(connection) == []
+    assert minted == PAYMENTS, minted
+    return minted / seconds
+
+
+def report(name: str, rate: float) -> bool:
+    """Print one line; say whether the target was met."""
+    target = TARGETS[name]
+    good = rate >= target
+    print(f"mint {name:<11} {rate:8.0f} payments/s   target {target}   {'ok' if good else 'BELOW'}")
+    return good
+
+
+def main() -> int:
+    """Run on both databases."""
+    with tempfile.TemporaryDirectory(dir=".") as folder:
+        store = Store(f"sqlite:///{Path(folder).resolve()}/bench.db")
+        good = report("sqlite", run(store))
+        store.close()
+    try:
+        server = Postgres(durable=True)
+        server.start()
+        try:
+            store = Store(server.create())
+            good = report("postgresql", run(store)) and good
+            store.close()
+        finally:
+            server.stop()
+    except NoPostgres as why:
+        print(f"mint postgresql  skipped: {why}")
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

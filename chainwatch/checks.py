@@ -1,0 +1,86 @@
+"""``chainwatch check``: ask every outside part who it is, one line each."""
+
+import asyncio
+import random
+
+import msgspec
+
+from chainwatch import adapters
+from chainwatch.adapters.base import Services, SilentObserver
+from chainwatch.clock import SystemClock
+from chainwatch.config.settings import Settings
+from chainwatch.errors import ChainwatchError, Transient
+from chainwatch.ledger import schema
+from chainwatch.ledger.store import Store
+from chainwatch.model import ChainSpec, NodeFacts
+from chainwatch.tickets.token import load_issuer
+
+REFUSED, SILENT = 2, 3
+
+
+class Line(msgspec.Struct, frozen=True):
+    """One part: what it said, or why not.  ``code`` is the exit code that a failure asks for."""
+
+    part: str
+    ok: bool
+    text: str
+    code: int = 0
+
+
+async def check(settings: Settings) -> list[Line]:
+    """Ask all parts at once; never raises for what a part says."""
+    lines = [Line("configuration", True, settings.origin), _database(settings), _key(settings)]
+    asked = await asyncio.gather(*(_chain(c.spec) for c in settings.chains.values()))
+    return lines + [line for part in asked for line in part]
+
+
+def _database(settings: Settings) -> Line:
+    part = "database"
+    try:
+        store = Store(settings.database.url)
+        try:
+            with store.reading() as connection:
+                have = schema.current(connection)
+        finally:
+            store.close()
+    except ChainwatchError as error:
+        return _failed(part, error)
+    if have not in (None, schema.newest()):
+        text = f"{store.shown_url} has schema {have}, this program needs {schema.newest()}: run `chainwatch db upgrade`"
+        return Line(part, False, text, REFUSED)
+    return Line(part, True, f"{store.shown_url} {'is empty' if have is None else f'has schema {have}'}")
+
+
+def _key(settings: Settings) -> Line:
+    path = settings.tickets.signing_key_file
+    if path is None:
+        return Line("signing key", True, "the one in the state directory, made on the first start")
+    try:
+        return Line("signing key", True, f"{path}, key id {load_issuer(path).kid}")
+    except ChainwatchError as error:
+        return _failed("signing key", error)
+
+
+async def _chain(spec: ChainSpec) -> list[Line]:
+    clock = SystemClock()
+    services = Services(clock=clock, random=random.SystemRandom(), observer=SilentObserver())
+    try:
+        source = adapters.open_source(spec, services)
+        try:
+            return [line for facts in await source.open() for line in _facts(spec, facts)]
+        finally:
+            await source.close()
+    except ChainwatchError as error:
+        return [_failed(spec.code, error)]
+
+
+def _facts(spec: ChainSpec, facts: NodeFacts) -> list[Line]:
+    final = f", final {facts.final.height}" if facts.final else ", no finality of its own"
+    head = f"head {facts.head.height}{final}"
+    lines = [Line(spec.code, True, f"{facts.endpoint} {facts.version}, network {facts.network}, {head}")]
+    lines += [Line(spec.code, True, f"{facts.endpoint} warning: {w}") for w in facts.warnings]
+    return lines
+
+
+def _failed(part: str, error: ChainwatchError) -> Line:
+    return Line(part, False, str(error), SILENT if isinstance(error, Transient) else REFUSED)

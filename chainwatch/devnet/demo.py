@@ -1,0 +1,192 @@
+"""``chainwatch demo``: on every chain the things that a sceptic asks for, on simulated nodes.
+
+For each coin: a paid ticket, a reorg survived, an underpayment, a refund because it was sold out.  Each
+cell is what the ledger says, not what the demo did.
+"""
+
+import asyncio
+import random
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+from sqlalchemy import Connection, func, select
+
+from chainwatch.app import App, assets
+from chainwatch.clock import Clock
+from chainwatch.config import settings as config
+from chainwatch.devnet.network import Devnet, gathered, price_of
+from chainwatch.ledger import events
+from chainwatch.ledger.audit import audit
+from chainwatch.ledger.context import Policy
+from chainwatch.ledger.tables import allocations, purchases, tickets, transfers
+from chainwatch.ledger.tables import events as event_table
+from chainwatch.model import Asset
+from chainwatch.units import format_units
+
+T = TypeVar("T")
+
+BLOCK_MS = 150
+HOLD_MS = 2_500
+"""How long an underpaid purchase waits for the rest, so that the demo sees it end."""
+PATIENCE_S = 60.0
+
+
+class Row(msgspec.Struct):
+    """What came of one coin; a cell is empty until it is proved."""
+
+    chain: str
+    asset: str
+    ticket: str = ""
+    reorg: str = ""
+    underpaid: str = ""
+    sold_out: str = ""
+
+    def good(self) -> bool:
+        """Did everything come out right?"""
+        return all((self.ticket, self.reorg, self.underpaid, self.sold_out))
+
+
+class Report(msgspec.Struct):
+    """The demo's table."""
+
+    rows: list[Row]
+    differences: int
+    seconds: float
+
+    def good(self) -> bool:
+        """Did everything come out right, and do the books agree?"""
+        return bool(self.rows) and all(r.good() for r in self.rows) and not self.differences
+
+
+async def demo(clock: Clock, rng: random.Random) -> Report:
+    """Run the whole demo on a temporary database; bounded by ``PATIENCE_S`` for each cell."""
+    began = clock.monotonic()
+    with tempfile.TemporaryDirectory(prefix="chainwatch-demo-") as folder:
+        network = Devnet(clock=clock, rng=rng, block_ms=BLOCK_MS)
+        sections = await network.start()
+        environ = {"STATE_DIRECTORY": folder, "CHAINWATCH__HTTP__LISTEN": "127.0.0.1:0"}
+        empty = Path(folder) / "demo.toml"
+        empty.touch()
+        settings = config.load(empty, environ=environ, chains=sections)
+        app = App(settings, clock=clock, rng=rng, policy=Policy(settings.tickets.commission_bps, HOLD_MS))
+        stop, ready = asyncio.Event(), asyncio.Event()
+        running = asyncio.create_task(app.run(stop, ready))
+        mining = asyncio.create_task(network.mine())
+        try:
+            await ready.wait()
+            stage = _Stage(app, network, clock)
+            rows = [Row(a.chain, a.code) for a in assets(settings).values()]
+            await app.store.write(stage.events)
+            await asyncio.gather(*(stage.play(row, assets(settings)[row.asset]) for row in rows))
+            differences = await app.store.read(audit)
+        finally:
+            await gathered(mining)
+            stop.set()
+            await asyncio.gather(running, return_exceptions=True)
+            await network.stop()
+    return Report(rows, len(differences), clock.monotonic() - began)
+
+
+class _Stage:
+    def __init__(self, app: App, network: Devnet, clock: Clock) -> None:
+        self.app, self.network, self.clock = app, network, clock
+        self._reorgs: dict[str, asyncio.Lock] = {code: asyncio.Lock() for code in network.nodes}
+
+    def events(self, connection: Connection) -> None:
+        """One event a coin, with two seats."""
+        known: Mapping[str, Asset] = assets(self.app.settings)
+        for a in known.values():
+            new = events.NewEvent(
+                id=_event(a),
+                title=f"Demo for {a.code}",
+                ticket_price=format_units(price_of(a), a.decimals),
+                ticket_currency=a.code,
+                max_attendees=2,
+            )
+            events.create(connection, new, known, 2000, self.clock.now_ms(), "demo")
+
+    async def play(self, row: Row, asset: Asset) -> None:
+        """Fill one row."""
+        node = self.network.nodes[asset.chain]
+        price = price_of(asset)
+        first = node.new_wallet()
+        self.network.pay(asset, _event(asset), first, price)
+        number = await self._until(lambda c: _ticket(c, _event(asset), first))
+        row.ticket = f"ticket {number}" if number else ""
+        row.reorg = await self._reorg(asset, price)
+        short, late = node.new_wallet(), node.new_wallet()
+        less = self.network.pay(asset, _event(asset), short, price - 1)
+        over = self.network.pay(asset, _event(asset), late, price)
+        refunded = await self._until(lambda c: _allocated(c, asset.chain, over, "refund"))
+        row.sold_out = "refund due" if refunded == "sold_out" else ""
+        refunded = await self._until(lambda c: _allocated(c, asset.chain, less, "refund"))
+        row.underpaid = "refund due" if refunded == "underpaid" else ""
+
+    async def _reorg(self, asset: Asset, price: int) -> str:
+        """Take the block with a payment away, put the payment into another: one ticket, in the new block."""
+        node, code = self.network.nodes[asset.chain], asset.chain
+        async with self._reorgs[code]:
+            self.network.paused.add(code)
+            wallet = node.new_wallet()
+            txid = self.network.pay(asset, _event(asset), wallet, price)
+            before = node.chain.mine().ref
+            seen = await self._until(lambda c: _block(c, code, txid) == before.hash)
+            depth = node.chain.head.ref.height - before.height + 1
+            node.chain.reorg(depth, extra=1, shift=1)
+            self.network.paused.discard(code)
+        number = await self._until(lambda c: _ticket(c, _event(asset), wallet))
+        after = await self.app.store.read(_block, code, txid)
+        count = await self.app.store.read(_tickets, _event(asset), wallet)
+        moved = after not in (None, before.hash)
+        return f"moved block, ticket {number}" if seen and number and moved and count == 1 else ""
+
+    async def _until(self, ask: Callable[[Connection], T]) -> T | None:
+        """Ask the ledger until the answer is true."""
+        end = self.clock.monotonic() + PATIENCE_S
+        while self.clock.monotonic() < end:
+            if answer := await self.app.store.read(ask):
+                return answer
+            await self.clock.sleep(0.1)
+        return None
+
+
+def _event(asset: Asset) -> str:
+    return "demo-" + asset.code.lower().replace(":", "-")
+
+
+def _ticket(connection: Connection, event: str, wallet: str) -> int | None:
+    row = connection.execute(
+        select(tickets.c.number)
+        .join_from(tickets, event_table)
+        .where(event_table.c.slug == event, tickets.c.wallet == wallet, tickets.c.state == "active")
+    ).first()
+    return None if row is None else int(row.number)
+
+
+def _tickets(connection: Connection, event: str, wallet: str) -> int:
+    rows = (
+        select(func.count())
+        .select_from(tickets.join(event_table))
+        .where(event_table.c.slug == event, tickets.c.wallet == wallet)
+    )
+    return int(connection.execute(rows).scalar_one())
+
+
+def _block(connection: Connection, chain: str, txid: str) -> str | None:
+    row = connection.execute(
+        select(transfers.c.block_hash).where(transfers.c.chain == chain, transfers.c.txid == txid)
+    ).first()
+    return None if row is None else row.block_hash
+
+
+def _allocated(connection: Connection, chain: str, txid: str, kind: str) -> str | None:
+    row = connection.execute(
+        select(allocations.c.reason)
+        .join_from(allocations, transfers)
+        .join(purchases, transfers.c.purchase_id == purchases.c.id)
+        .where(transfers.c.chain == chain, transfers.c.txid == txid, allocations.c.kind == kind)
+    ).first()
+    return None if row is None else str(row.reason)

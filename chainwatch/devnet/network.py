@@ -1,0 +1,137 @@
+"""The built-in network: one simulated node a chain, mining by itself, with buyers when asked."""
+
+import asyncio
+import importlib
+import logging
+import random
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from chainwatch.clock import Clock
+from chainwatch.config import networks
+from chainwatch.devnet import NODES
+from chainwatch.devnet.node import Payment, SimNode
+from chainwatch.ledger import events
+from chainwatch.ledger.tables import event_prices
+from chainwatch.ledger.tables import events as event_table
+from chainwatch.model import Asset
+from chainwatch.units import format_units
+
+log = logging.getLogger(__name__)
+
+CHAINS: tuple[str, ...] = ("HIVE", "ETH", "MATIC", "BNB")
+"""Chains of the devnet."""
+
+SAMPLES = (
+    ("genesis-concert", "Genesis Concert", 500),
+    ("vr-gallery", "VR Gallery Night", None),
+    ("tiny-club", "Tiny Club", 20),
+)
+"""Events that a first start sells: id, title, seats."""
+
+BUY_EVERY_S = 2.0
+
+
+def price_of(asset: Asset) -> int:
+    """Return the sample price of a ticket: 1.5 of a coin with few decimals, a thousandth of one with many."""
+    return 15 * int(10 ** (asset.decimals - 1)) if asset.decimals <= 6 else int(10 ** (asset.decimals - 3))
+
+
+class Devnet:
+    """Starts the nodes, mines, and lets buyers pay."""
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        rng: random.Random,
+        directory: Path | None = None,
+        chains: Sequence[str] = CHAINS,
+        block_ms: int = 1000,
+    ) -> None:
+        self.clock, self.rng, self.block_ms = clock, rng, block_ms
+        self.paused: set[str] = set()
+        self.nodes: dict[str, SimNode] = {}
+        for code in chains:
+            spec = networks.spec(code)
+            make = importlib.import_module(NODES[spec.adapter]).make
+            journal = directory / f"{code}.journal" if directory is not None else None
+            self.nodes[code] = make(spec, clock=clock, rng=rng, journal=journal, block_ms=block_ms)
+
+    async def start(self) -> Mapping[str, Mapping[str, Any]]:
+        """Start every node; return the ``[chains.…]`` sections that follow them."""
+        for node in self.nodes.values():
+            await node.start()
+        return {
+            code: {"block_time_ms": self.block_ms, "start": node.chain.first_height, **node.config()}
+            for code, node in self.nodes.items()
+        }
+
+    async def stop(self) -> None:
+        """Stop every node."""
+        for node in self.nodes.values():
+            await node.stop()
+
+    async def mine(self) -> None:
+        """Mine on every chain that is not paused, for ever."""
+        while True:
+            await self.clock.sleep(self.block_ms / 1000)
+            for code, node in self.nodes.items():
+                if code not in self.paused:
+                    node.chain.mine()
+
+    def pay(self, asset: Asset, event_id: str, wallet: str, amount: int) -> str:
+        """Let a buyer pay for a ticket by memo; return the transaction id."""
+        node = self.nodes[asset.chain]
+        memo = f"event:{event_id}:wallet:{wallet}"
+        receive = node.config()["receive"][0]
+        return node.pay(Payment(to=receive, amount=amount, asset_id=asset.asset_id, memo=memo))
+
+    async def buy(self, offers: Sequence[tuple[str, Asset, int]]) -> None:
+        """Let buyers come, one every few seconds: most pay exactly, some too little or too much."""
+        while True:
+            await self.clock.sleep(BUY_EVERY_S * self.rng.uniform(0.5, 1.5))
+            event_id, asset, price = self.rng.choice(offers)
+            amount = self.rng.choice((price, price, price, price, price + price // 10, price // 2))
+            self.pay(asset, event_id, self.nodes[asset.chain].new_wallet(), amount)
+
+
+def sample_events(connection: Connection, assets: Mapping[str, Asset], commission_bps: int, now_ms: int) -> None:
+    """Put the sample events on sale, if there is no event yet."""
+    if connection.execute(select(event_table.c.id).limit(1)).first() is not None:
+        return
+    for name, title, seats in SAMPLES:
+        prices = {a.code: format_units(price_of(a), a.decimals) for a in assets.values()}
+        first = next(iter(assets.values()))
+        new = events.NewEvent(
+            id=name,
+            title=title,
+            ticket_price=prices[first.code],
+            ticket_currency=first.code,
+            prices=prices,
+            max_attendees=seats,
+            creator_account="devnet-creator",
+            event_start_ms=now_ms + 86_400_000,
+            event_end_ms=now_ms + 90_000_000,
+        )
+        events.create(connection, new, assets, commission_bps, now_ms, "devnet")
+
+
+def offers(connection: Connection, assets: Mapping[str, Asset]) -> list[tuple[str, Asset, int]]:
+    """Return what is for sale: (event id, asset, price)."""
+    rows = connection.execute(
+        select(event_table.c.id, event_table.c.slug, event_prices.c.asset, event_prices.c.amount)
+        .join_from(event_table, event_prices)
+        .where(event_table.c.status == "active")
+    )
+    return [(r.slug or str(r.id), assets[r.asset], r.amount) for r in rows if r.asset in assets]
+
+
+async def gathered(*tasks: asyncio.Task[None]) -> None:
+    """Cancel tasks and wait for their end."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,105 @@
+"""Independent implementations in other languages, held against ours.
+
+The packages are installed by the test set-up into the folder of ``CHAINWATCH_TOOLS`` (default ``.tools``)::
+
+    npm install --ignore-scripts --prefix .tools ethers@6.17.0 tweetnacl@1.0.3 @hiveio/dhive@1.3.6
+"""
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+COUNT = int(os.environ.get("CHAINWATCH_DIFFERENTIAL", "2000"))
+"""Messages a scheme."""
+
+
+class Oracle:
+    """One long-lived Node.js process: a JSON line in, a JSON line out, in order."""
+
+    def __init__(self, script: Path, modules: Path) -> None:
+        node = shutil.which("node")
+        assert node is not None
+        self._process = subprocess.Popen(
+            [node, str(script)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            env={"PATH": os.environ["PATH"], "CHAINWATCH_MODULES": str(modules)},
+        )
+
+    def ask(self, requests: list[dict[str, Any]]) -> list[Any]:
+        """The answers to all requests.  Written from another thread, or both sides would wait on a full pipe."""
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None
+        assert stdout is not None
+
+        def write() -> None:
+            for request in requests:
+                stdin.write(json.dumps(request) + "\n")
+            stdin.flush()
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        answers = [json.loads(stdout.readline()) for _ in requests]
+        writer.join()
+        return answers
+
+    def close(self) -> None:
+        """End the process."""
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+@pytest.fixture
+def oracle() -> Iterator[Callable[[str, str], Oracle]]:
+    """``oracle("evm", "ethers")``: the script ``evm_oracle.js``, if its package is installed; else a printed skip."""
+    started: list[Oracle] = []
+
+    def start(name: str, package: str) -> Oracle:
+        modules = Path(os.environ.get("CHAINWATCH_TOOLS", ROOT / ".tools")) / "node_modules"
+        if shutil.which("node") is None or not (modules / package).exists():
+            pytest.skip(f"node with {package} is not installed in {modules}")
+        started.append(Oracle(Path(__file__).parent / f"{name}_oracle.js", modules))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.close()
+
+
+@pytest.fixture
+def messages() -> Callable[[int], list[str]]:
+    """Random texts: empty, one byte, ASCII, other scripts, line breaks, 10 kB."""
+
+    def build(count: int = COUNT) -> list[str]:
+        chance = random.Random(20261121)
+        alphabets = (
+            "abcdefghijklmnopqrstuvwxyz ABC 0123456789 .,:/?-_",
+            "äöüßéèñøåçžłđ ЖЩЫЭЮЯ αβγδ עברית عربى 漢字かな 한국어",
+            "🚀🎟👩‍👩‍👧‍👦é\u200b\u202e\ufeff\u0301 ",
+            "line\none\r\ntwo\ttab ",
+        )
+        out = ["", "a", "\n", "é", "🎟", "\ufeff", "Access event summit-24 at 1732060800000", "x" * 10_240, "ü" * 5_120]
+        while len(out) < count:
+            alphabet = chance.choice(alphabets)
+            size = chance.choice((1, 2, 31, 32, 33, 64, chance.randrange(300), chance.randrange(300)))
+            out.append("".join(chance.choice(alphabet) for _ in range(size)))
+        return out[:count]
+
+    return build
