@@ -169,8 +169,9 @@ def _ecdsa(request: Request, scheme: str, digest: bytes, detail: Mapping[str, An
         return request.answer(reason, scheme, method="ecdsa")
     if account != request.wallet.payload:  # 3
         return request.answer(Reason.WRONG_SIGNER, scheme, method="ecdsa")
-    malleable = request.policy.allow_high_s
-    return request.answer(Reason.OK, scheme, method="ecdsa", malleable=malleable, detail=detail)
+    wallet, malleable = request.wallet, request.policy.allow_high_s
+    chain = wallet.chain or wallet.family
+    return Verification(Reason.OK, scheme, "ecdsa", wallet.canonical, chain, malleable=malleable, detail=detail)
 
 
 def signature_bytes(signature: object, policy: Policy) -> bytes:
