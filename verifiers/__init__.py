@@ -4,7 +4,7 @@
 >>> if verify(address="0x…", message="…", signature="0x…"): ...
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import import_module
@@ -210,22 +210,25 @@ async def averify(
     return _best(request, refusals)
 
 
-def _attempts(request: Request) -> Iterator[tuple[Request, str]]:
+def _attempts(request: Request) -> list[tuple[Request, str]]:
     """The scheme asked for, else those the shape suggests; with ``try_nfc`` all of them for the NFC text, too."""
-    forms = [request]
+    attempts = [(request, name) for name in _names(request)]
     if request.policy.try_nfc and request.text is not None:
         text = normalize("NFC", request.text)
         if text != request.text:
-            forms.append(replace(request, text=text, message=text.encode()))
-    for form in forms:
-        if request.scheme is None:
-            names: tuple[str, ...] = _load(CHOOSERS[request.wallet.family])(form)
-        elif request.scheme in SCHEMES and request.wallet.family not in SCHEMES[request.scheme].families:
-            names = ()  # a scheme of another family: _best says so
-        else:
-            names = (request.scheme,)
-        for name in names:
-            yield form, name
+            composed = replace(request, text=text, message=text.encode())
+            attempts += [(composed, name) for name in _names(composed)]
+    return attempts
+
+
+def _names(request: Request) -> tuple[str, ...]:
+    scheme, family = request.scheme, request.wallet.family
+    if scheme is None:
+        names: tuple[str, ...] = _load(CHOOSERS[family])(request)
+        return names
+    entry = SCHEMES.get(scheme)
+    # Of another family's scheme there is no attempt: the answer is ``unsupported``.
+    return (scheme,) if entry is None or family in entry.families else ()
 
 
 def _told(answer: Verification, attempt: Request, request: Request) -> Verification:

@@ -65,9 +65,7 @@ def detect_wallet(text: object) -> tuple[Wallet, ...]:
 
 @lru_cache(maxsize=RECENT)
 def _detect(address: str) -> tuple[Wallet, ...]:
-    if ":" in address:
-        return _detect_prefixed(address)
-    return tuple(_readings(address))
+    return _detect_prefixed(address) if ":" in address else tuple(_readings(address))
 
 
 def is_wallet(text: object) -> bool:
@@ -330,7 +328,7 @@ def _cardano(text: str, *, raw: bool = False) -> Iterator[Wallet]:
     else:
         try:
             hrp, values, variant = encodings.bech32_values(text, _MAX_CARDANO)
-            payload = bytes(encodings.regroup(values, 5, 8, pad=False))
+            payload = encodings.bytes_of_fives(values)
         except EncodingError:
             return
         if variant != encodings.BECH32:

@@ -26,6 +26,9 @@ _MAGICS = {
 _PREFIXES = {chain: compact_size(len(magic)) + magic for chain, magic in _MAGICS.items()}
 
 
+_BIP322_PREFIXES = {"smp": "bip322-simple", "ful": "bip322-full", "pof": "bip322-pof"}
+
+
 def choose(request: Request) -> tuple[str, ...]:
     """The scheme that the shape of the signature names: BIP-322 by prefix, BIP-137 by length, else BIP-322 simple."""
     signature, wallet = request.signature, request.wallet
@@ -33,7 +36,7 @@ def choose(request: Request) -> tuple[str, ...]:
         signature = signature.decode("latin-1")
     if not isinstance(signature, str):
         return ("bip137",)
-    prefixed = {"smp": "bip322-simple", "ful": "bip322-full", "pof": "bip322-pof"}.get(signature[:3])
+    prefixed = _BIP322_PREFIXES.get(signature[:3])
     if prefixed:
         return (prefixed,)
     unprefixed_full = request.policy.allow_unprefixed_full
@@ -110,7 +113,7 @@ def _compact(signature: object) -> bytes | None:
     """The 65 bytes of a signature given as base64 or raw."""
     if isinstance(signature, bytes) and len(signature) == COMPACT_SIZE:
         return signature
-    if not isinstance(signature, str | bytes) or len(signature) != 88:
+    if not isinstance(signature, (str, bytes)) or len(signature) != 88:
         return None
     try:
         data = base64_bytes(signature)

@@ -41,15 +41,23 @@ def tagged_hash(tag: bytes, data: bytes) -> bytes:
     return sha256(prefix + prefix + data).digest()
 
 
-def ripemd160(data: bytes) -> bytes:
-    """RIPEMD-160; some builds of OpenSSL leave it out, then pycryptodomex has it."""
+@cache
+def _ripemd160() -> Any:
+    """An empty RIPEMD-160; some builds of OpenSSL leave it out, then pycryptodomex has it."""
     try:
-        return new_hash("ripemd160", data).digest()
+        return new_hash("ripemd160")
     except ValueError:
         from Cryptodome.Hash import RIPEMD160
 
-        digest: bytes = RIPEMD160.new(data).digest()
-        return digest
+        return RIPEMD160.new()
+
+
+def ripemd160(data: bytes) -> bytes:
+    """RIPEMD-160.  Copying the empty hash is half the cost of looking the algorithm up each time."""
+    state = _ripemd160().copy()
+    state.update(data)
+    digest: bytes = state.digest()
+    return digest
 
 
 def hash160(data: bytes) -> bytes:

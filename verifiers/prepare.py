@@ -169,7 +169,7 @@ def _bounded(document: object, name: str) -> Any:
         below: list[object] = []
         for value in level:
             nodes += 1
-            if isinstance(value, str | bytes):
+            if isinstance(value, (str, bytes)):
                 size += len(value)
             elif isinstance(value, int):
                 size += value.bit_length() // 8

@@ -213,7 +213,7 @@ class Resolver(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, which would cost as much again as filling it; schemes do not change it
 class Request:
     """One question in canonical form, as every scheme function gets it.
 

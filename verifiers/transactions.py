@@ -4,6 +4,7 @@ Only SIGHASH_ALL (taproot: DEFAULT or ALL) is computed: BIP-322 requires it.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 
 from chainwatch.verifiers.curves import sha256d
@@ -52,13 +53,13 @@ class Transaction:
         return sha256d(
             self.version.to_bytes(4, "little")
             + sha256d(b"".join([item.outpoint for item in self.inputs]))
-            + sha256d(b"".join([item.sequence.to_bytes(4, "little") for item in self.inputs]))
+            + _sequences_digest(tuple([item.sequence for item in self.inputs]))
             + spent.outpoint
             + compact_size(len(script_code))
             + script_code
             + amount.to_bytes(8, "little")
             + spent.sequence.to_bytes(4, "little")
-            + sha256d(self._outputs())
+            + sha256d(_serialize_outputs(self.outputs))
             + self.lock_time.to_bytes(4, "little")
             + b"\x01\x00\x00\x00"
         )
@@ -74,16 +75,11 @@ class Transaction:
             + sha256(amount.to_bytes(8, "little")).digest()
             + sha256(compact_size(len(script_pubkey)) + script_pubkey).digest()
             + sha256(spent.sequence.to_bytes(4, "little")).digest()
-            + sha256(self._outputs()).digest()
+            + sha256(_serialize_outputs(self.outputs)).digest()
             + b"\x00"  # spend type: key path, no annex
             + b"\x00\x00\x00\x00"  # input number
         )
         return sha256(_TAP_SIGHASH + preimage).digest()
-
-    def _outputs(self) -> bytes:
-        return b"".join(
-            [value.to_bytes(8, "little") + compact_size(len(script)) + script for value, script in self.outputs]
-        )
 
     def _serialize(self, inputs: list[tuple[bytes, bytes, int]]) -> bytes:
         return (
@@ -96,12 +92,23 @@ class Transaction:
                 ]
             )
             + compact_size(len(self.outputs))
-            + self._outputs()
+            + _serialize_outputs(self.outputs)
             + self.lock_time.to_bytes(4, "little")
         )
 
 
 _TAP_SIGHASH = sha256(b"TapSighash").digest() * 2
+
+
+@lru_cache(maxsize=64)
+def _serialize_outputs(outputs: tuple[tuple[int, bytes], ...]) -> bytes:
+    return b"".join([value.to_bytes(8, "little") + compact_size(len(script)) + script for value, script in outputs])
+
+
+@lru_cache(maxsize=64)
+def _sequences_digest(sequences: tuple[int, ...]) -> bytes:
+    """BIP-143's hashSequence, which is the same for nearly every BIP-322 signature (as are its outputs)."""
+    return sha256d(b"".join([sequence.to_bytes(4, "little") for sequence in sequences]))
 
 
 # --- parsing
