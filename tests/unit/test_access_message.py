@@ -31,7 +31,7 @@ WORDS = {"ETH": "Ethereum", "MATIC": "Ethereum", "BNB": "Ethereum", "SOL": "Sola
 WORDS |= {
     "LTC": "Litecoin",
     "DOGE": "Dogecoin",
-    "DASH": "Xags3HEXJ4G4Uuf8va2eSxLCw2KCyEhiJ7",
+    "DASH": "Dash",
     "XMR": "Monero",
     "TRX": "Tron",
     "ADA": "Cardano",

@@ -44,8 +44,8 @@ class Chain:
         raise Unavailable("not Hive")
 
 
-async def ask(chain: Chain, **more: Any) -> Any:
-    return await averify(**({"address": SAFE, "message": "hello", "signature": "0x", "resolver": chain} | more))
+async def ask(node: Chain, **more: Any) -> Any:
+    return await averify(**({"address": SAFE, "message": "hello", "signature": "0x", "resolver": node} | more))
 
 
 @pytest.mark.parametrize(
