@@ -63,10 +63,11 @@ def verify_simple(request: Request) -> Verification:
         witness = parse_witness(base64_bytes(body)) if body is not None else None
     except EncodingError as error:
         return request.answer(Reason.MALFORMED_SIGNATURE, scheme, detail={"what": str(error)})
-    if not witness and not (witness is not None and request.wallet.kind == "witness_unknown"):
+    if witness is None or (not witness and request.wallet.kind != "witness_unknown"):  # an anchor takes an empty one
         return request.answer(Reason.MALFORMED_SIGNATURE, scheme, detail={"what": "no witness stack"})
     # 2. address
-    wallet, script_sig, warnings = request.wallet, b"", ()
+    wallet, script_sig = request.wallet, b""
+    warnings: tuple[str, ...] = ()
     if wallet.witness_version is None:
         if wallet.kind != "p2sh" or not request.policy.allow_lenient_p2sh or len(witness) != 2:
             return request.answer(Reason.WRONG_ADDRESS_TYPE, scheme, detail={"type": wallet.kind})

@@ -148,7 +148,8 @@ def _satisfy(script: bytes, stack: tuple[bytes, ...], digest: Callable[[], bytes
         return _one_key(stack[0], template.keys[0], digest())
     if stack[0]:
         raise Refusal(Reason.RULE_VIOLATED, "NULLDUMMY")
-    signed, keys, message = [], iter(template.keys), digest()
+    signed: list[bytes] = []
+    keys, message = iter(template.keys), digest()
     for signature in stack[1:]:
         signer = next((key for key in keys if _check_ecdsa(signature, key, message)), None)
         if signer is None:
