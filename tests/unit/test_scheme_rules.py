@@ -290,3 +290,11 @@ def test_a_hivesigner_token_names_its_app_its_author_and_its_time() -> None:
     assert ask(good, signed_message={"type": "code", "app": "tickets"}).reason == "expectation_failed"
     assert ask(good, extra=1).reason == "malformed_message"
     assert ask(good, timestamp="now").reason == "malformed_message"
+
+
+def test_the_dearest_typed_data_that_is_taken_costs_less_than_a_request_may() -> None:
+    """Structs are hashed with all their types: few values of large types cost as much as many small ones."""
+    wide = {f"T{i}": [{"name": f"f{j}", "type": f"T{(i + j + 1) % 60}"} for j in range(4)] for i in range(60)}
+    dear = document("T0[]", [{f"f{j}": None for j in range(4)}] * 190, **wide)
+    with pytest.raises(TypedDataError, match="large types"):
+        digest(dear)
