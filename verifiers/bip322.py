@@ -159,8 +159,6 @@ def _judge(request: Request, scheme: str, tx: Transaction, encoded: str, warning
     except Refusal as refusal:
         return request.answer(refusal.reason, scheme, detail={"what": str(refusal)})
     warnings += found.warnings
-    if found.method == "script" and not found.keys and wallet.kind == "witness_unknown":
-        warnings += ("anyone_can_spend",)
     lock_time, sequence = tx.lock_time, tx.inputs[0].sequence
     reason = Reason.OK
     if "anyone_can_spend" in warnings and policy.require_signature_check:
