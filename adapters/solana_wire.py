@@ -267,11 +267,7 @@ def _program(instruction: Instruction, keys: Sequence[str]) -> str:
 
 def accounts_of(instruction: Instruction, keys: Sequence[str]) -> list[str | None]:
     """Return an instruction's accounts in its own order."""
-    accounts = _accounts.decode(instruction.accounts)
-    try:
-        return [keys[a] for a in accounts]
-    except (IndexError, TypeError):  # the data lacks some, or gives the keys themselves
-        return [key_at(keys, a) for a in accounts]
+    return [key_at(keys, a) for a in _accounts.decode(instruction.accounts)]
 
 
 def key_at(keys: Sequence[str], index: int | str | None) -> str | None:
