@@ -63,7 +63,7 @@ def verify_simple(request: Request) -> Verification:
         witness = parse_witness(base64_bytes(body)) if body is not None else None
     except EncodingError as error:
         return request.answer(Reason.MALFORMED_SIGNATURE, scheme, detail={"what": str(error)})
-    if not witness and not (witness is not None and request.wallet.kind == "witness_unknown"):
+    if witness is None or (not witness and request.wallet.kind != "witness_unknown"):  # an anchor takes an empty one
         return request.answer(Reason.MALFORMED_SIGNATURE, scheme, detail={"what": "no witness stack"})
     # 2. address
     wallet, script_sig = request.wallet, b""

@@ -5,13 +5,25 @@ What accepts several texts for the same bytes lets one signature pass for many.
 """
 
 import binascii
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from hashlib import sha256
 
 B58_ALPHABET = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 BECH32_ALPHABET = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
-_B58 = {char: value for value, char in enumerate(B58_ALPHABET)}
-_BECH32 = {char: value for value, char in enumerate(BECH32_ALPHABET)}
+_NONE = 0xFF
+
+
+def _digits(alphabet: str) -> bytes:
+    """Table for ``bytes.translate``: the value of each character, ``_NONE`` for those outside the alphabet."""
+    table = bytearray([_NONE] * 256)
+    for value, char in enumerate(alphabet):
+        table[ord(char)] = value
+    return bytes(table)
+
+
+_B58 = _digits(B58_ALPHABET)
+_BECH32 = _digits(BECH32_ALPHABET)
 MAX_BASE58 = 1024
 """Characters: base58 costs the square of its length, and nothing we read is longer than a few hundred."""
 
@@ -46,16 +58,28 @@ def base64_bytes(text: str | bytes) -> bytes:
 # --- base58
 
 
-def base58_bytes(text: str, limit: int = MAX_BASE58) -> bytes:
-    """Bytes of base58 (Bitcoin alphabet): each leading ``1`` is one zero byte.  At most ``limit`` characters."""
-    if len(text) > limit:
-        raise EncodingError("base58 too long")
-    number = 0
+def _base58_number(text: str) -> int:
+    """The number that the characters write, five at a time: most of the work is then in small integers."""
     try:
-        for char in text:
-            number = number * 58 + _B58[char]
-    except KeyError as error:
+        digits = text.encode("ascii").translate(_B58)
+    except UnicodeEncodeError as error:
         raise EncodingError("not base58") from error
+    if _NONE in digits:
+        raise EncodingError("not base58")
+    number, odd = 0, len(digits) % 5
+    for digit in digits[:odd]:
+        number = number * 58 + digit
+    rest = iter(digits[odd:])
+    for a, b, c, d, e in zip(rest, rest, rest, rest, rest, strict=True):
+        number = number * 656356768 + (((a * 58 + b) * 58 + c) * 58 + d) * 58 + e
+    return number
+
+
+def base58_bytes(text: str) -> bytes:
+    """Bytes of base58 (Bitcoin alphabet): each leading ``1`` is one zero byte."""
+    if len(text) > MAX_BASE58:
+        raise EncodingError("base58 too long")
+    number = _base58_number(text)
     zeros = len(text) - len(text.lstrip("1"))
     return bytes(zeros) + number.to_bytes((number.bit_length() + 7) // 8, "big")
 
@@ -104,12 +128,7 @@ def cn_base58_bytes(text: str) -> bytes:
         size = _CN_SIZES.get(len(block))
         if size is None:
             raise EncodingError("cn_base58: impossible length")
-        number = 0
-        try:
-            for char in block:
-                number = number * 58 + _B58[char]
-        except KeyError as error:
-            raise EncodingError("not base58") from error
+        number = _base58_number(block)
         if number >> (8 * size):
             raise EncodingError("cn_base58: block overflows")
         out.append(number.to_bytes(size, "big"))
@@ -153,18 +172,19 @@ def _remainders() -> tuple[int, ...]:
 _FOLD = _remainders()
 
 
-def _polymod(values: Iterable[int]) -> int:
-    state = 1
+def _polymod(values: Iterable[int], state: int = 1) -> int:
     for value in values:
         state = ((state & 0x1FFFFFF) << 5) ^ value ^ _FOLD[state >> 25]
     return state
 
 
-def _hrp_values(hrp: str) -> list[int]:
-    return [ord(char) >> 5 for char in hrp] + [0] + [ord(char) & 31 for char in hrp]
+@lru_cache(maxsize=64)
+def _hrp_state(hrp: str) -> int:
+    """State of the checksum after the prefix, which is one of a handful."""
+    return _polymod([ord(char) >> 5 for char in hrp] + [0] + [ord(char) & 31 for char in hrp])
 
 
-def bech32_values(text: str, limit: int = 90) -> tuple[str, list[int], int]:
+def bech32_values(text: str, limit: int = 90) -> tuple[str, bytes, int]:
     """``(hrp, 5-bit values without checksum, BECH32 or BECH32M)``.
 
     ``limit`` is BIP-173's 90 characters; Cardano's longer addresses (CIP-19) raise it.
@@ -173,42 +193,47 @@ def bech32_values(text: str, limit: int = 90) -> tuple[str, list[int], int]:
     if len(text) > limit or (text != lowered and text != text.upper()):
         raise EncodingError("bech32: too long or of mixed case")
     hrp, separator, data = lowered.rpartition("1")
-    if not separator or not hrp or len(data) < 6 or not all(33 <= ord(char) <= 126 for char in hrp):
+    if (
+        not separator
+        or not hrp
+        or len(data) < 6
+        or not lowered.isascii()
+        or not all("!" <= char <= "~" for char in hrp)
+    ):
         raise EncodingError("bech32: no separator, prefix or checksum")
-    try:
-        values = [_BECH32[char] for char in data]
-    except KeyError as error:
-        raise EncodingError("bech32: other characters") from error
-    variant = _polymod(_hrp_values(hrp) + values)
+    values = data.encode("ascii").translate(_BECH32)
+    if _NONE in values:
+        raise EncodingError("bech32: other characters")
+    variant = _polymod(values, _hrp_state(hrp))
     if variant not in (BECH32, BECH32M):
         raise EncodingError("bech32: wrong checksum")
     return hrp, values[:-6], variant
 
 
-def bech32_text(hrp: str, values: list[int], variant: int) -> str:
+def bech32_text(hrp: str, values: Sequence[int], variant: int) -> str:
     """The lower-case bech32 (or bech32m) of 5-bit ``values``."""
-    state = _polymod([*_hrp_values(hrp), *values, 0, 0, 0, 0, 0, 0]) ^ variant
+    state = _polymod([*values, 0, 0, 0, 0, 0, 0], _hrp_state(hrp)) ^ variant
     checksum = [state >> 5 * (5 - index) & 31 for index in range(6)]
-    return hrp + "1" + "".join(BECH32_ALPHABET[value] for value in values + checksum)
+    return hrp + "1" + "".join([BECH32_ALPHABET[value] for value in (*values, *checksum)])
 
 
-def regroup(values: Iterable[int], width: int, to: int, *, pad: bool) -> list[int]:
-    """Values of ``width`` bits as values of ``to`` bits; without ``pad``, leftover bits must be few and zero."""
-    state = bits = 0
-    out = []
+def bytes_of_fives(values: Iterable[int]) -> bytes:
+    """Bytes of 5-bit values; what is left over must be less than one value, and zero."""
+    number = count = 0
     for value in values:
-        state = state << width | value
-        bits += width
-        while bits >= to:
-            bits -= to
-            out.append(state >> bits)
-            state &= (1 << bits) - 1
-    if pad:
-        if bits:
-            out.append(state << (to - bits))
-    elif bits >= width or state:
+        number = number << 5 | value
+        count += 5
+    left = count % 8
+    if left >= 5 or number & ((1 << left) - 1):
         raise EncodingError("leftover bits")
-    return out
+    return (number >> left).to_bytes(count // 8, "big")
+
+
+def fives_of_bytes(data: bytes) -> list[int]:
+    """5-bit values of ``data``, the last filled up with zero bits."""
+    missing = -8 * len(data) % 5
+    number = int.from_bytes(data, "big") << missing
+    return [number >> shift & 31 for shift in range(8 * len(data) + missing - 5, -1, -5)]
 
 
 def segwit_program(text: str) -> tuple[str, int, bytes]:
@@ -217,7 +242,7 @@ def segwit_program(text: str) -> tuple[str, int, bytes]:
     if not values or values[0] > 16:
         raise EncodingError("segwit: no witness version")
     version = values[0]
-    program = bytes(regroup(values[1:], 5, 8, pad=False))
+    program = bytes_of_fives(values[1:])
     if variant != (BECH32M if version else BECH32):
         raise EncodingError("segwit: the other checksum variant")
     if not 2 <= len(program) <= 40 or (version == 0 and len(program) not in (20, 32)):
@@ -227,7 +252,7 @@ def segwit_program(text: str) -> tuple[str, int, bytes]:
 
 def segwit_text(hrp: str, version: int, program: bytes) -> str:
     """The segwit address of a witness program."""
-    return bech32_text(hrp, [version, *regroup(program, 8, 5, pad=True)], BECH32M if version else BECH32)
+    return bech32_text(hrp, [version, *fives_of_bytes(program)], BECH32M if version else BECH32)
 
 
 # --- CashAddr (the Bitcoin Cash specification "cashaddr")
@@ -242,9 +267,11 @@ def cashaddr_payload(text: str, prefix: str) -> bytes:
         raise EncodingError("cashaddr: mixed case")
     body = lowered.removeprefix(prefix + ":")
     try:
-        values = [_BECH32[char] for char in body]
-    except KeyError as error:
+        values = body.encode("ascii").translate(_BECH32)
+    except UnicodeEncodeError as error:
         raise EncodingError("cashaddr: other characters") from error
+    if _NONE in values:
+        raise EncodingError("cashaddr: other characters")
     state = 1
     for value in [*(ord(char) & 31 for char in prefix), 0, *values]:
         top = state >> 35
@@ -254,7 +281,7 @@ def cashaddr_payload(text: str, prefix: str) -> bytes:
                 state ^= generator
     if len(values) < 8 or state != 1:
         raise EncodingError("cashaddr: wrong checksum")
-    return bytes(regroup(values[:-8], 5, 8, pad=False))
+    return bytes_of_fives(values[:-8])
 
 
 # --- Bitcoin's and Monero's integers
