@@ -15,7 +15,7 @@ from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
-from chainwatch.verifiers.encodings import base58_bytes
+from chainwatch.verifiers.encodings import MAX_BASE58, base58_bytes
 
 MAX_DATA = 16_384
 """Characters of one instruction's base58 data that are read: a program may pass 10 KiB to another
@@ -277,6 +277,20 @@ def key_at(keys: Sequence[str], index: int | str | None) -> str | None:
     return keys[index] if index is not None and index < len(keys) else None
 
 
+def from_base58(text: str, limit: int = MAX_DATA) -> bytes:
+    """Decode base58 of at most ``limit`` characters; ``ValueError`` for anything else."""
+    if len(text) <= MAX_BASE58:
+        return base58_bytes(text)
+    if len(text) > limit:
+        raise ValueError(f"{len(text)} characters of base58, at most {limit} are read")
+    from bitcoin.base58 import InvalidBase58Error, decode  # long memos only
+
+    try:
+        return bytes(decode(text))
+    except InvalidBase58Error as error:
+        raise ValueError("not base58") from error
+
+
 def from_text(data: str, encoding: str) -> bytes:
     """Decode an encoded transaction (``base64`` or ``base58``)."""
     if len(data) > MAX_WIRE:
@@ -287,7 +301,7 @@ def from_text(data: str, encoding: str) -> bytes:
         except (binascii.Error, ValueError) as error:
             raise ValueError("not base64") from error
     if encoding == "base58":
-        return base58_bytes(data, MAX_DATA)
+        return from_base58(data)
     raise ValueError(f"unknown encoding {encoding!r}")
 
 
