@@ -104,6 +104,16 @@ def test_a_damaged_memo_never_gives_another_key_or_an_exception(place: int, lett
     assert read is None or isinstance(read, bytes)
 
 
+@pytest.mark.parametrize("place", [70, 74, 77])
+def test_a_memo_whose_nonce_or_check_is_damaged_is_not_readable(place: int) -> None:
+    """What would come out is noise that may look like a text."""
+    from beemgraphenebase.base58 import base58decode, base58encode
+
+    raw = bytearray.fromhex(base58decode(VECTORS[0][2][1:]))
+    raw[place] ^= 1
+    assert MemoKey(ALICE).decrypt("#" + base58encode(raw.hex())) is None
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
