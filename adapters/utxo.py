@@ -182,8 +182,8 @@ def options_of(spec: ChainSpec, kind: type[OptionsT]) -> OptionsT:
     if options.xpub is not None:
         parse_key(options.xpub)
     large_of(spec, options.quorum)
-    if options.quorum is not None and not 2 <= options.quorum.nodes <= len(spec.endpoints):
-        raise Misconfigured(f"chain {spec.code}: quorum asks for {options.quorum.nodes} nodes: from 2 to all endpoints")
+    if options.quorum is not None and options.quorum.nodes < 2:
+        raise Misconfigured(f"chain {spec.code}: quorum: nodes must be 2 or more")
     return options
 
 
@@ -346,7 +346,10 @@ class UtxoSource:
         await self.check_genesis(endpoint)
         head = await self.backend.header(endpoint, await self.backend.tip(endpoint))
         final = await self.backend.final(endpoint, head)
-        return NodeFacts(endpoint.name, about.version, about.network, head.ref, final, about.warnings)
+        warnings = about.warnings
+        if self.options.quorum is not None and self.options.quorum.nodes > len(self.rpc.endpoints):
+            warnings += (f"quorum needs {self.options.quorum.nodes} endpoints: until then large payments wait",)
+        return NodeFacts(endpoint.name, about.version, about.network, head.ref, final, warnings)
 
     async def check_genesis(self, endpoint: Endpoint) -> None:
         """Let the endpoint prove that it is of our network; ``Misconfigured`` when it is not."""
