@@ -16,7 +16,7 @@ from typing import NamedTuple
 import msgspec
 
 from chainwatch.adapters.solana_book import Book, Movement, reduce, u64
-from chainwatch.adapters.solana_wire import MAX_DATA, Row, Step, TokenAmount, View, accounts_of, key_at
+from chainwatch.adapters.solana_wire import Row, Step, TokenAmount, View, accounts_of, from_base58, key_at
 from chainwatch.model import Asset, Position, Transfer
 from chainwatch.verifiers.encodings import base58_bytes
 
@@ -178,7 +178,7 @@ def _replay(step: Step, keys: Sequence[str], book: Book) -> None:
     elif len(instruction.data) > SHORT_DATA:
         return
     else:
-        data, accounts = base58_bytes(instruction.data, SHORT_DATA), accounts_of(instruction, keys)
+        data, accounts = base58_bytes(instruction.data), accounts_of(instruction, keys)
     try:
         reader.raw(book, path, program, data, accounts)
     except (ValueError, IndexError):
@@ -191,7 +191,7 @@ def _memo(step: Step) -> bytes:
         return step.wire[0]
     if step.instruction.parsed:
         return str(_text.decode(step.instruction.parsed)).encode()
-    return base58_bytes(step.instruction.data, MAX_DATA)
+    return from_base58(step.instruction.data)
 
 
 # -- one transaction -----------------------------------------------------------------------------

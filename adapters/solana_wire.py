@@ -15,7 +15,7 @@ from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
-from chainwatch.verifiers.encodings import base58_bytes
+from chainwatch.verifiers.encodings import MAX_BASE58, base58_bytes
 
 MAX_DATA = 16_384
 """Characters of one instruction's base58 data that are read: a program may pass 10 KiB to another
@@ -267,11 +267,7 @@ def _program(instruction: Instruction, keys: Sequence[str]) -> str:
 
 def accounts_of(instruction: Instruction, keys: Sequence[str]) -> list[str | None]:
     """Return an instruction's accounts in its own order."""
-    accounts = _accounts.decode(instruction.accounts)
-    try:
-        return [keys[a] for a in accounts]
-    except (IndexError, TypeError):  # the data lacks some, or gives the keys themselves
-        return [key_at(keys, a) for a in accounts]
+    return [key_at(keys, a) for a in _accounts.decode(instruction.accounts)]
 
 
 def key_at(keys: Sequence[str], index: int | str | None) -> str | None:
@@ -279,6 +275,20 @@ def key_at(keys: Sequence[str], index: int | str | None) -> str | None:
     if isinstance(index, str):
         return index
     return keys[index] if index is not None and index < len(keys) else None
+
+
+def from_base58(text: str, limit: int = MAX_DATA) -> bytes:
+    """Decode base58 of at most ``limit`` characters; ``ValueError`` for anything else."""
+    if len(text) <= MAX_BASE58:
+        return base58_bytes(text)
+    if len(text) > limit:
+        raise ValueError(f"{len(text)} characters of base58, at most {limit} are read")
+    from bitcoin.base58 import InvalidBase58Error, decode  # long memos only
+
+    try:
+        return bytes(decode(text))
+    except InvalidBase58Error as error:
+        raise ValueError("not base58") from error
 
 
 def from_text(data: str, encoding: str) -> bytes:
@@ -291,7 +301,7 @@ def from_text(data: str, encoding: str) -> bytes:
         except (binascii.Error, ValueError) as error:
             raise ValueError("not base64") from error
     if encoding == "base58":
-        return base58_bytes(data, MAX_DATA)
+        return from_base58(data)
     raise ValueError(f"unknown encoding {encoding!r}")
 
 

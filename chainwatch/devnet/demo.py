@@ -133,7 +133,9 @@ class _Stage:
             wallet = node.new_wallet()
             txid = self.network.pay(asset, _event(asset), wallet, price)
             before = node.chain.mine().ref
-            seen = await self._until(lambda c: _block(c, code, txid) == before.hash)
+            seen = await self._until(
+                lambda c: _sighted(c, code, txid) if node.final_only else _block(c, code, txid) == before.hash
+            )
             depth = node.chain.head.ref.height - before.height + 1
             node.chain.reorg(depth, extra=1, shift=1)
             self.network.paused.discard(code)
@@ -180,6 +182,11 @@ def _block(connection: Connection, chain: str, txid: str) -> str | None:
         select(transfers.c.block_hash).where(transfers.c.chain == chain, transfers.c.txid == txid)
     ).first()
     return None if row is None else row.block_hash
+
+
+def _sighted(connection: Connection, chain: str, txid: str) -> bool:
+    rows = select(func.count()).where(transfers.c.chain == chain, transfers.c.txid == txid)
+    return bool(connection.execute(rows).scalar_one())
 
 
 def _allocated(connection: Connection, chain: str, txid: str, kind: str) -> str | None:
