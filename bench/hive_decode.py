@@ -35,7 +35,7 @@ def operation(chance: random.Random, i: int) -> dict[str, object]:
     if i % 3 == 0:
         body = {"voter": "some.voter", "author": "an-author", "permlink": "re-" + "p" * 80, "weight": 10000}
         return {"type": "vote_operation", "value": body}
-    payload = orjson.dumps({"app": "game/1.0", "data": chance.randbytes(280).hex()}).decode()
+    payload = orjson.dumps({"app": "game/1.0", "data": chance.randbytes(160).hex()}).decode()
     body = {"required_auths": [], "required_posting_auths": ["gamer"], "id": "sm_submit_team", "json": payload}
     return {"type": "custom_json_operation", "value": body}
 

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 from chainwatch.errors import LostRace
 from chainwatch.follower import MEMORY, Held, Step
 from chainwatch.ledger import facts, outbox, settle
+from chainwatch.ledger.bulk import among, insert_rows
 from chainwatch.ledger.context import Context
 from chainwatch.ledger.tables import blocks, cursors
 from chainwatch.model import Block, BlockRef
@@ -127,10 +128,10 @@ def _remember(connection: Connection, step: Step, final: BlockRef | None) -> tup
     floor = final.height if final else -1
     keep: Sequence[Block] = [b for b in step.blocks if b.ref.height > floor or b is step.blocks[-1]]
     if keep:
-        heights = [b.ref.height for b in keep]
-        connection.execute(delete(blocks).where(blocks.c.chain == step.chain, blocks.c.height.in_(heights)))
+        again = among(connection, blocks.c.height, [b.ref.height for b in keep])
+        connection.execute(delete(blocks).where(blocks.c.chain == step.chain, again))
         rows = [{"chain": step.chain, "height": b.ref.height, "hash": b.ref.hash, "time_ms": b.time_ms} for b in keep]
-        connection.execute(insert(blocks), rows)
+        insert_rows(connection, blocks, rows)
         connection.execute(
             delete(blocks).where(blocks.c.chain == step.chain, blocks.c.height < step.cursor.height - MEMORY)
         )

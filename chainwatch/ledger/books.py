@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, select
 
-from chainwatch.ledger.bulk import chunks, insert_rows
+from chainwatch.ledger.bulk import among, chunks, insert_rows
 from chainwatch.ledger.tables import ledger_lines
 from chainwatch.matching import Allocation
 
@@ -88,7 +88,7 @@ def balances(connection: Connection, transfer_ids: Sequence[int]) -> dict[int, d
     """Return the present balances of transfers.  Sums are made here: SQLite would make them floats."""
     found: dict[int, dict[Account, int]] = {}
     for part in chunks(transfer_ids):
-        for row in connection.execute(select(ledger_lines).where(ledger_lines.c.transfer_id.in_(part))):
+        for row in connection.execute(select(ledger_lines).where(among(connection, ledger_lines.c.transfer_id, part))):
             accounts = found.setdefault(row.transfer_id, {})
             key = (row.account, row.event_id)
             accounts[key] = accounts.get(key, 0) + row.amount

@@ -4,12 +4,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, bindparam, select, tuple_, update
+from sqlalchemy import Connection, Row, select, tuple_, update
 
 from chainwatch import finality
 from chainwatch.errors import Persistent
 from chainwatch.follower import Step
-from chainwatch.ledger.bulk import chunks, insert_rows
+from chainwatch.ledger.bulk import among, chunks, insert_rows, update_rows
 from chainwatch.ledger.context import Context
 from chainwatch.ledger.tables import purchases, transfers
 from chainwatch.model import MAX_BASE_UNITS, BlockRef, InBlock, Transfer
@@ -53,7 +53,7 @@ def _orphan(connection: Connection, ids: Sequence[int]) -> set[int]:
     for part in chunks(ids):
         connection.execute(
             update(transfers)
-            .where(transfers.c.id.in_(part))
+            .where(among(connection, transfers.c.id, part))
             .values(height=None, block_hash=None, block_time_ms=None, state="orphaned", shown="orphaned")
         )
     return set(ids)
@@ -78,8 +78,8 @@ def record(connection: Connection, step: Step, final: BlockRef | None, context: 
 def _held(connection: Connection, chain: str, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Row[Any]]:
     held: dict[tuple[str, str], Row[Any]] = {}
     for txids in chunks({txid for txid, _ in keys}):
-        rows = connection.execute(select(transfers).where(transfers.c.chain == chain, transfers.c.txid.in_(txids)))
-        held.update({(r.txid, r.idx): r for r in rows})
+        rows = select(transfers).where(transfers.c.chain == chain, among(connection, transfers.c.txid, txids))
+        held.update({(r.txid, r.idx): r for r in connection.execute(rows)})
     return held
 
 
@@ -107,11 +107,7 @@ def _upsert(
             _note(changed, new_id, states[key])
         changed.new += len(fresh)
     if moved:
-        names = moved[0].keys() - {"row_id", "chain", "txid", "idx", "first_seen_ms"}
-        connection.execute(
-            update(transfers).where(transfers.c.id == bindparam("row_id")).values({n: bindparam(n) for n in names}),
-            moved,
-        )
+        update_rows(connection, transfers, moved)
         for facts in moved:
             _note(changed, facts["row_id"], facts["state"])
 
@@ -120,8 +116,10 @@ def _ids(connection: Connection, chain: str, keys: Iterable[tuple[str, str]]) ->
     wanted = set(keys)
     found: dict[tuple[str, str], int] = {}
     for txids in chunks({txid for txid, _ in wanted}):
-        rows = select(transfers.c.id, transfers.c.txid, transfers.c.idx)
-        for r in connection.execute(rows.where(transfers.c.chain == chain, transfers.c.txid.in_(txids))):
+        rows = select(transfers.c.id, transfers.c.txid, transfers.c.idx).where(
+            transfers.c.chain == chain, among(connection, transfers.c.txid, txids)
+        )
+        for r in connection.execute(rows).all():
             if (r.txid, r.idx) in wanted:
                 found[r.txid, r.idx] = r.id
     return found
@@ -220,7 +218,7 @@ def _advance(connection: Connection, step: Step, final: BlockRef | None, context
     for part in chunks(ready):
         connection.execute(
             update(transfers)
-            .where(transfers.c.id.in_(part))
+            .where(among(connection, transfers.c.id, part))
             .values(state="confirmed", shown="confirmed", was_confirmed=True)
         )
     changed.confirmed |= set(ready)
@@ -238,7 +236,8 @@ def _weights(connection: Connection, waiting: Sequence[Any], context: Context) -
     ids = {r.purchase_id for r in waiting if r.purchase_id is not None}
     priced: dict[int, int] = {}
     for part in chunks(ids):
-        for p in connection.execute(select(purchases.c.id, purchases.c.price).where(purchases.c.id.in_(part))):
+        prices = select(purchases.c.id, purchases.c.price).where(among(connection, purchases.c.id, part))
+        for p in connection.execute(prices):
             priced[p.id] = p.price or 0
     for row in waiting:
         if row.asset == native:

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, bindparam, select, update
+from sqlalchemy import Connection, Row, select
 
 from chainwatch import memo
-from chainwatch.ledger.bulk import chunks, insert_rows
+from chainwatch.ledger.bulk import among, chunks, insert_rows, update_rows
 from chainwatch.ledger.context import Context
 from chainwatch.ledger.tables import addresses, event_prices, events, purchases, transfers
 from chainwatch.matching import Stray
@@ -49,16 +49,13 @@ def assign(connection: Connection, ids: Iterable[int], context: Context, now_ms:
             claims.append(_claim(row, read.get(row.id, memo.NoMemo()), by_ref, event_ids))
     implicit = _implicit(connection, [c for c in claims if c.event_id is not None], context, now_ms)
     settled = [
-        {"row_id": c.row.id, "purchase": c.purchase_id or implicit[_key(c)], "why": ""} for c in claims if not c.problem
+        {"row_id": c.row.id, "purchase_id": c.purchase_id or implicit[_key(c)], "reason": ""}
+        for c in claims
+        if not c.problem
     ]
     problems = {c.row.id: c.problem for c in claims if c.problem}
-    settled += [{"row_id": i, "purchase": None, "why": why} for i, why in problems.items()]
-    connection.execute(
-        update(transfers)
-        .where(transfers.c.id == bindparam("row_id"))
-        .values(purchase_id=bindparam("purchase"), reason=bindparam("why")),
-        settled,
-    )
+    settled += [{"row_id": i, "purchase_id": None, "reason": why} for i, why in problems.items()]
+    update_rows(connection, transfers, settled)
     return problems
 
 
@@ -79,12 +76,18 @@ def _unclaimed(connection: Connection, ids: Iterable[int]) -> list[Row[Any]]:
     rows: list[Row[Any]] = []
     for part in chunks(sorted(ids)):
         rows += connection.execute(
-            select(transfers)
-            .where(transfers.c.id.in_(part), transfers.c.purchase_id.is_(None), transfers.c.height.is_not(None))
-            .where(transfers.c.state != "failed")
+            select(*_CLAIMING)
+            .where(among(connection, transfers.c.id, part))
+            .where(transfers.c.purchase_id.is_(None), transfers.c.height.is_not(None), transfers.c.state != "failed")
             .order_by(transfers.c.id)
-        )
+        ).all()
     return [r for r in rows if r.amount and "internal" not in r.flags.split(",")]
+
+
+_CLAIMING = tuple(
+    transfers.c[name]
+    for name in ("id", "chain", "asset", "asset_id", "amount", "recipient", "sender", "memo", "flags", "paid_ms")
+)
 
 
 def _own_addresses(connection: Connection, rows: Sequence[Row[Any]], context: Context) -> dict[str, int]:
@@ -94,7 +97,7 @@ def _own_addresses(connection: Connection, rows: Sequence[Row[Any]], context: Co
         for row in connection.execute(
             select(addresses.c.address, addresses.c.purchase_id).where(
                 addresses.c.chain == context.chain,
-                addresses.c.address.in_(part),
+                among(connection, addresses.c.address, part),
                 addresses.c.purchase_id.is_not(None),
             )
         ):
@@ -106,7 +109,7 @@ def _refs(connection: Connection, refs: Sequence[str]) -> dict[str, Row[Any]]:
     found: dict[str, Row[Any]] = {}
     for part in chunks(set(refs)):
         rows = select(purchases.c.id, purchases.c.ref, purchases.c.wallet, events.c.id.label("event"), events.c.slug)
-        joined = rows.join_from(purchases, events).where(purchases.c.ref.in_(part))
+        joined = rows.join_from(purchases, events).where(among(connection, purchases.c.ref, part))
         found.update({r.ref: r for r in connection.execute(joined)})
     return found
 
@@ -116,9 +119,10 @@ def _events(connection: Connection, names: Sequence[str]) -> dict[str, int]:
     found: dict[str, int] = {}
     for part in chunks(set(names)):
         numbers = [int(n) for n in part if n.isdigit() and len(n) < 19 and (n == "0" or n[0] != "0")]
-        for row in connection.execute(select(events.c.id, events.c.slug).where(events.c.slug.in_(part))):
+        for row in connection.execute(select(events.c.id, events.c.slug).where(among(connection, events.c.slug, part))):
             found[row.slug] = row.id
-        for row in connection.execute(select(events.c.id).where(events.c.id.in_(numbers), events.c.slug.is_(None))):
+        numbered = select(events.c.id).where(among(connection, events.c.id, numbers), events.c.slug.is_(None))
+        for row in connection.execute(numbered):
             found[str(row.id)] = row.id
     return found
 
@@ -167,14 +171,15 @@ def _implicit(connection: Connection, claims: Sequence[Claim], context: Context,
     wanted = {_key(c): c for c in claims}
     found: dict[str, int] = {}
     for part in chunks(wanted):
-        rows = select(purchases.c.id, purchases.c.implicit_key).where(purchases.c.implicit_key.in_(part))
+        rows = select(purchases.c.id, purchases.c.implicit_key).where(among(connection, purchases.c.implicit_key, part))
         found.update({r.implicit_key: r.id for r in connection.execute(rows)})
     missing = [k for k in wanted if k not in found]
     if not missing:
         return found
     prices: dict[tuple[int, str], int] = {}
     for part in chunks({wanted[k].event_id for k in missing}):
-        for row in connection.execute(select(event_prices).where(event_prices.c.event_id.in_(part))):
+        listed = select(event_prices).where(among(connection, event_prices.c.event_id, part))
+        for row in connection.execute(listed):
             prices[row.event_id, row.asset] = row.amount
     fresh = []
     for key in missing:
@@ -197,6 +202,6 @@ def _implicit(connection: Connection, claims: Sequence[Claim], context: Context,
         )
     insert_rows(connection, purchases, fresh)
     for part in chunks(missing):
-        rows = select(purchases.c.id, purchases.c.implicit_key).where(purchases.c.implicit_key.in_(part))
+        rows = select(purchases.c.id, purchases.c.implicit_key).where(among(connection, purchases.c.implicit_key, part))
         found.update({r.implicit_key: r.id for r in connection.execute(rows)})
     return found

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, bindparam, delete, select, update
+from sqlalchemy import Connection, Row, delete, select, update
 
 from chainwatch.ledger import books, outbox, purchases, seats
-from chainwatch.ledger.bulk import chunks, insert_rows
+from chainwatch.ledger.bulk import among, chunks, insert_rows, update_rows
 from chainwatch.ledger.context import Context
 from chainwatch.ledger.facts import Changed
 from chainwatch.ledger.tables import allocations, events, refunds, tickets, transfers
@@ -55,8 +55,7 @@ def settle(connection: Connection, changed: Changed, context: Context, now_ms: i
     """
     touched = changed.all()
     purchases.assign(connection, touched, context, now_ms)
-    rows = _transfers(connection, touched)
-    ids = {r.purchase_id for r in rows if r.purchase_id is not None}
+    ids, strays = _claimed(connection, touched)
     ids |= _expire(connection, context, scanned_ms) if scanned_ms is not None else set()
     held = _load(connection, ids)
     decisions, minted = _decide(connection, held, context, now_ms)
@@ -64,9 +63,10 @@ def settle(connection: Connection, changed: Changed, context: Context, now_ms: i
     for purchase in held:
         decision = decisions[purchase.row.id]
         entries += [(r, decision.allocations.get(r.id, ()), purchase.row.event_id) for r in purchase.payments]
-    entries += _strays(connection, [r for r in rows if r.purchase_id is None], context)
+    entries += _strays(connection, strays, context)
     states = _write(connection, entries, now_ms)
-    _tell(connection, rows, changed, now_ms)
+    told = sorted((row for row, _, _ in entries if row.id in touched), key=lambda row: row.id)
+    _tell(connection, told, changed, now_ms)
     return Settled(tuple(minted), states)
 
 
@@ -83,11 +83,16 @@ def _strays(connection: Connection, rows: Sequence[Row[Any]], context: Context) 
     return entries
 
 
-def _transfers(connection: Connection, ids: Iterable[int]) -> list[Row[Any]]:
-    rows: list[Row[Any]] = []
+def _claimed(connection: Connection, ids: Iterable[int]) -> tuple[set[int], list[Row[Any]]]:
+    """Return the purchases that transfers belong to, and the transfers that belong to none."""
+    claimed: set[int] = set()
+    strays: list[Row[Any]] = []
     for part in chunks(sorted(ids)):
-        rows += connection.execute(select(transfers).where(transfers.c.id.in_(part)).order_by(transfers.c.id))
-    return rows
+        these = among(connection, transfers.c.id, part)
+        claimed.update(connection.scalars(select(transfers.c.purchase_id).where(these).distinct()))
+        rows = select(transfers).where(these, transfers.c.purchase_id.is_(None))
+        strays += connection.execute(rows.order_by(transfers.c.id)).all()
+    return claimed - {None}, strays
 
 
 def _expire(connection: Connection, context: Context, scanned_ms: int) -> set[int]:
@@ -110,7 +115,8 @@ def _expire(connection: Connection, context: Context, scanned_ms: int) -> set[in
     ).all()
     for part in chunks(over):
         ids = [r.id for r in part]
-        connection.execute(update(purchase_table).where(purchase_table.c.id.in_(ids)).values(expired=True, held=False))
+        expired = update(purchase_table).where(among(connection, purchase_table.c.id, ids))
+        connection.execute(expired.values(expired=True, held=False))
     seats.release(connection, [r.event_id for r in over if r.held])
     return {r.id for r in over}
 
@@ -124,18 +130,25 @@ def _load(connection: Connection, ids: Iterable[int]) -> list[Purchase]:
         rows += connection.execute(
             select(purchase_table, *_SALE)
             .join_from(purchase_table, events)
-            .where(purchase_table.c.id.in_(part))
+            .where(among(connection, purchase_table.c.id, part))
             .order_by(purchase_table.c.id)
-        )
+        ).all()
         for t in connection.execute(
-            select(transfers).where(transfers.c.purchase_id.in_(part)).order_by(transfers.c.paid_ms, transfers.c.id)
-        ):
+            select(*_PAYMENT)
+            .where(among(connection, transfers.c.purchase_id, part))
+            .order_by(transfers.c.paid_ms, transfers.c.id)
+        ).all():
             paid.setdefault(t.purchase_id, []).append(t)
-        for ticket in connection.execute(select(tickets).where(tickets.c.purchase_id.in_(part))):
+        minted = select(*_TICKET)
+        for ticket in connection.execute(minted.where(among(connection, tickets.c.purchase_id, part))):
             held[ticket.purchase_id] = ticket
     gone = _gone(connection, [t.id for ts in paid.values() for t in ts])
     return [_purchase(row, paid.get(row.id, []), held.get(row.id), gone) for row in rows]
 
+
+_PAYMENT = tuple(c for c in transfers.c if c.name not in ("memo", "sender", "recipient", "block_hash", "reason"))
+
+_TICKET = tuple(tickets.c[name] for name in ("id", "purchase_id", "state"))
 
 _SALE = (
     events.c.status.label("sale_status"),
@@ -189,7 +202,9 @@ def _gone(connection: Connection, transfer_ids: Sequence[int]) -> dict[int, tupl
     gone: dict[int, tuple[Allocation, ...]] = {}
     for part in chunks(transfer_ids):
         for r in connection.execute(
-            select(refunds).where(refunds.c.transfer_id.in_(part), refunds.c.state.in_(("exported", "settled")))
+            select(refunds.c.transfer_id, refunds.c.kind, refunds.c.amount, refunds.c.reason).where(
+                among(connection, refunds.c.transfer_id, part), refunds.c.state.in_(("exported", "settled"))
+            )
         ):
             gone[r.transfer_id] = (*gone.get(r.transfer_id, ()), Allocation(r.kind, r.amount, r.reason))
     return gone
@@ -212,16 +227,13 @@ def _decide(
         decisions[purchase.row.id] = decide(purchase.sale, order, purchase.paid)
     _mint(connection, winners, decisions, numbers, context, now_ms)
     changed = [
-        {"row_id": p.ticket.id, "new_state": decisions[p.row.id].ticket}
+        {"row_id": p.ticket.id, "state": decisions[p.row.id].ticket}
         for p in held
         if p.ticket is not None and decisions[p.row.id].ticket not in (None, p.ticket.state)
     ]
-    if changed:
-        connection.execute(
-            update(tickets).where(tickets.c.id == bindparam("row_id")).values(state=bindparam("new_state")), changed
-        )
-        for row in changed:
-            outbox.audit(connection, now_ms, "ledger", f"ticket_{row['new_state']}", f"ticket:{row['row_id']}")
+    update_rows(connection, tickets, changed)
+    for row in changed:
+        outbox.audit(connection, now_ms, "ledger", f"ticket_{row['state']}", f"ticket:{row['row_id']}")
     latencies = [max(0, now_ms - max(t.block_time_ms or now_ms for t in p.payments)) for p in winners]
     return decisions, latencies
 
@@ -278,7 +290,7 @@ def _write(connection: Connection, entries: Sequence[Entry], now_ms: int) -> dic
     present = _present(connection, [row.id for row, _, _ in entries])
     stale = [row.id for row, parts, _ in entries if present.get(row.id, ()) and present[row.id] != parts]
     for part in chunks(stale):
-        connection.execute(delete(allocations).where(allocations.c.transfer_id.in_(part)))
+        connection.execute(delete(allocations).where(among(connection, allocations.c.transfer_id, part)))
     fresh = [
         {
             "transfer_id": row.id,
@@ -293,15 +305,12 @@ def _write(connection: Connection, entries: Sequence[Entry], now_ms: int) -> dic
     ]
     insert_rows(connection, allocations, fresh)
     shown = [
-        {"row_id": row.id, "now_shown": state}
+        {"row_id": row.id, "shown": state}
         for row, parts, _ in entries
         if (state := shown_state(row.state, parts)) != row.shown
     ]
     entered = dict(Counter((row.asset, shown_state(row.state, parts)) for row, parts, _ in entries))
-    if shown:
-        connection.execute(
-            update(transfers).where(transfers.c.id == bindparam("row_id")).values(shown=bindparam("now_shown")), shown
-        )
+    update_rows(connection, transfers, shown)
     _refund(connection, [e for e in entries if present.get(e[0].id, ()) != e[1]], now_ms)
     books.post(
         connection,
@@ -319,7 +328,7 @@ def _present(connection: Connection, ids: Sequence[int]) -> dict[int, tuple[Allo
     found: dict[int, tuple[Allocation, ...]] = {}
     for part in chunks(ids):
         for r in connection.execute(
-            select(allocations).where(allocations.c.transfer_id.in_(part)).order_by(allocations.c.id)
+            select(allocations).where(among(connection, allocations.c.transfer_id, part)).order_by(allocations.c.id)
         ):
             one = Allocation(r.kind, r.amount, r.reason, r.commission)
             found[r.transfer_id] = (*found.get(r.transfer_id, ()), one)
@@ -331,7 +340,7 @@ def _refund(connection: Connection, entries: Sequence[Entry], now_ms: int) -> No
     ids = [row.id for row, _, _ in entries]
     known: dict[tuple[int, str], Row[Any]] = {}
     for part in chunks(ids):
-        for r in connection.execute(select(refunds).where(refunds.c.transfer_id.in_(part))):
+        for r in connection.execute(select(refunds).where(among(connection, refunds.c.transfer_id, part))):
             known[r.transfer_id, r.kind] = r
     fresh: list[dict[str, Any]] = []
     moved: list[dict[str, Any]] = []
@@ -346,10 +355,10 @@ def _refund(connection: Connection, entries: Sequence[Entry], now_ms: int) -> No
                     moved.append(
                         {
                             "row_id": refund.id,
-                            "new_state": state,
-                            "new_amount": amount,
-                            "why": a.reason if a else refund.reason,
-                            "now": now_ms,
+                            "state": state,
+                            "amount": amount,
+                            "reason": a.reason if a else refund.reason,
+                            "updated_ms": now_ms,
                         }
                     )
             elif refund is None and a is not None:
@@ -367,18 +376,7 @@ def _refund(connection: Connection, entries: Sequence[Entry], now_ms: int) -> No
                         "updated_ms": now_ms,
                     }
                 )
-    if moved:
-        connection.execute(
-            update(refunds)
-            .where(refunds.c.id == bindparam("row_id"))
-            .values(
-                state=bindparam("new_state"),
-                amount=bindparam("new_amount"),
-                reason=bindparam("why"),
-                updated_ms=bindparam("now"),
-            ),
-            moved,
-        )
+    update_rows(connection, refunds, moved)
     if fresh:
         insert_rows(connection, refunds, fresh)
         outbox.post(
