@@ -172,7 +172,7 @@ async def _run_devnet(config: Path | None, stop: asyncio.Event) -> None:
         await daemon.store.write(network.sample_events, known, bps, now_ms)
         offers = await daemon.store.read(network.offers, known)
         ready = asyncio.Event()
-        tasks = [asyncio.create_task(net.mine()), asyncio.create_task(net.buy(offers))]
+        tasks = [asyncio.create_task(net.mine()), asyncio.create_task(net.buy(daemon, offers))]
         tasks.append(asyncio.create_task(_where_to_look(daemon, ready)))
         await daemon.run(stop, ready)
     finally:

@@ -18,6 +18,7 @@ from chainwatch.app import App, assets
 from chainwatch.clock import Clock
 from chainwatch.config import settings as config
 from chainwatch.devnet.network import Devnet, gathered, price_of
+from chainwatch.errors import Rejected
 from chainwatch.ledger import events
 from chainwatch.ledger.audit import audit
 from chainwatch.ledger.context import Policy
@@ -113,17 +114,28 @@ class _Stage:
         node = self.network.nodes[asset.chain]
         price = price_of(asset)
         first = node.new_wallet()
-        self.network.pay(asset, _event(asset), first, price)
+        await self._pay(asset, _event(asset), first, price)
         number = await self._until(lambda c: _ticket(c, _event(asset), first))
         row.ticket = f"ticket {number}" if number else ""
         row.reorg = await self._reorg(asset, price)
         short, late = node.new_wallet(), node.new_wallet()
-        less = self.network.pay(asset, _event(asset), short, price - 1)
-        over = self.network.pay(asset, _event(asset), late, price)
+        less = await self._pay(asset, _event(asset), short, price - 1)
+        over = await self._pay(asset, _event(asset), late, price)
         refunded = await self._until(lambda c: _allocated(c, asset.chain, over, "refund"))
         row.sold_out = "refund due" if refunded == "sold_out" else ""
         refunded = await self._until(lambda c: _allocated(c, asset.chain, less, "refund"))
         row.underpaid = "refund due" if refunded == "underpaid" else ""
+
+    async def _pay(self, asset: Asset, event: str, wallet: str, amount: int) -> str:
+        """Pay; where purchases have addresses of their own, the first ones are still being derived at the start."""
+        end = self.clock.monotonic() + PATIENCE_S
+        while True:
+            try:
+                return await self.network.pay(self.app, asset, event, wallet, amount)
+            except Rejected as no:
+                if no.code != "no_address" or self.clock.monotonic() > end:
+                    raise
+            await self.clock.sleep(0.1)
 
     async def _reorg(self, asset: Asset, price: int) -> str:
         """Take the block with a payment away, put the payment into another: one ticket, in the new block."""
@@ -131,7 +143,7 @@ class _Stage:
         async with self._reorgs[code]:
             self.network.paused.add(code)
             wallet = node.new_wallet()
-            txid = self.network.pay(asset, _event(asset), wallet, price)
+            txid = await self._pay(asset, _event(asset), wallet, price)
             before = node.chain.mine().ref
             seen = await self._until(
                 lambda c: _sighted(c, code, txid) if node.final_only else _block(c, code, txid) == before.hash
