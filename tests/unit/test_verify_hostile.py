@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from chainwatch.testing.wallets import HiveWallet
 from chainwatch.verifiers import SCHEMES, Policy, Reason, Status, Verification, averify, verify
 from chainwatch.verifiers.jsonl import answer_row
 from chainwatch.verifiers.recorded import RecordedChain
@@ -229,7 +230,10 @@ def test_what_is_too_large_is_refused_before_it_is_read() -> None:
             Reason.MALFORMED_REQUEST,
         ),
         ({"address": "alice", "message": "x", "signature": "ab", "now": float("nan")}, Reason.MALFORMED_REQUEST),
-        ({"address": "alice", "message": "x", "signature": "1f" + "11" * 64}, Reason.NEEDS_CHAIN_STATE),
+        (
+            {"address": "alice", "message": "x", "signature": HiveWallet("alice").sign_message("x")},
+            Reason.NEEDS_CHAIN_STATE,
+        ),
     ],
 )
 def test_what_is_wrong_is_named(arguments: dict[str, Any], reason: Reason) -> None:
