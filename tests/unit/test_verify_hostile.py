@@ -223,10 +223,7 @@ def test_what_is_too_large_is_refused_before_it_is_read() -> None:
             Reason.MALFORMED_REQUEST,
         ),
         ({"address": "alice", "message": "x", "signature": "ab", "now": float("nan")}, Reason.MALFORMED_REQUEST),
-<<<<<<< HEAD
         ({"address": "alice", "message": "x", "signature": "1f" + "11" * 64}, Reason.BAD_SIGNATURE),
-=======
->>>>>>> v1
         (
             {"address": "alice", "message": "x", "signature": HiveWallet("alice").sign_message("x")},
             Reason.NEEDS_CHAIN_STATE,
