@@ -229,7 +229,7 @@ def test_what_is_too_large_is_refused_before_it_is_read() -> None:
             Reason.MALFORMED_REQUEST,
         ),
         ({"address": "alice", "message": "x", "signature": "ab", "now": float("nan")}, Reason.MALFORMED_REQUEST),
-        ({"address": "alice", "message": "x", "signature": "1f" + "11" * 64}, Reason.NEEDS_CHAIN_STATE),
+        ({"address": "alice", "message": "x", "signature": "1f" + "11" * 64}, Reason.BAD_SIGNATURE),
     ],
 )
 def test_what_is_wrong_is_named(arguments: dict[str, Any], reason: Reason) -> None:
