@@ -23,6 +23,9 @@ SPAN = 100
 ATTEMPT_S = 20.0
 """One request: a hundred full blocks from a public node on a slow line."""
 
+MAX_ACCOUNTS = 1_000
+"""Accounts of one look-up, as nodes allow; an operator has a handful."""
+
 STEEM_CHAIN_ID = "0" * 64
 """The chain that Hive left in 2020: same account names, same operations, other money."""
 
@@ -187,7 +190,7 @@ class HiveSource:
         names = sorted(self._chain.watched)
         if not names:
             return []
-        params = {"accounts": names[:1000], "delayed_votes_active": True}
+        params = {"accounts": names[:MAX_ACCOUNTS]}
         try:
             answer = await self._chain.rpc.call("database_api.find_accounts", params, result=Accounts, on=endpoint)
         except RpcError as error:
@@ -195,7 +198,7 @@ class HiveSource:
                 raise
             return [f"our accounts could not be looked up: {error.message}"]
         known = {account.name for account in answer.accounts}
-        warnings = [f"no account {name} on this chain" for name in names[:1000] if name not in known]
+        warnings = [f"no account {name} on this chain" for name in names[:MAX_ACCOUNTS] if name not in known]
         return warnings + self._check_memo_key(answer.accounts)
 
     def _check_memo_key(self, accounts: Sequence[Account]) -> list[str]:

@@ -7,9 +7,10 @@ the wallet's next block, wallet-rpc goes on listing payments of blocks that are 
 confirmations, and lists them in ``pool`` too.
 
 **What a block is.**  wallet-rpc knows heights only.  With the option ``daemon`` blocks have the hashes that
-monerod gives them, and reorganisations are seen as such.  Without it a block is ``height:<n>``: a payment
-that a reorganisation moves or removes is still noticed, because every read overlaps, but not the
-reorganisation itself, nor a daemon that lags.  A chain is followed in one of the two ways for good.
+monerod gives them, and reorganisations are seen as such.  Without it a block is ``height:<n>``: an open
+payment that a reorganisation moves or removes is still noticed, because every read overlaps, but not the
+reorganisation itself (so a confirmed payment that it removes stays), nor a daemon that lags.  A chain is
+followed in one of the two ways for good.
 
 **What is believed.**  An amount counts only as far as the wallet holds one-time outputs for it, each one-time
 key once (the burning bug).  Finality is depth alone: Monero has no final block.
@@ -57,12 +58,15 @@ def open_source(spec: ChainSpec, services: Services) -> "MoneroSource":
 class MoneroSource:
     """An ``AccountSource`` on one wallet, reached through one or more wallet-rpc processes."""
 
+    own_addresses = True
+
     def __init__(
         self, spec: ChainSpec, services: Services, *, wallet: Limits = WALLET, daemon: Limits = DAEMON
     ) -> None:
         self.spec, self._services = spec, services
         self._node = MoneroNode(spec, services, wallet, daemon)
-        self._watched = set(spec.receive)
+        self._payees: dict[tuple[str, str], str] = {}
+        self._unresolved = set(spec.receive)
         self._first = spec.start if isinstance(spec.start, int) else None
         self._verdicts: dict[Fact, Verdict] = {}
 
@@ -80,7 +84,7 @@ class MoneroSource:
 
     def watch(self, addresses: Iterable[str]) -> None:
         """Report payments to these subaddresses or integrated addresses of the wallet from now on."""
-        self._watched.update(addresses)
+        self._unresolved.update(addresses)
 
     async def addresses(self, first: int, count: int) -> Sequence[str]:
         """Return ``count`` subaddresses of the configured account from number ``first`` up, ready to be watched.
@@ -170,14 +174,17 @@ class MoneroSource:
         # The wallet takes min_height as exclusive; the first block of all pays nobody.
         question |= {"min_height": max(start - 1, 0), "max_height": end}
         lists = await self._node.wallets.call("get_transfers", question, result=Entries, on=wallet)
-        payees = {await self._node.standard(wallet, address): address for address in self._watched}
+        while self._unresolved:
+            address = next(iter(self._unresolved))
+            self._payees[await self._node.standard(wallet, address)] = address
+            self._unresolved.discard(address)
         found: dict[Id, Entry] = {}
         for entry in (*lists.in_, *lists.pool):
-            self._take(found, entry, payees)
+            self._take(found, entry)
         for txid, index in set(open_ids) - found.keys():
             for entry in await self._by_id(wallet, txid, index):
                 if entry.id == (txid, index):
-                    self._take(found, entry, payees)
+                    self._take(found, entry)
         return list(found.values()), {e.txid for e in (*lists.out, *lists.pending, *lists.failed)}
 
     async def _by_id(self, wallet: Endpoint, txid: str, index: str) -> Sequence[Entry]:
@@ -190,9 +197,10 @@ class MoneroSource:
                 return ()
             raise
 
-    def _take(self, found: dict[Id, Entry], entry: Entry, payees: Mapping[Id, str]) -> None:
+    def _take(self, found: dict[Id, Entry], entry: Entry) -> None:
         """Keep one entry of an id: the pool's rather than a block's, else the one that claims less."""
-        payee = payees.get((entry.address, entry.payment_id.lower())) or payees.get((entry.address, ""))
+        standard = (entry.address, "")
+        payee = self._payees.get((entry.address, entry.payment_id.lower())) or self._payees.get(standard)
         if entry.type not in ("in", "pool") or payee is None:
             return
         entry = msgspec.structs.replace(entry, address=payee)

@@ -101,6 +101,7 @@ class SolanaSource:
         self._read: OrderedDict[str, tuple[Transfer, ...]] = OrderedDict()
         self._seen: dict[str, tuple[Transfer, ...]] = {}
         self._blocks: OrderedDict[int, BlockRef] = OrderedDict()
+        self._times: OrderedDict[int, int] = OrderedDict()
         self.watch(spec.receive)
 
     @staticmethod
@@ -223,16 +224,20 @@ class SolanaSource:
             else []
         )
         fresh: dict[int, BlockRef] = {}
+        times: dict[int, int] = {}
         for slot, answer in zip(wanted, answers, strict=True):
             if isinstance(answer, RpcError):
                 if answer.code not in NO_BLOCK:
                     raise self._judged(endpoint, answer)
             elif answer is not None:
+                times[slot] = (answer.block_time or 0) * 1000
                 fresh[slot] = BlockRef(slot, answer.blockhash, answer.previous_blockhash)
         found = [self._blocks.get(s) or fresh.get(s) for s in slots]
         if commitment == "finalized":
             self._blocks.update(fresh)
+            self._times.update(times)
             _forget(self._blocks)
+            _forget(self._times)
         return found
 
     def _judged(self, endpoint: Endpoint, error: RpcError) -> ChainwatchError:
@@ -325,6 +330,7 @@ class SolanaSource:
             complete=True,
             transfers=tuple(found),
             refs=tuple(r for r in refs if r.height < end.height),
+            time_ms=self._times.get(end.height, 0),
         )
 
     def _share(self, ripe: Sequence[Found], position: int) -> tuple[Sequence[Found], Sequence[Found]]:

@@ -142,9 +142,12 @@ class Book:
             if self._before is None or self._after is None:
                 return None
             return _amount(self._after.get(account)) - _amount(self._before.get(account))
-        if self._meta is None or not self._known or account not in self._keys:
+        if self._meta is None or not self._known:
             return None
-        place = self._keys.index(account)
+        try:
+            place = self._keys.index(account)
+        except ValueError:
+            return None
         fee = self._meta.fee if place == 0 else 0  # the first key pays it
         return self._meta.post_balances[place] - self._meta.pre_balances[place] + fee
 

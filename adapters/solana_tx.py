@@ -18,6 +18,7 @@ import msgspec
 from chainwatch.adapters.solana_book import Book, Movement, reduce, u64
 from chainwatch.adapters.solana_wire import Row, Step, TokenAmount, View, accounts_of, from_base58, key_at
 from chainwatch.model import Asset, Position, Transfer
+from chainwatch.verifiers.encodings import base58_bytes
 
 SYSTEM = "11111111111111111111111111111111"
 SPL = "TokenkegQfeZyiNwAJbNbGKPFXCWuBvf9Ss623VQ5DA"
@@ -110,12 +111,12 @@ def _token_parsed(book: Book, path: str, program: str, kind: str, info: Info) ->
 
 
 def _token_raw(book: Book, path: str, program: str, data: bytes, accounts: Accounts) -> None:
-    tag = _le(data, 0, 1)
+    tag = data[0]
     if tag == 3:  # Transfer(amount): source, destination, authority
         book.send(path, program, accounts[0], accounts[1], _le(data, 1), None, accounts[2])
     elif tag == 12:  # TransferChecked(amount, decimals): source, mint, destination, authority
         book.send(path, program, accounts[0], accounts[2], _le(data, 1), accounts[1], accounts[3])
-    elif tag == 26 and _le(data, 1, 1) == 1:  # TransferCheckedWithFee(amount, decimals, fee): as TransferChecked
+    elif tag == 26 and data[1] == 1:  # TransferCheckedWithFee(amount, decimals, fee): as TransferChecked
         book.send(path, program, accounts[0], accounts[2], _le(data, 2), accounts[1], accounts[3], _le(data, 11))
     elif tag in (7, 14):  # MintTo, MintToChecked(amount): mint, account
         book.send(path, program, None, accounts[1], _le(data, 1), accounts[0])
@@ -177,7 +178,7 @@ def _replay(step: Step, keys: Sequence[str], book: Book) -> None:
     elif len(instruction.data) > SHORT_DATA:
         return
     else:
-        data, accounts = from_base58(instruction.data, SHORT_DATA), accounts_of(instruction, keys)
+        data, accounts = base58_bytes(instruction.data), accounts_of(instruction, keys)
     try:
         reader.raw(book, path, program, data, accounts)
     except (ValueError, IndexError):

@@ -15,6 +15,8 @@ from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
+from chainwatch.verifiers.encodings import MAX_BASE58, base58_bytes
+
 MAX_DATA = 16_384
 """Characters of one instruction's base58 data that are read: a program may pass 10 KiB to another
 (MAX_INSTRUCTION_DATA_LEN), which is 14 thousand characters; base58 is quadratic, so longer is refused."""
@@ -154,10 +156,11 @@ class Row(msgspec.Struct, rename="camel", gc=False):
         message = body.message
         if message is None:
             raise ValueError("this data leaves the instructions out")
+        txid = body.signatures[0] if body.signatures else ""
         keys = self._keys(message)
-        return View(
-            body.signatures[0] if body.signatures else "", keys, self._steps(message.instructions, keys, programs)
-        )
+        if programs.isdisjoint(keys):  # a program that is called is a key: most of every block ends here
+            return View(txid, keys, ())
+        return View(txid, keys, self._steps(message.instructions, keys, programs))
 
     def calls(self, programs: frozenset[str]) -> bool:
         """May this transaction call one of ``programs``?  No, cheaply, for most of a block in jsonParsed."""
@@ -187,16 +190,16 @@ class Row(msgspec.Struct, rename="camel", gc=False):
     def _with_loaded(self, keys: Sequence[str]) -> Sequence[str]:
         """Add the keys from lookup tables; some clients have put them behind the others already."""
         meta = self.meta
-        if meta is None or meta.loaded_addresses is None or 0 < len(meta.pre_balances) <= len(keys):
+        loaded = meta.loaded_addresses if meta is not None else None
+        if meta is None or loaded is None or not (loaded.writable or loaded.readonly):
             return keys
-        return [*keys, *meta.loaded_addresses.writable, *meta.loaded_addresses.readonly]
+        if 0 < len(meta.pre_balances) <= len(keys):
+            return keys
+        return [*keys, *loaded.writable, *loaded.readonly]
 
     def _steps(self, top: Sequence[Instruction], keys: Sequence[str], programs: frozenset[str]) -> list[Step]:
-        present = programs.intersection(keys)  # a program that is called is a key
-        if not present:
-            return []
         inner = {} if self.meta is None else {g.index: g.instructions for g in self.meta.inner_instructions or ()}
-        called = {keys.index(program) for program in present}
+        called = {keys.index(program) for program in programs.intersection(keys)}
         steps = []
         for i, instruction in enumerate(top):
             if instruction.program_id_index in called or instruction.program_id in programs:
@@ -274,22 +277,18 @@ def key_at(keys: Sequence[str], index: int | str | None) -> str | None:
     return keys[index] if index is not None and index < len(keys) else None
 
 
-_DIGITS = bytes(b"123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz".find(c) % 256 for c in range(256))
-"""Each character's base58 digit; 255 for what is none."""
-
-
 def from_base58(text: str, limit: int = MAX_DATA) -> bytes:
-    """Decode base58 of any length (solders decodes only keys and signatures); ``ValueError`` for anything else."""
+    """Decode base58 of at most ``limit`` characters; ``ValueError`` for anything else."""
+    if len(text) <= MAX_BASE58:
+        return base58_bytes(text)
     if len(text) > limit:
         raise ValueError(f"{len(text)} characters of base58, at most {limit} are read")
-    digits = text.encode().translate(_DIGITS)
-    if 255 in digits:
-        raise ValueError("not base58")
-    number = 0
-    for digit in digits:
-        number = number * 58 + digit
-    zeros = len(text) - len(text.lstrip("1"))
-    return bytes(zeros) + number.to_bytes((number.bit_length() + 7) // 8, "big")
+    from bitcoin.base58 import InvalidBase58Error, decode  # long memos only
+
+    try:
+        return bytes(decode(text))
+    except InvalidBase58Error as error:
+        raise ValueError("not base58") from error
 
 
 def from_text(data: str, encoding: str) -> bytes:

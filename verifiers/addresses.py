@@ -44,6 +44,11 @@ class Wallet:
     witness_version: int | None = None
     base: str | None = None
 
+    @property
+    def address_type(self) -> str:
+        """``kind``: ``p2pkh``, ``p2tr``, ``account``, ``subaddress`` …"""
+        return self.kind
+
 
 class Finding(StrEnum):
     """Why a text that looks like an address is none."""

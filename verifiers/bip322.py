@@ -63,7 +63,7 @@ def verify_simple(request: Request) -> Verification:
         witness = parse_witness(base64_bytes(body)) if body is not None else None
     except EncodingError as error:
         return request.answer(Reason.MALFORMED_SIGNATURE, scheme, detail={"what": str(error)})
-    if not witness and not (witness is not None and request.wallet.kind == "witness_unknown"):
+    if witness is None or (not witness and request.wallet.kind != "witness_unknown"):  # an anchor takes an empty one
         return request.answer(Reason.MALFORMED_SIGNATURE, scheme, detail={"what": "no witness stack"})
     # 2. address
     wallet, script_sig = request.wallet, b""
@@ -159,8 +159,6 @@ def _judge(request: Request, scheme: str, tx: Transaction, encoded: str, warning
     except Refusal as refusal:
         return request.answer(refusal.reason, scheme, detail={"what": str(refusal)})
     warnings += found.warnings
-    if found.method == "script" and not found.keys and wallet.kind == "witness_unknown":
-        warnings += ("anyone_can_spend",)
     lock_time, sequence = tx.lock_time, tx.inputs[0].sequence
     reason = Reason.OK
     if "anyone_can_spend" in warnings and policy.require_signature_check:

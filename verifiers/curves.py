@@ -39,9 +39,9 @@ def _coincurve() -> Any:
 
 @cache
 def _keccak() -> Any:
-    from Cryptodome.Hash import keccak
+    from Cryptodome.Hash.keccak import Keccak_Hash
 
-    return keccak.new
+    return Keccak_Hash
 
 
 # --- hashes
@@ -84,7 +84,7 @@ def hash160(data: bytes) -> bytes:
 
 def keccak256(data: bytes) -> bytes:
     """Keccak-256 as Ethereum and Monero use it (the padding before FIPS 202)."""
-    digest: bytes = _keccak()(digest_bits=256, data=data).digest()
+    digest: bytes = _keccak()(data, 32, False).digest()  # what keccak.new() makes, without its reading of keywords
     return digest
 
 

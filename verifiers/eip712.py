@@ -18,6 +18,8 @@ MAX_FIELDS = 256
 """Fields of all types together."""
 MAX_VALUES = 1_000
 """Values in the message: encoding costs some 20 µs each, and a request gets 50 ms."""
+MAX_WORK = 12_000
+"""Struct values times declared fields: each struct is hashed with its whole type, at some 2 µs a field."""
 MAX_DEPTH = 24
 """Levels of nesting: OpenSea's bulk orders, the deepest known, have a tree of 24."""
 
@@ -133,21 +135,29 @@ def _reachable(root: str, types: Types) -> Types:
 
 
 class _Budget:
-    """How many values may still be encoded."""
+    """How much may still be encoded: values, and structs with types of so many fields."""
 
-    def __init__(self) -> None:
-        self.left = MAX_VALUES
+    def __init__(self, types: Types) -> None:
+        self.values = MAX_VALUES
+        self.work = MAX_WORK
+        self.fields = 1 + sum(len(members) for members in types.values())
 
     def take(self) -> None:
-        self.left -= 1
-        if self.left < 0:
+        self.values -= 1
+        if self.values < 0:
             raise TypedDataError("message: too many values")
+
+    def take_struct(self) -> None:
+        self.work -= self.fields
+        if self.work < 0:
+            raise TypedDataError("message: too many structs of large types")
 
 
 def _check_struct(name: str, types: Types, value: object, budget: _Budget, depth: int) -> None:
     """Every declared field is there, arrays are arrays of their length; eth-account would guess instead of refusing."""
     if not isinstance(value, Mapping):
         raise TypedDataError(f"message: {name} is not an object")
+    budget.take_struct()
     for item in types[name]:
         if item["name"] not in value:
             raise TypedDataError(f"message: {name}.{item['name']} is missing")
@@ -172,7 +182,7 @@ def _check_value(kind: str, types: Types, value: object, budget: _Budget, depth:
 def _hash_struct(name: str, types: Types, value: Mapping[str, Any]) -> bytes:
     """EIP-712's hashStruct, by eth-account."""
     reachable = _reachable(name, types)
-    _check_struct(name, types, value, _Budget(), 0)
+    _check_struct(name, types, value, _Budget(reachable), 0)
     with kept_recursion_limit():
         from eth_account.messages import encode_typed_data
 

@@ -75,9 +75,9 @@ def _base58_number(text: str) -> int:
     return number
 
 
-def base58_bytes(text: str) -> bytes:
-    """Bytes of base58 (Bitcoin alphabet): each leading ``1`` is one zero byte."""
-    if len(text) > MAX_BASE58:
+def base58_bytes(text: str, limit: int = MAX_BASE58) -> bytes:
+    """Bytes of base58 (Bitcoin alphabet): each leading ``1`` is one zero byte.  At most ``limit`` characters."""
+    if len(text) > limit:
         raise EncodingError("base58 too long")
     number = _base58_number(text)
     zeros = len(text) - len(text.lstrip("1"))

@@ -127,7 +127,8 @@ async def _averify(request: Request, resolver: Resolver, scheme: str) -> Verific
         return first
     try:
         chain_id = str(await resolver.evm_chain_id())  # 2
-        if problem := _other_chain(request, question, scheme, chain_id):
+        problem = _other_chain(request, question, scheme, chain_id)
+        if problem is not None:  # not "if problem": a refusal is false
             return problem
         if signature.endswith(ERC6492_SUFFIX):  # 3
             return await _ask_validator(request, resolver, scheme, question, signature, chain_id)

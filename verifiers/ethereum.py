@@ -162,15 +162,17 @@ def _ecdsa(request: Request, scheme: str, digest: bytes, detail: Mapping[str, An
         return request.answer(Reason.MALFORMED_SIGNATURE, scheme)
     if len(signature) not in (64, 65):
         # Safe's on-chain approval is empty; several owners, WebAuthn and ERC-6492 are longer than one ECDSA signature.
-        contract = request.policy.contracts and (not signature or len(signature) > 65)
+        shaped = not signature or len(signature) > 65 or signature.endswith(ERC6492_SUFFIX)
+        contract = request.policy.contracts and shaped
         return request.answer(Reason.NEEDS_CHAIN_STATE if contract else Reason.MALFORMED_SIGNATURE, scheme)
     reason, account = signer(digest, signature, request.policy)  # 2
     if account is None:
         return request.answer(reason, scheme, method="ecdsa")
     if account != request.wallet.payload:  # 3
         return request.answer(Reason.WRONG_SIGNER, scheme, method="ecdsa")
-    malleable = request.policy.allow_high_s
-    return request.answer(Reason.OK, scheme, method="ecdsa", malleable=malleable, detail=detail)
+    wallet, malleable = request.wallet, request.policy.allow_high_s
+    chain = wallet.chain or wallet.family
+    return Verification(Reason.OK, scheme, "ecdsa", wallet.canonical, chain, malleable=malleable, detail=detail)
 
 
 def signature_bytes(signature: object, policy: Policy) -> bytes:

@@ -137,6 +137,9 @@ class Verification:
         return self.reason is Reason.OK
 
 
+BTC_HEADERS = ("electrum", "bip137", "core", "loose")
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """The strict default, and every loosening by name.  ``unsafe_…``: an impostor may profit.
@@ -176,6 +179,10 @@ class Policy:
     """Monero: whoever was given the view key (merchants, light-wallet servers) could sign in."""
     unsafe_allow_v1: bool = False
     """Monero: SigV1 binds neither the key nor the mode."""
+
+    def __post_init__(self) -> None:
+        if self.btc_headers not in BTC_HEADERS:  # the programmer's mistake, not the visitor's
+            raise ValueError(f"btc_headers is one of {', '.join(BTC_HEADERS)}")
 
 
 DEFAULT = Policy()

@@ -24,7 +24,7 @@ MAX_ELEMENT = 520
 MAX_SCRIPT = 10_000
 """Bytes of a script, by consensus."""
 PAY_TO_ANCHOR = b"\x4e\x73"
-"""Program of P2A, which anybody may spend with an empty witness."""
+"""Program of P2A, which anybody may spend with any witness (Bitcoin Core ``IsPayToAnchor``)."""
 
 
 class Refusal(Exception):
@@ -74,9 +74,7 @@ def spend(tx: Transaction, wallet: Wallet) -> Spend:
     if kind == "p2tr":
         return _spend_taproot(tx, wallet)
     if wallet.witness_version == 1 and wallet.payload == PAY_TO_ANCHOR:
-        if item.witness:
-            raise Refusal(Reason.RULE_VIOLATED, "a witness where the address is an anchor")
-        return Spend("script")
+        return Spend("script", warnings=("anyone_can_spend",))
     raise Refusal(Reason.UPGRADEABLE_RULE, "a witness program of the future")
 
 

@@ -64,6 +64,9 @@ Method = Callable[..., Any]
 class SimNode:
     """One simulated node.  Subclasses set ``methods`` and implement the four abstract calls."""
 
+    final_only = False
+    """Does the chain's adapter put a payment into a block only once that is final (until then it is a sighting)?"""
+
     def __init__(self, spec: ChainSpec, *, clock: Clock, rng: random.Random, chain: FakeChain) -> None:
         self.spec, self.clock, self.rng, self.chain = spec, clock, rng, chain
         self.faults = Faults()

@@ -73,6 +73,8 @@ def make(
 class SolanaNode(SimNode):
     """The RPC face."""
 
+    final_only = True
+
     def __init__(self, spec: ChainSpec, *, clock: Clock, rng: random.Random, chain: FakeChain) -> None:
         super().__init__(spec, clock=clock, rng=rng, chain=chain)
         self._keys: dict[str, Keypair] = {}

@@ -100,6 +100,11 @@ def test_the_network_of_an_address_is_reported_because_nobody_signs_it() -> None
     assert refused.reason is Reason.WRONG_NETWORK
 
 
+def test_a_policy_that_does_not_exist_is_the_programmer_s_mistake() -> None:
+    with pytest.raises(ValueError, match="btc_headers"):
+        Policy(btc_headers="any")
+
+
 # --- BIP-322
 
 

@@ -139,6 +139,7 @@ async def test_a_first_read_begins_at_the_tip():
     assert (window.complete, window.transfers) == (True, ())
     assert window.end.height == b.sim.get_slot()
     assert window.end.hash == b.hash_at(window.end.height)
+    assert window.time_ms == b.sim.get_block_time(window.end.height) * 1000, "holds expire by the chain's own clock"
 
 
 async def test_confirmed_is_a_sighting_and_finalized_is_in_its_block():

@@ -187,14 +187,26 @@ def test_what_is_too_large_is_refused_before_it_is_read() -> None:
         {"message": "x", "signature": bytearray(MAX_SIGNATURE + 1)},
         {"message": "x", "signature": ["a" * 9000, "b" * 9000]},
         {"message": "x", "signature": [0] * 129},
-        {"message": "x", "signature": "ab", "authorities": [[]] * 30_000},
+        {"message": "x", "signature": "ab", "expect": {"x": [[]] * 30_000}},
         {"message": "x", "signature": "ab", "expect": {"x": "y" * 300_000}},
     ):
         assert verify(address="alice", **arguments).reason is Reason.TOO_LARGE
     deep: Any = {}
     for _ in range(100_000):
         deep = {"a": deep}
-    assert verify(address="alice", message="x", signature="ab", authorities=deep).reason is Reason.TOO_LARGE
+    assert verify(address="alice", message="x", signature="ab", expect=deep).reason is Reason.TOO_LARGE
+    # Authorities come from a node; of them no more is read than an account can have.
+    signature = "1f" + "11" * 64
+    for authorities in (
+        deep,
+        [[]] * 30_000,
+        {"alice": {"name": "alice", "posting": {"key_auths": [["STM", 1]] * 30_000}}},
+    ):
+        check(
+            bounded(
+                lambda given=authorities: verify(address="alice", message="x", signature=signature, authorities=given)
+            )
+        )
 
 
 @pytest.mark.parametrize(
@@ -217,7 +229,7 @@ def test_what_is_too_large_is_refused_before_it_is_read() -> None:
             Reason.MALFORMED_REQUEST,
         ),
         ({"address": "alice", "message": "x", "signature": "ab", "now": float("nan")}, Reason.MALFORMED_REQUEST),
-        ({"address": "alice", "message": "x", "signature": "1f" + "11" * 64}, Reason.NEEDS_CHAIN_STATE),
+        ({"address": "alice", "message": "x", "signature": "1f" + "11" * 64}, Reason.BAD_SIGNATURE),
     ],
 )
 def test_what_is_wrong_is_named(arguments: dict[str, Any], reason: Reason) -> None:
