@@ -55,6 +55,7 @@ class Store:
             event.listen(self.engine, "begin", _begin_sqlite)
         else:
             self.engine = create_engine(parsed, pool_size=READERS + 1, pool_pre_ping=True)
+            event.listen(self.engine, "connect", _prepare_postgres)
         self._writer = ThreadPoolExecutor(1, "ledger-writer")
         self._readers = ThreadPoolExecutor(READERS, "ledger-reader")
 
@@ -111,6 +112,13 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
         "cache_size=-16000",
     ):
         connection.execute(f"PRAGMA {pragma}").fetchall()
+
+
+def _prepare_postgres(connection: Any, _record: Any) -> None:
+    from psycopg.types.array import ListBinaryDumper
+
+    # As text, psycopg looks through every item for what must be escaped: 25 times as slow.
+    connection.adapters.register_dumper(list, ListBinaryDumper)
 
 
 def _begin_sqlite(connection: Connection) -> None:
