@@ -4,6 +4,7 @@ The real watcher over the real adapters, over HTTP on simulated nodes, into a le
 """
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -260,6 +261,40 @@ async def test_an_answer_of_any_shape_to_any_question_is_a_typed_error_or_waited
     assert chain.shown(first) == "minted"
     assert len(chain.tickets()) == 1
     chain.check()
+
+
+ODD: tuple[Any, ...] = (None, -1, 2**64, 1.5, "", "0x", "0x" + "f" * 80, "a\x00b", "💶", True, [], {}, [[None]])
+
+
+def one_leaf_changed(answer: Any, rng: random.Random) -> Any:
+    """Return the answer with one of its values, anywhere in it, replaced by an odd one."""
+    inner = list(answer) if isinstance(answer, dict) else list(range(len(answer))) if isinstance(answer, list) else []
+    if not inner or rng.random() < 0.05:
+        return rng.choice(ODD)
+    at = rng.choice(inner)
+    answer[at] = one_leaf_changed(answer[at], rng)
+    return answer
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_one_odd_value_anywhere_in_an_answer_is_never_a_stray_exception(chain: Followed, seed: int) -> None:
+    """vsys-host/shkeeper.io#165: what nobody thought of must not end the loop, and with it every other chain."""
+    rng = random.Random(seed)
+    asked = sorted(m for m in chain.node.requests if not m.startswith("condenser_api"))
+    for _ in range(40):
+        chain.pay()
+        if chain.code == "ETH":
+            chain.pay(5, asset_id=chain.spec.assets[1].asset_id)
+        chain.mine(2)
+        chain.twists[0][rng.choice(asked)] = lambda answer, _: one_leaf_changed(answer, rng)
+        error = await chain.poll()
+        assert error is None or isinstance(error, Transient | HttpRefused | Misconfigured), error
+        heal(chain)
+        await chain.settle()
+        chain.check()
+    chain.finalize()
+    await chain.settle()
+    assert len(chain.tickets()) > 30  # a changed amount or memo is a lie that nobody can see from one node
 
 
 @pytest.mark.parametrize("name", ["fewer", "none", "twice", "later"])
