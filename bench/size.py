@@ -82,7 +82,7 @@ async def live(folder: Path, clock: Clock, minutes: int) -> None:
     await app.store.write(network.sample_events, known, settings.tickets.commission_bps, clock.now_ms())
     offers = await app.store.read(network.offers, known)
     stop, ready = asyncio.Event(), asyncio.Event()
-    tasks = [asyncio.create_task(t) for t in (net.mine(), net.buy(offers), app.run(stop, ready))]
+    tasks = [asyncio.create_task(t) for t in (net.mine(), net.buy(app, offers), app.run(stop, ready))]
     await ready.wait()
     quarter = minutes * 60_000 // net.block_ms // 4
     try:
@@ -114,7 +114,7 @@ def main() -> int:
         wall, cpu, memory = min(start(Path(folder)) for _ in range(3))
     quick = wall <= READY_S
     print(f"start to ready {wall:.2f} s wall, {cpu:.2f} s CPU   target {READY_S:.0f} s   {'ok' if quick else 'BELOW'}")
-    print(f"resident when ready {memory:.0f} MB (four chains)")
+    print(f"resident when ready {memory:.0f} MB (every chain)")
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, str(Path(__file__).resolve()), "--live"]
         command += ["--minutes", str(arguments.minutes), "--speed", str(arguments.speed)]
