@@ -12,9 +12,11 @@ import os
 import random
 import secrets
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
+import msgspec
 from sqlalchemy import Connection, inspect
 
 from chainwatch import adapters
@@ -22,6 +24,7 @@ from chainwatch.adapters.base import Services
 from chainwatch.api import health
 from chainwatch.api.server import Server
 from chainwatch.clock import Clock
+from chainwatch.config import settings as config
 from chainwatch.config.settings import Settings
 from chainwatch.errors import ChainwatchError, Misconfigured
 from chainwatch.ledger import outbox, payouts, queries, schema
@@ -152,6 +155,29 @@ class App:
             standby = c.state == "standby"
             parts[w.chain] = "ok" if followed or standby else f"{c.state}: {c.reason or f'{c.lag} blocks behind'}"
         return health.Readiness(all(v == "ok" for v in parts.values()), parts)
+
+    def reload(self, load: Callable[[], Settings]) -> None:
+        """Take what a changed configuration may change at run time: depths rise at once, they fall at restart.
+
+        A configuration that is wrong changes nothing and is said aloud.
+        """
+        self.notifier.reloading()
+        try:
+            wanted = load()
+            applied = config.reload(self.settings, wanted)
+        except ChainwatchError as error:
+            log.error("the configuration was not reloaded: %s", error)
+            self.metrics.reloaded(False)
+        else:
+            self.settings = applied
+            for w in self.watchers:
+                w.context = msgspec.structs.replace(w.context, rule=applied.chains[w.chain].finality)
+                self.contexts[w.chain] = w.context
+            for key in config.waits_for_restart(applied, wanted):
+                log.warning("the change of %s waits for a restart", key)
+            self.metrics.reloaded(True)
+            log.info("the configuration was reloaded")
+        self.notifier.ready()
 
     # -- running ---------------------------------------------------------------------------------
 

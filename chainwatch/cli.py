@@ -144,14 +144,15 @@ def run(
     logs.configure(secrets=settings.secrets)
     if not settings.chains:
         raise Misconfigured("no chain is configured: see `config/chainwatch.example.toml`, or try `run --devnet`")
-    _until_stopped(lambda stop: _run(settings, stop))
+    _until_stopped(lambda stop: _run(settings, config, stop))
 
 
-async def _run(settings: "Settings", stop: asyncio.Event) -> None:
+async def _run(settings: "Settings", config: Path | None, stop: asyncio.Event) -> None:
     from chainwatch.app import App
     from chainwatch.clock import SystemClock, system_random
 
     daemon = App(settings, clock=SystemClock(), rng=system_random())
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, lambda: daemon.reload(lambda: _settings(config)))
     await daemon.run(stop)
 
 

@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from chainwatch import follower
 from chainwatch.adapters.base import AccountSource, AddressSource, BlockSource, BlockView
 from chainwatch.clock import Clock
-from chainwatch.errors import ChainwatchError, Transient
+from chainwatch.errors import ChainwatchError, Persistent, Transient
 from chainwatch.follower import Behind, Follow, Held, Step
 from chainwatch.ledger import leases, pool, queries, rescan
 from chainwatch.ledger.apply import Applied, apply, held
@@ -150,6 +150,11 @@ class Watcher:
                     failures += 1
                     more = False
                     self._failed(error, failures)
+                except Exception as error:  # a fault of ours must not take the other chains with it
+                    log.exception("%s: internal fault", self.chain)
+                    failures += 1
+                    more = False
+                    self._failed(Persistent(f"internal fault: {type(error).__name__}: {error}"), failures)
                 self.condition.turned = self.clock.monotonic()
                 if failures:
                     await self.clock.sleep(self._pause(failures))

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DataError, DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool, StaticPool
 
-from chainwatch.errors import ChainwatchError, Misconfigured, Transient, Unreachable
+from chainwatch.errors import ChainwatchError, Inconsistent, Misconfigured, Transient, Unreachable
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -137,6 +137,8 @@ def _translated() -> Iterator[None]:
         if "unable to open database" in str(error.orig) or "onnect" in str(error.orig):
             raise Unreachable(f"database: {error.orig}") from error
         raise Transient(f"database: {error.orig}") from error
+    except DataError as error:  # a node's text that no database takes, such as one with a zero byte
+        raise Inconsistent(f"the database cannot hold what came: {error.orig}") from error
     except DBAPIError as error:
         if error.connection_invalidated:
             raise Unreachable(f"database: {error.orig}") from error
