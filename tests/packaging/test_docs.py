@@ -149,8 +149,9 @@ PLACEHOLDERS = {
     "YOUR-0X-ADDRESS": "0x52908400098527886E0F7030069857D2E4169EE7",  # EIP-55's own example
     "YOUR-BC1-ADDRESS": "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4",  # BIP-173's own example
     "YOUR-SOLANA-WALLET": "So11111111111111111111111111111111111111112",
-    # The donation address of the Monero project (getmonero.org).
-    "YOUR-XMR-ADDRESS": "888tNkZrPN6JsEgekjMnABU4TBzc2Dt29EPAvkRxbANsAnjyPbb3iQ1YBRk1UXcdRsiKc9dhwMVgN5S9cQUiyoogDavup3H",
+    # The donation address of the Monero project (getmonero.org)
+    "YOUR-XMR-ADDRESS": "888tNkZrPN6JsEgekjMnABU4TBzc2Dt29EPAvkRxbANsAnjyPb"
+    "b3iQ1YBRk1UXcdRsiKc9dhwMVgN5S9cQUiyoogDavup3H",
 }
 
 SNIPPETS = [(page, i) for page in PAGES for i, body in enumerate(blocks(page, "toml")) if "[chains." in body]
