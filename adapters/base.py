@@ -125,6 +125,17 @@ class BlockSource(Protocol):
         ...
 
 
+class AddressSource(Protocol):
+    """A source that can derive addresses of our own (an xpub, a view-only wallet)."""
+
+    own_addresses: bool
+    """Is it configured to?  (A Bitcoin chain without an xpub is not.)"""
+
+    async def addresses(self, first: int, count: int) -> Sequence[str]:
+        """Return addresses ``first…``: a number is the same address for ever, so asking again is harmless."""
+        ...
+
+
 class AccountSource(Protocol):
     """A chain that is read by account (Solana signatures, a Monero wallet).
 

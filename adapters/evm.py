@@ -94,6 +94,7 @@ class EvmSource:
             pending=self._options.pending,
         )
         self._key = _account_key(spec, self._options.xpub)
+        self.own_addresses = self._key is not None
         self._genesis = self._options.genesis and self._options.genesis.lower()
         self.watch(spec.receive)
         for asset in spec.assets[1:]:

@@ -28,16 +28,17 @@ _ID = re.compile(r"[0-9a-f]{40}", re.ASCII)
 
 
 # -- answers -------------------------------------------------------------------------------------
+# ``gc=False``: there are thousands of them in an answer, in no cycle, so the collector need not look at them.
 
 
-class Operation(msgspec.Struct):
+class Operation(msgspec.Struct, gc=False):
     """An operation whose body waits until its type is known to matter."""
 
     type: str
     value: msgspec.Raw
 
 
-class Tx(msgspec.Struct):
+class Tx(msgspec.Struct, gc=False):
     """A transaction of a block; its id stands in the block's ``transaction_ids``."""
 
     operations: list[Operation]
@@ -119,7 +120,7 @@ class Accounts(msgspec.Struct):
     accounts: list[Account]
 
 
-class VirtualOp(msgspec.Struct):
+class VirtualOp(msgspec.Struct, gc=False):
     """One operation of ``account_history_api``."""
 
     op: Operation

@@ -58,6 +58,8 @@ def open_source(spec: ChainSpec, services: Services) -> "MoneroSource":
 class MoneroSource:
     """An ``AccountSource`` on one wallet, reached through one or more wallet-rpc processes."""
 
+    own_addresses = True
+
     def __init__(
         self, spec: ChainSpec, services: Services, *, wallet: Limits = WALLET, daemon: Limits = DAEMON
     ) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from chainwatch.adapters.base import Services
+from chainwatch.adapters.derivation import deriver
 from chainwatch.adapters.derivation import parse as parse_key
 from chainwatch.adapters.rawblock import Format, Tx, scan_block
 from chainwatch.adapters.rpc import Endpoint, Limits, Rpc
@@ -299,6 +300,8 @@ class UtxoSource:
         self.rpc, self.backend, self.watched = rpc, backend, watched
         self.form = format_of(spec)
         self._seen: tuple[int, float] = (0, float("-inf"))
+        self._derive = deriver(spec)
+        self.own_addresses = self._derive is not None
 
     async def open(self) -> Sequence[NodeFacts]:
         """Ask every endpoint what it is; see ``BlockSource.open``."""
@@ -314,6 +317,12 @@ class UtxoSource:
         if all(isinstance(error, Persistent) for error in errors):
             raise errors[0]
         raise Unreachable(f"{self.spec.code}: no node answers: {'; '.join(map(str, errors))}") from errors[0]
+
+    async def addresses(self, first: int, count: int) -> Sequence[str]:
+        """Return receiving addresses ``first…`` of the xpub; ``Misconfigured`` without one."""
+        if self._derive is None:
+            raise Misconfigured(f"[chains.{self.spec.code}] has no xpub to derive addresses from")
+        return [self._derive(index) for index in range(first, first + count)]
 
     def watch(self, addresses: Iterable[str]) -> None:
         """Add addresses; a payment to one that already waits in the mempool is reported when it is mined."""

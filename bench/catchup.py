@@ -9,6 +9,7 @@ WAL, synchronous=FULL) read them here.  The node's CPU does not count: on a load
 import argparse
 import asyncio
 import cProfile
+import gc
 import json
 import pstats
 import random
@@ -126,6 +127,7 @@ async def follow(url: str, store: Store, blocks: int) -> tuple[float, float]:
     source = open_source(chain, Services(clock=clock, random=chance, observer=metrics))
     watcher = Watcher(context, source, store, clock=clock, rng=chance, reports=metrics, holder="bench")
     await source.open()
+    gc.freeze()  # as the daemon does once it has started
     wall, cpu = time.perf_counter(), time.process_time()
     while await watcher.poll():
         pass

@@ -2,7 +2,7 @@
 
 Usage: python bench/verify.py [--seconds 1] [--json]
 Targets are ratios, so that they mean the same on every machine.  What it compares with is skipped where not installed
-(the packages of other languages: ``CHAINWATCH_NODES``, default ``.tools``).
+(the packages of other languages: ``CHAINWATCH_TOOLS``, default ``.tools``).
 """
 
 import argparse
@@ -247,7 +247,7 @@ console.log(JSON.stringify(out));
 
 def other_languages(table: Table) -> None:
     """ethers, bip322-js and dhive on Node.js, against the times measured above."""
-    node, folder = shutil.which("node"), Path(os.environ.get("CHAINWATCH_NODES", ROOT / ".tools"))
+    node, folder = shutil.which("node"), Path(os.environ.get("CHAINWATCH_TOOLS", ROOT / ".tools"))
     if node is None or not (folder / "node_modules").is_dir():
         print(f"(node packages not installed in {folder}: not compared)", file=sys.stderr)
         return

@@ -6,14 +6,17 @@ Stop: watchers (leases given back) -> HTTP drained -> database closed.
 
 import asyncio
 import fcntl
+import gc
 import logging
 import os
 import random
 import secrets
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
+import msgspec
 from sqlalchemy import Connection, inspect
 
 from chainwatch import adapters
@@ -21,6 +24,7 @@ from chainwatch.adapters.base import Services
 from chainwatch.api import health
 from chainwatch.api.server import Server
 from chainwatch.clock import Clock
+from chainwatch.config import settings as config
 from chainwatch.config.settings import Settings
 from chainwatch.errors import ChainwatchError, Misconfigured
 from chainwatch.ledger import outbox, payouts, queries, schema
@@ -152,6 +156,29 @@ class App:
             parts[w.chain] = "ok" if followed or standby else f"{c.state}: {c.reason or f'{c.lag} blocks behind'}"
         return health.Readiness(all(v == "ok" for v in parts.values()), parts)
 
+    def reload(self, load: Callable[[], Settings]) -> None:
+        """Take what a changed configuration may change at run time: depths rise at once, they fall at restart.
+
+        A configuration that is wrong changes nothing and is said aloud.
+        """
+        self.notifier.reloading()
+        try:
+            wanted = load()
+            applied = config.reload(self.settings, wanted)
+        except ChainwatchError as error:
+            log.error("the configuration was not reloaded: %s", error)
+            self.metrics.reloaded(False)
+        else:
+            self.settings = applied
+            for w in self.watchers:
+                w.context = msgspec.structs.replace(w.context, rule=applied.chains[w.chain].finality)
+                self.contexts[w.chain] = w.context
+            for key in config.waits_for_restart(applied, wanted):
+                log.warning("the change of %s waits for a restart", key)
+            self.metrics.reloaded(True)
+            log.info("the configuration was reloaded")
+        self.notifier.ready()
+
     # -- running ---------------------------------------------------------------------------------
 
     async def run(self, stop: asyncio.Event, ready: asyncio.Event | None = None) -> None:
@@ -162,6 +189,7 @@ class App:
         tasks.append(asyncio.create_task(self._keep_house(), name="housekeeping"))
         tasks.append(asyncio.create_task(self._feed_watchdog(), name="watchdog"))
         stopping = asyncio.create_task(stop.wait(), name="stop")
+        gc.freeze()  # what is here stays: looking at it again took a third of the time of catching up
         self.notifier.ready()
         if ready is not None:
             ready.set()

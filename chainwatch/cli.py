@@ -144,14 +144,15 @@ def run(
     logs.configure(secrets=settings.secrets)
     if not settings.chains:
         raise Misconfigured("no chain is configured: see `config/chainwatch.example.toml`, or try `run --devnet`")
-    _until_stopped(lambda stop: _run(settings, stop))
+    _until_stopped(lambda stop: _run(settings, config, stop))
 
 
-async def _run(settings: "Settings", stop: asyncio.Event) -> None:
+async def _run(settings: "Settings", config: Path | None, stop: asyncio.Event) -> None:
     from chainwatch.app import App
     from chainwatch.clock import SystemClock, system_random
 
     daemon = App(settings, clock=SystemClock(), rng=system_random())
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, lambda: daemon.reload(lambda: _settings(config)))
     await daemon.run(stop)
 
 
@@ -172,7 +173,7 @@ async def _run_devnet(config: Path | None, stop: asyncio.Event) -> None:
         await daemon.store.write(network.sample_events, known, bps, now_ms)
         offers = await daemon.store.read(network.offers, known)
         ready = asyncio.Event()
-        tasks = [asyncio.create_task(net.mine()), asyncio.create_task(net.buy(offers))]
+        tasks = [asyncio.create_task(net.mine()), asyncio.create_task(net.buy(daemon, offers))]
         tasks.append(asyncio.create_task(_where_to_look(daemon, ready)))
         await daemon.run(stop, ready)
     finally:
@@ -216,10 +217,10 @@ def demo(config: ConfigOption = None, json: JsonOption = False) -> None:
 
     def human(_: Any) -> None:
         rows = [
-            (r.chain, r.asset, *(cell or "FAILED" for cell in (r.ticket, r.reorg, r.underpaid, r.sold_out)))
+            (r.chain, r.asset, *(cell or "FAILED" for cell in (r.ticket, r.reorg, r.underpaid, r.sold_out, r.access)))
             for r in report.rows
         ]
-        columns = ("chain", "coin", "paid", "reorg survived", "one unit short", "one too many")
+        columns = ("chain", "coin", "paid", "reorg survived", "one unit short", "one too many", "at the door")
         _table("What happened", columns, rows)
         verdict = "all came out right" if report.good() else "NOT all came out right"
         print(f"\naudit: {report.differences} differences · {report.seconds:.0f} s · {verdict}")

@@ -74,11 +74,17 @@ def plan(held: Held, head: BlockRef, final: BlockRef | None, start: int | None) 
             return Follow(None, head.height, head.height)
         if (yield cursor.height).same(cursor):
             return Follow(None, cursor.height + 1, head.height)
-    elif _at(held.memory, head.height) == head.hash or (held.final is not None and head.height < held.final.height):
-        # Our own ancestor, or below what is final: a node that lags cannot undo anything.
+    elif _at(held.memory, head.height) == head.hash or head.height < _floor(held):
+        # Our own ancestor, or below what is final or all that we remember: a node that lags cannot undo anything.
         return Behind(cursor.height - head.height)
     fork = yield from _fork_point([r for r in held.memory if r.height <= head.height])
     return Follow(fork, fork.height + 1, head.height, held.final is not None and fork.height < held.final.height)
+
+
+def _floor(held: Held) -> int:
+    """Return the height below which a head tells nothing: the final block, else the oldest remembered one."""
+    oldest = held.memory[0].height if held.memory else 0
+    return max(oldest, held.final.height) if held.final is not None else oldest
 
 
 def _at(memory: Sequence[BlockRef], height: int) -> str | None:

@@ -1,8 +1,10 @@
 """RFC 3339 outside, Unix milliseconds inside."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from chainwatch.errors import Rejected
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def parse_ms(text: str | None) -> int | None:
@@ -15,13 +17,12 @@ def parse_ms(text: str | None) -> int | None:
         raise Rejected("bad_time", f"{text[:40]!r} is no time; write 2026-12-31T20:00:00Z") from error
     if when.tzinfo is None:
         raise Rejected("bad_time", f"{text[:40]!r} names no time zone; write 2026-12-31T20:00:00Z")
-    return int(when.timestamp()) * 1000 + when.microsecond // 1000
+    return (when - _EPOCH) // timedelta(milliseconds=1)
 
 
 def format_ms(ms: int | None) -> str | None:
     """Return Unix milliseconds as RFC 3339 UTC."""
     if ms is None:
         return None
-    seconds, rest = divmod(ms, 1000)
-    text = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-    return f"{text}.{rest:03}Z" if rest else f"{text}Z"
+    when = _EPOCH + timedelta(milliseconds=ms)
+    return when.replace(tzinfo=None).isoformat(timespec="milliseconds" if ms % 1000 else "seconds") + "Z"

@@ -14,11 +14,11 @@ import msgspec
 from sqlalchemy import Connection
 
 from chainwatch import follower
-from chainwatch.adapters.base import AccountSource, BlockSource, BlockView
+from chainwatch.adapters.base import AccountSource, AddressSource, BlockSource, BlockView
 from chainwatch.clock import Clock
-from chainwatch.errors import ChainwatchError, Transient
+from chainwatch.errors import ChainwatchError, Persistent, Transient
 from chainwatch.follower import Behind, Follow, Held, Step
-from chainwatch.ledger import leases, queries, rescan
+from chainwatch.ledger import leases, pool, queries, rescan
 from chainwatch.ledger.apply import Applied, apply, held
 from chainwatch.ledger.context import Context
 from chainwatch.model import Block, BlockRef, InBlock
@@ -150,6 +150,11 @@ class Watcher:
                     failures += 1
                     more = False
                     self._failed(error, failures)
+                except Exception as error:  # a fault of ours must not take the other chains with it
+                    log.exception("%s: internal fault", self.chain)
+                    failures += 1
+                    more = False
+                    self._failed(Persistent(f"internal fault: {type(error).__name__}: {error}"), failures)
                 self.condition.turned = self.clock.monotonic()
                 if failures:
                     await self.clock.sleep(self._pause(failures))
@@ -163,6 +168,9 @@ class Watcher:
             log.info("%s: %s is %s, head %s", self.chain, facts.endpoint, facts.version, facts.head.height)
             for warning in facts.warnings:
                 log.warning("%s: %s: %s", self.chain, facts.endpoint, warning)
+
+        if getattr(self.source, "own_addresses", False):
+            self.source.watch(await self.ledger.read(pool.all_of, self.chain))
 
     async def stop(self) -> None:
         """Close the source and give the lease back."""
@@ -207,6 +215,7 @@ class Watcher:
         else:
             more = await self._follow(cast(BlockSource, self.source))
         if not more:
+            await self._derive_ahead()
             more = await self._scan_again()
         self.condition.state, self.condition.reason = "following", ""
         self.condition.caught_up = not more
@@ -383,6 +392,17 @@ class Watcher:
         self.condition.lag = window.head.height - window.end.height
         return window.end.height < window.head.height and not window.end.same(known)
 
+    async def _derive_ahead(self) -> None:
+        """Fill the pool of our own addresses; each is watched before anybody can be given it."""
+        if not getattr(self.source, "own_addresses", False):
+            return
+        gap_limit = self.context.spec.params.get("gap_limit", pool.GAP_LIMIT)
+        numbers = await self.ledger.read(pool.wanted, self.chain, gap_limit)
+        if numbers:
+            derived = await cast(AddressSource, self.source).addresses(numbers.start, len(numbers))
+            self.source.watch(derived)
+            await self.ledger.write(pool.add, self.chain, numbers.start, derived, self.clock.now_ms())
+
     async def _scan_again(self) -> bool:
         """Work off one piece of a queued backfill."""
         assert self._held is not None
@@ -402,7 +422,8 @@ class Watcher:
             return ()
         if self._by_account:
             window = await cast(AccountSource, self.source).read(BlockRef(job.next_height, ""), ())
-            return follower.window_step(self.chain, self._held, window, ()).blocks
+            blocks = follower.window_step(self.chain, self._held, window, ()).blocks
+            return [b for b in blocks if b.ref.height <= top]  # a window may end above what was asked for
         source = cast(BlockSource, self.source)
         view = await source.view()
         if not (await view.header(self._held.cursor.height)).same(self._held.cursor):

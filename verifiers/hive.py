@@ -10,7 +10,6 @@ callers MUST only ever ask for texts.
 """
 
 import json
-from base64 import urlsafe_b64decode
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -19,7 +18,7 @@ from itertools import islice
 from typing import Any
 
 from chainwatch.verifiers.curves import recover, ripemd160
-from chainwatch.verifiers.encodings import EncodingError, base58_bytes, hex_bytes
+from chainwatch.verifiers.encodings import EncodingError, base58_bytes, base64_bytes, hex_bytes
 from chainwatch.verifiers.result import Reason, Request, Resolver, Unavailable, Verification
 
 ROLES = ("posting", "active", "owner")
@@ -367,6 +366,15 @@ def _is_token(signature: object) -> bool:
     return isinstance(signature, str) and signature.startswith("eyJ") and len(signature) > 130
 
 
+def _token_bytes(text: str) -> bytes:
+    """base64url (RFC 4648 §5), unpadded or padded with ``=`` or HiveSigner's ``.``; nothing around or inside it."""
+    body = text.rstrip(".=")
+    padding = "=" * (-len(body) % 4)
+    if text[len(body) :] not in ("", padding, padding.replace("=", ".")) or "+" in body or "/" in body:
+        raise EncodingError("not base64url")
+    return base64_bytes(body.replace("-", "+").replace("_", "/") + padding)
+
+
 def _token(request: Request) -> _Token | Verification:
     """Steps 1 to 4 of ``verify_hivesigner``."""
     parsed = _read_token(request)  # 1
@@ -402,9 +410,8 @@ def _read_token(request: Request) -> tuple[Mapping[str, Any], bytes, Request] | 
     text: bytes = request.message
     if _is_token(request.signature):
         try:
-            raw = str(request.signature).rstrip(".=")
-            text = urlsafe_b64decode(raw + "=" * (-len(raw) % 4))
-        except ValueError:
+            text = _token_bytes(str(request.signature))
+        except EncodingError:
             return Reason.MALFORMED_SIGNATURE
     try:
         value = json.loads(text)

@@ -33,6 +33,8 @@ MEMO_PROGRAMS = (
     "Memo1UhkJRfHyvLMcVucJwxXeuD728EqVDDwQDxFMNo",
 )
 COMPUTE_BUDGET = "ComputeBudget111111111111111111111111111111"
+MAX_JSON = 1024
+"""Characters of a signature as JSON: 64 numbers with their names and blanks."""
 _ZERO_DOMAIN = bytes(32)
 _ENVELOPES = ("solana-offchain-v0-sdk", "solana-offchain-v0", "solana-offchain-v1")
 _ENVELOPE_EXPECTATIONS = {"signed_message", "application_domain"}
@@ -64,7 +66,7 @@ def signature_candidates(signature: object) -> Iterator[bytes]:
             yield signature
     elif isinstance(signature, tuple):
         yield from _numbers(signature)
-    elif isinstance(signature, str) and signature[:1] in ("[", "{"):
+    elif isinstance(signature, str) and signature[:1] in ("[", "{") and len(signature) <= MAX_JSON:
         yield from _json_numbers(signature)
     elif isinstance(signature, str) and 64 <= len(signature) <= 130 and signature.isascii():
         for decode in (base58_bytes, base64_bytes, _base64url_bytes, _prefixed_hex_bytes):

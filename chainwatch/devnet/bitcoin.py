@@ -29,7 +29,14 @@ FINAL_LAG = 1
 """Blocks below the head under a ChainLock (Dash)."""
 
 
-def make(spec: ChainSpec, *, clock: Clock, rng: random.Random, journal: Path | None = None) -> "BitcoinNode":
+def make(
+    spec: ChainSpec,
+    *,
+    clock: Clock,
+    rng: random.Random,
+    journal: Path | None = None,
+    block_ms: int | None = None,  # noqa: ARG001 (whoever mines decides how often)
+) -> "BitcoinNode":
     """Build the simulated node of a chain of this family."""
     return BitcoinNode(spec, clock=clock, rng=rng, journal=journal)
 

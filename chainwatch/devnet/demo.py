@@ -1,7 +1,8 @@
 """``chainwatch demo``: on every chain the things that a sceptic asks for, on simulated nodes.
 
-For each coin: a paid ticket, a reorg survived, an underpayment, a refund because it was sold out.  Each
-cell is what the ledger says, not what the demo did.
+For each coin: a paid ticket, a reorg survived, an underpayment, a refund because it was sold out, a
+wallet let in by its signature and a stranger turned away.  Each cell is what the ledger says, not what
+the demo did.
 """
 
 import asyncio
@@ -17,7 +18,9 @@ from sqlalchemy import Connection, func, select
 from chainwatch.app import App, assets
 from chainwatch.clock import Clock
 from chainwatch.config import settings as config
+from chainwatch.devnet import door
 from chainwatch.devnet.network import Devnet, gathered, price_of
+from chainwatch.errors import Rejected
 from chainwatch.ledger import events
 from chainwatch.ledger.audit import audit
 from chainwatch.ledger.context import Policy
@@ -43,10 +46,11 @@ class Row(msgspec.Struct):
     reorg: str = ""
     underpaid: str = ""
     sold_out: str = ""
+    access: str = ""
 
     def good(self) -> bool:
         """Did everything come out right?"""
-        return all((self.ticket, self.reorg, self.underpaid, self.sold_out))
+        return all((self.ticket, self.reorg, self.underpaid, self.sold_out, self.access))
 
 
 class Report(msgspec.Struct):
@@ -112,18 +116,38 @@ class _Stage:
         """Fill one row."""
         node = self.network.nodes[asset.chain]
         price = price_of(asset)
-        first = node.new_wallet()
-        self.network.pay(asset, _event(asset), first, price)
-        number = await self._until(lambda c: _ticket(c, _event(asset), first))
+        guest = door.signer(node.spec, _event(asset).replace("-", ""))
+        await self._pay(asset, _event(asset), guest.address, price)
+        number = await self._until(lambda c: _ticket(c, _event(asset), guest.address))
         row.ticket = f"ticket {number}" if number else ""
+        row.access = await asyncio.to_thread(self._door, asset, guest) if number else ""
         row.reorg = await self._reorg(asset, price)
         short, late = node.new_wallet(), node.new_wallet()
-        less = self.network.pay(asset, _event(asset), short, price - 1)
-        over = self.network.pay(asset, _event(asset), late, price)
+        less = await self._pay(asset, _event(asset), short, price - 1)
+        over = await self._pay(asset, _event(asset), late, price)
         refunded = await self._until(lambda c: _allocated(c, asset.chain, over, "refund"))
         row.sold_out = "refund due" if refunded == "sold_out" else ""
         refunded = await self._until(lambda c: _allocated(c, asset.chain, less, "refund"))
         row.underpaid = "refund due" if refunded == "underpaid" else ""
+
+    def _door(self, asset: Asset, guest: door.Signer) -> str:
+        """Let the guest in by signature, and turn a stranger away who signs the same text."""
+        spec, now_ms = self.network.nodes[asset.chain].spec, self.clock.now_ms()
+        stranger = door.signer(spec, "stranger")
+        granted = door.admitted(spec, _event(asset), guest, guest, now_ms)
+        refused = not door.admitted(spec, _event(asset), guest, stranger, now_ms)
+        return "in, stranger out" if granted and refused else ""
+
+    async def _pay(self, asset: Asset, event: str, wallet: str, amount: int) -> str:
+        """Pay; where purchases have addresses of their own, the first ones are still being derived at the start."""
+        end = self.clock.monotonic() + PATIENCE_S
+        while True:
+            try:
+                return await self.network.pay(self.app, asset, event, wallet, amount)
+            except Rejected as no:
+                if no.code != "no_address" or self.clock.monotonic() > end:
+                    raise
+            await self.clock.sleep(0.1)
 
     async def _reorg(self, asset: Asset, price: int) -> str:
         """Take the block with a payment away, put the payment into another: one ticket, in the new block."""
@@ -131,7 +155,7 @@ class _Stage:
         async with self._reorgs[code]:
             self.network.paused.add(code)
             wallet = node.new_wallet()
-            txid = self.network.pay(asset, _event(asset), wallet, price)
+            txid = await self._pay(asset, _event(asset), wallet, price)
             before = node.chain.mine().ref
             seen = await self._until(
                 lambda c: _sighted(c, code, txid) if node.final_only else _block(c, code, txid) == before.hash

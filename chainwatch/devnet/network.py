@@ -6,7 +6,7 @@ import logging
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, select
 
@@ -14,15 +14,19 @@ from chainwatch.clock import Clock
 from chainwatch.config import networks
 from chainwatch.devnet import NODES
 from chainwatch.devnet.node import Payment, SimNode
-from chainwatch.ledger import events
+from chainwatch.errors import Rejected
+from chainwatch.ledger import events, quotes
 from chainwatch.ledger.tables import event_prices
 from chainwatch.ledger.tables import events as event_table
 from chainwatch.model import Asset
 from chainwatch.units import format_units
 
+if TYPE_CHECKING:
+    from chainwatch.app import App
+
 log = logging.getLogger(__name__)
 
-CHAINS: tuple[str, ...] = ("HIVE", "ETH", "MATIC", "BNB")
+CHAINS: tuple[str, ...] = ("HIVE", "BTC", "DASH", "ETH", "MATIC", "BNB", "SOL", "XMR")
 """Chains of the devnet."""
 
 SAMPLES = (
@@ -83,20 +87,30 @@ class Devnet:
                 if code not in self.paused:
                     node.chain.mine()
 
-    def pay(self, asset: Asset, event_id: str, wallet: str, amount: int) -> str:
-        """Let a buyer pay for a ticket by memo; return the transaction id."""
-        node = self.nodes[asset.chain]
-        memo = f"event:{event_id}:wallet:{wallet}"
-        receive = node.config()["receive"][0]
-        return node.pay(Payment(to=receive, amount=amount, asset_id=asset.asset_id, memo=memo))
+    async def pay(self, app: "App", asset: Asset, event_id: str, wallet: str, amount: int) -> str:
+        """Let a buyer pay for a ticket; return the transaction id.
 
-    async def buy(self, offers: Sequence[tuple[str, Asset, int]]) -> None:
+        By memo where the chain carries one, else to the address that a purchase hands out.
+        """
+        node = self.nodes[asset.chain]
+        if node.spec.params.get("memo", True):
+            to, memo = node.config()["receive"][0], f"event:{event_id}:wallet:{wallet}"
+        else:
+            context, now_ms = app.contexts[asset.chain], self.clock.now_ms()
+            quote = await app.store.write(quotes.quote, event_id, wallet, asset.code, context, now_ms)
+            to, memo = quote.address, None
+        return node.pay(Payment(to=to, amount=amount, asset_id=asset.asset_id, memo=memo))
+
+    async def buy(self, app: "App", offers: Sequence[tuple[str, Asset, int]]) -> None:
         """Let buyers come, one every few seconds: most pay exactly, some too little or too much."""
         while True:
             await self.clock.sleep(BUY_EVERY_S * self.rng.uniform(0.5, 1.5))
             event_id, asset, price = self.rng.choice(offers)
             amount = self.rng.choice((price, price, price, price, price + price // 10, price // 2))
-            self.pay(asset, event_id, self.nodes[asset.chain].new_wallet(), amount)
+            try:
+                await self.pay(app, asset, event_id, self.nodes[asset.chain].new_wallet(), amount)
+            except Rejected as no:  # sold out, or no address free yet: the buyer goes away
+                log.info("a buyer went away: %s", no)
 
 
 def sample_events(connection: Connection, assets: Mapping[str, Asset], commission_bps: int, now_ms: int) -> None:

@@ -33,6 +33,7 @@ class Applied(msgspec.Struct, frozen=True):
 
 def apply(connection: Connection, step: Step, context: Context, fence: int, now_ms: int) -> Applied:
     """Apply one step.  ``LostRace`` (and a rollback) when the cursor or the lease is not ours any more."""
+    facts.check_numbers(step)
     final = _move_cursor(connection, step, fence, now_ms)
     gone: set[int] = set()
     if step.disconnect_to is not None:

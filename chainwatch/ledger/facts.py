@@ -7,7 +7,7 @@ import msgspec
 from sqlalchemy import Connection, Row, select, tuple_, update
 
 from chainwatch import finality
-from chainwatch.errors import Persistent
+from chainwatch.errors import Inconsistent, Persistent
 from chainwatch.follower import Step
 from chainwatch.ledger.bulk import among, chunks, insert_rows, update_rows
 from chainwatch.ledger.context import Context
@@ -16,6 +16,10 @@ from chainwatch.model import MAX_BASE_UNITS, BlockRef, InBlock, Transfer
 
 MAX_MEMO = 16 * 1024
 """Bytes of a memo that are kept; what is longer names nobody (chainwatch.memo refuses it)."""
+
+
+MAX_NUMBER = 2**63 - 1
+"""The largest height and time that a column holds (BIGINT)."""
 
 
 class Changed(msgspec.Struct):
@@ -30,6 +34,15 @@ class Changed(msgspec.Struct):
     def all(self) -> set[int]:
         """Every id."""
         return self.seen | self.confirming | self.confirmed | self.orphaned
+
+
+def check_numbers(step: Step) -> None:
+    """Refuse heights and times that no chain has (``Inconsistent``): a node may claim any number."""
+    refs = [step.cursor, step.head, *([step.final] if step.final else []), *(b.ref for b in step.blocks)]
+    places = [t.position for b in step.blocks for t in b.transfers if isinstance(t.position, InBlock)]
+    numbers = [r.height for r in refs] + [b.time_ms for b in step.blocks] + [p.time_ms for p in places]
+    if not all(0 <= n <= MAX_NUMBER for n in numbers):
+        raise Inconsistent(f"{step.chain}: {step.endpoint} tells a height or a time beyond all bounds")
 
 
 def disconnect(connection: Connection, chain: str, above: int) -> set[int]:

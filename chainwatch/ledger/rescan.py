@@ -87,6 +87,7 @@ def apply(
     reached = max((b.ref.height for b in blocks), default=job.last_height)
     if blocks:
         step = Step(job.chain, held.cursor, held.cursor, held.cursor, held.final, blocks=tuple(blocks))
+        facts.check_numbers(step)
         changed = facts.record(connection, step, held.final, context, now_ms)
         settle.settle(connection, changed, context, now_ms, None)
     done = now_ms if reached >= min(job.last_height, held.cursor.height) else None

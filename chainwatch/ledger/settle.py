@@ -225,6 +225,8 @@ def _decide(
     for purchase in winners:
         order = msgspec.structs.replace(purchase.order, ticket="active")
         decisions[purchase.row.id] = decide(purchase.sale, order, purchase.paid)
+    for part in chunks([p.row.id for p in winners if p.row.held]):
+        connection.execute(update(purchase_table).where(purchase_table.c.id.in_(part)).values(held=False))
     _mint(connection, winners, decisions, numbers, context, now_ms)
     changed = [
         {"row_id": p.ticket.id, "state": decisions[p.row.id].ticket}

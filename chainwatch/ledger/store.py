@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DataError, DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool, StaticPool
 
-from chainwatch.errors import ChainwatchError, Misconfigured, Transient, Unreachable
+from chainwatch.errors import ChainwatchError, Inconsistent, Misconfigured, Transient, Unreachable
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -55,6 +55,7 @@ class Store:
             event.listen(self.engine, "begin", _begin_sqlite)
         else:
             self.engine = create_engine(parsed, pool_size=READERS + 1, pool_pre_ping=True)
+            event.listen(self.engine, "connect", _prepare_postgres)
         self._writer = ThreadPoolExecutor(1, "ledger-writer")
         self._readers = ThreadPoolExecutor(READERS, "ledger-reader")
 
@@ -113,6 +114,13 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
         connection.execute(f"PRAGMA {pragma}").fetchall()
 
 
+def _prepare_postgres(connection: Any, _record: Any) -> None:
+    from psycopg.types.array import ListBinaryDumper
+
+    # As text, psycopg looks through every item for what must be escaped: 25 times as slow.
+    connection.adapters.register_dumper(list, ListBinaryDumper)
+
+
 def _begin_sqlite(connection: Connection) -> None:
     reading = connection.get_execution_options().get("reading", False)
     connection.exec_driver_sql("BEGIN DEFERRED" if reading else "BEGIN IMMEDIATE")
@@ -129,6 +137,8 @@ def _translated() -> Iterator[None]:
         if "unable to open database" in str(error.orig) or "onnect" in str(error.orig):
             raise Unreachable(f"database: {error.orig}") from error
         raise Transient(f"database: {error.orig}") from error
+    except DataError as error:  # a node's text that no database takes, such as one with a zero byte
+        raise Inconsistent(f"the database cannot hold what came: {error.orig}") from error
     except DBAPIError as error:
         if error.connection_invalidated:
             raise Unreachable(f"database: {error.orig}") from error

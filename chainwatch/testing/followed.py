@@ -6,7 +6,7 @@ Time is a ``LeapingClock``: back-off costs nothing and nothing waits.
 
 import itertools
 import random
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -232,17 +232,13 @@ class Followed:
             raise AssertionError(f"the audit finds {differences}")
 
 
-Follow = Callable[..., Any]
-
-
 @asynccontextmanager
 async def followed(code: str, folder: Path, *, nodes: int = 1, **options: Any) -> AsyncIterator[Followed]:
     """Follow ``nodes`` simulated nodes of one chain; the first blocks are read and final."""
     clock = LeapingClock()
     first: SimNode = DEVNETS[code].make(known_spec(code), clock=clock, rng=random.Random(1))
-    started = [first]
-    for n in range(1, nodes):  # several nodes of one chain, each with its own faults
-        started.append(type(first)(known_spec(code), clock=clock, rng=random.Random(n + 1), chain=first.chain))
+    others = (random.Random(n + 1) for n in range(1, nodes))  # nodes of the same chain, each with its own faults
+    started = [first, *(type(first)(known_spec(code), clock=clock, rng=rng, chain=first.chain) for rng in others)]
     made: Followed | None = None
     try:
         for node in started:

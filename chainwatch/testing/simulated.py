@@ -12,7 +12,7 @@ from chainwatch.devnet.node import Faults, Method, Payment, SimNode
 from chainwatch.model import ChainSpec
 
 Twist = Callable[[Any, tuple[Any, ...]], Any]
-"""Function(honest answer, parameters) -> the answer that is sent."""
+"""Function(honest answer, parameters) -> the answer that is sent.  Named parameters come as one mapping."""
 
 
 def bend(node: SimNode, twists: Mapping[str, Twist]) -> None:
@@ -30,7 +30,11 @@ def bend(node: SimNode, twists: Mapping[str, Twist]) -> None:
 
 
 def _bent(method: Method | None, twist: Twist) -> Method:
-    return lambda *params: twist(None if method is None else copy.deepcopy(method(*params)), params)
+    def bent(*params: Any, **named: Any) -> Any:
+        answer = None if method is None else copy.deepcopy(method(*params, **named))
+        return twist(answer, (named,) if named else params)
+
+    return bent
 
 
 class SimHarness:

@@ -4,18 +4,30 @@ Keys are made from a seed, so that a failing case is the same on every machine.
 """
 
 import base64
-from hashlib import sha256
-from typing import Literal
+import json
+from hashlib import blake2b, sha256
+from typing import Any, Literal
 
 import coincurve
+import nacl.bindings
 import nacl.signing
 
 from chainwatch.verifiers import Wallet, curves, scripts
 from chainwatch.verifiers.addresses import detect_wallet, eip55
 from chainwatch.verifiers.bip322 import to_spend_outpoint
 from chainwatch.verifiers.bitcoin import message_digest
-from chainwatch.verifiers.encodings import base58_text, base58check_text, compact_size, segwit_text
+from chainwatch.verifiers.encodings import (
+    BECH32,
+    base58_text,
+    base58check_text,
+    bech32_text,
+    cn_base58_text,
+    compact_size,
+    fives_of_bytes,
+    segwit_text,
+)
 from chainwatch.verifiers.hive import is_canonical
+from chainwatch.verifiers.monero import ORDER, hash_v1, hash_v2
 from chainwatch.verifiers.transactions import SIGHASH_ALL, Input, Transaction
 
 Kind = Literal["p2pkh", "p2pkh-uncompressed", "p2sh-p2wpkh", "p2wpkh", "p2tr"]
@@ -140,16 +152,27 @@ class EvmWallet:
         self.key = coincurve.PrivateKey(secret(seed))
         self.address = eip55(curves.keccak256(self.key.public_key.format(False)[1:])[12:])
 
+    prefix = b"\x19Ethereum Signed Message:\n"
+
     def sign_message(self, message: str | bytes) -> str:
         """``personal_sign``: r, s, v as 0x-hex."""
         data = _message_bytes(message)
-        preimage = b"\x19Ethereum Signed Message:\n" + str(len(data)).encode() + data
-        return self.sign_digest(curves.keccak256(preimage))
+        return self.sign_digest(curves.keccak256(self.prefix + str(len(data)).encode() + data))
 
     def sign_digest(self, digest: bytes) -> str:
         """r, s, v over 32 bytes, as 0x-hex."""
         signed: bytes = self.key.sign_recoverable(digest, hasher=None)
         return "0x" + (signed[:64] + bytes([27 + signed[64]])).hex()
+
+
+class TronWallet(EvmWallet):
+    """An account as TronLink holds it: EVM's key and hash, another prefix (TIP-191), another way to write it."""
+
+    prefix = b"\x19TRON Signed Message:\n"
+
+    def __init__(self, seed: str) -> None:
+        super().__init__(seed)
+        self.address = base58check_text(b"\x41" + bytes.fromhex(self.address[2:]))
 
 
 class SolanaWallet:
@@ -162,6 +185,22 @@ class SolanaWallet:
     def sign_message(self, message: str | bytes) -> str:
         """``signMessage``: ed25519 over the bytes, in base58."""
         return base58_text(self.key.sign(_message_bytes(message)).signature)
+
+    def sign_memo(self, message: str) -> str:
+        """A transaction whose only instruction is a memo, with a blockhash that never was, in base64 (Ledger)."""
+        from solders.hash import Hash
+        from solders.instruction import AccountMeta, Instruction
+        from solders.keypair import Keypair
+        from solders.message import Message
+        from solders.pubkey import Pubkey
+        from solders.transaction import Transaction
+
+        key = Keypair.from_seed(bytes(self.key))
+        program = Pubkey.from_string("MemoSq4gqABAXKb96qnH8TysNcWxMyWCqXgDLGmfcHr")
+        memo = Instruction(program, message.encode(), [AccountMeta(key.pubkey(), True, True)])
+        blockhash = Hash.default()
+        signed = Transaction([key], Message.new_with_blockhash([memo], key.pubkey(), blockhash), blockhash)
+        return base64.b64encode(bytes(signed)).decode()
 
 
 class HiveWallet:
@@ -190,3 +229,71 @@ class HiveWallet:
             if is_canonical(signed[:64]):
                 return (bytes([31 + signed[64]]) + signed[:64]).hex()
         raise AssertionError("no canonical signature among 256 nonces")
+
+    def login_token(self, app: str, timestamp: int, /, **changes: Any) -> tuple[str, str]:
+        """``(the JSON that is signed, the base64url token with its signature)`` of a HiveSigner login."""
+        value: dict[str, Any] = {"signed_message": {"type": "login", "app": app}, "authors": [self.address]}
+        value = value | {"timestamp": timestamp} | changes
+        preimage = json.dumps(value, separators=(",", ":"))
+        token = json.dumps(value | {"signatures": [self.sign_message(preimage)]}, separators=(",", ":"))
+        return preimage, base64.urlsafe_b64encode(token.encode()).decode().rstrip("=")
+
+
+class MoneroWallet:
+    """A standard address as monero-wallet-cli makes it: the view key is the hash of the spend key."""
+
+    def __init__(self, seed: str) -> None:
+        self._spend = int.from_bytes(secret(seed), "little") % ORDER
+        self._view = int.from_bytes(curves.keccak256(_scalar(self._spend)), "little") % ORDER
+        self.spend_key, self.view_key = _point(self._spend), _point(self._view)
+        data = bytes([18]) + self.spend_key + self.view_key
+        self.address = cn_base58_text(data + curves.keccak256(data)[:4])
+
+    def sign_message(self, message: str | bytes, *, version: int = 2, view: bool = False) -> str:
+        """``sign`` (SigV2) or what it wrote before 0.17 (SigV1); ``view``: by the view key, as view-only wallets do."""
+        data = _message_bytes(message)
+        digest = hash_v1(data) if version == 1 else hash_v2(self.spend_key, self.view_key, int(view), data)
+        key, public_key = (self._view, self.view_key) if view else (self._spend, self.spend_key)
+        nonce = int.from_bytes(curves.keccak256(_scalar(key) + digest), "little") % ORDER
+        challenge = int.from_bytes(curves.keccak256(digest + public_key + _point(nonce)), "little") % ORDER
+        response = (nonce - challenge * key) % ORDER
+        return f"SigV{version}" + cn_base58_text(_scalar(challenge) + _scalar(response))
+
+
+def _scalar(number: int) -> bytes:
+    return number.to_bytes(32, "little")
+
+
+def _point(number: int) -> bytes:
+    point: bytes = nacl.bindings.crypto_scalarmult_ed25519_base_noclamp(_scalar(number))
+    return point
+
+
+class CardanoWallet:
+    """An enterprise address (CIP-19, type 6) of one key, as CIP-30 wallets sign with it."""
+
+    def __init__(self, seed: str) -> None:
+        self.key = nacl.signing.SigningKey(secret(seed))
+        self.public_key = bytes(self.key.verify_key)
+        self.payload = b"\x61" + blake2b(self.public_key, digest_size=28).digest()
+        self.address = bech32_text("addr", fives_of_bytes(self.payload), BECH32)
+
+    @property
+    def cose_key(self) -> str:
+        """The COSE_Key that ``signData`` gives beside the signature, as hex."""
+        return (bytes.fromhex("a4010103272006215820") + self.public_key).hex()
+
+    def sign_message(self, message: str | bytes) -> str:
+        """``signData``: a COSE_Sign1 with the address in its protected header, as hex."""
+        protected = b"\xa2\x01\x27\x67address" + _cbor_bytes(self.payload)
+        body = _cbor_bytes(protected), _cbor_bytes(_message_bytes(message))
+        signature: bytes = self.key.sign(b"\x84\x6aSignature1" + body[0] + b"\x40" + body[1]).signature
+        return (b"\x84" + body[0] + b"\xa1\x66hashed\xf4" + body[1] + _cbor_bytes(signature)).hex()
+
+
+def _cbor_bytes(data: bytes) -> bytes:
+    """CBOR of a byte string below 64 KiB."""
+    size = len(data)
+    if size < 24:
+        return bytes([0x40 | size]) + data
+    return (b"\x58" + bytes([size]) if size < 256 else b"\x59" + size.to_bytes(2, "big")) + data

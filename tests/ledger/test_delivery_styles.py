@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import select
 
-from chainwatch.errors import LostRace
+from chainwatch.errors import Inconsistent, LostRace
 from chainwatch.finality import Rule, Tier
 from chainwatch.follower import Held, Step
 from chainwatch.ledger import events, leases, rescan, schema
@@ -360,3 +360,15 @@ def test_the_cursor_comes_back_after_a_restart_with_the_blocks_that_matter(store
     with store.reading() as connection:
         kept = held(connection, "HIVE")
     assert kept == Held(BlockRef(6, "a6"), BlockRef(3, "a3"), [BlockRef(h, f"a{h}") for h in (3, 4, 5, 6)])
+
+
+@pytest.mark.network
+def test_a_text_that_a_database_cannot_hold_is_the_node_s_fault_not_a_crash(store: Store) -> None:
+    """PostgreSQL refuses zero bytes in text."""
+    ledger = Ledger(store)
+    block = Chain().block(1, "g", payments=[pay("t1\0", 5000)])
+    try:
+        ledger.connect([block], block.ref)
+    except Inconsistent:
+        assert not store.is_sqlite
+    assert picture(store)["books"].get("received", 0) in (0, 5000)

@@ -71,6 +71,13 @@ def test_a_node_below_what_is_final_can_undo_nothing() -> None:
     assert ask(holding(chain(10), 8), chain(6, fork_at=3))[0] == Behind(4)
 
 
+def test_a_node_below_all_that_we_remember_only_lags() -> None:
+    """Begun at block 6, a node that shows block 5 again is no reason to stop the chain."""
+    held = Held(chain(10)[9], None, chain(10)[6:])
+    assert ask(held, chain(6))[0] == Behind(4)
+    assert ask(held, chain(6, fork_at=3))[0] == Behind(4)
+
+
 def test_a_reorg_below_the_final_block_says_so() -> None:
     plan_, _ = ask(holding(chain(10), 8), chain(12, fork_at=5))
     assert plan_ == Follow(chain(10)[4], 5, 11, undoes_final=True)

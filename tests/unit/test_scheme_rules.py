@@ -1,7 +1,5 @@
 """Rules of single schemes that no shared vector holds alone: bounds, envelopes, delegation, typed data."""
 
-import base64
-import json
 from typing import Any
 
 import pytest
@@ -253,17 +251,6 @@ async def test_delegation_is_followed_only_on_demand_and_only_two_levels_deep() 
         assert (await averify(**question, resolver=RecordedChain(accounts=known), policy=follow)).ok is ok
 
 
-def token(wallet: HiveWallet, **changes: Any) -> str:
-    value = {
-        "signed_message": {"type": "login", "app": "tickets"},
-        "authors": [wallet.address],
-        "timestamp": 1_732_060_800,
-    } | changes
-    preimage = json.dumps(value, separators=(",", ":"))
-    value["signatures"] = [wallet.sign_message(preimage)]
-    return base64.urlsafe_b64encode(json.dumps(value, separators=(",", ":")).encode()).decode().rstrip("=")
-
-
 def test_a_hivesigner_token_names_its_app_its_author_and_its_time() -> None:
     """HiveSigner itself takes the token of any app, for ever."""
     alice = HiveWallet("alice")
@@ -272,7 +259,7 @@ def test_a_hivesigner_token_names_its_app_its_author_and_its_time() -> None:
         return verify(
             address="alice",
             message="",
-            signature=token(alice, **changes),
+            signature=alice.login_token("tickets", 1_732_060_800, **changes)[1],
             authorities=[alice.account],
             expect=expect,
             now=now,

@@ -25,6 +25,7 @@ ETH = """
 endpoints = ["http://127.0.0.1:8545"]
 receive = ["0x52908400098527886E0F7030069857D2E4169EE7"]
 """
+POLYGON = ETH.replace("ETH", "MATIC")
 
 
 def parse(text: str, tmp_path: Path, checks: Checks | None = None, **environ: str) -> Settings:
@@ -132,7 +133,8 @@ def test_a_section_is_laid_over_what_is_known_of_the_chain(tmp_path: Path) -> No
     assert (chain.spec.adapter, chain.spec.family, chain.spec.chain_id) == ("evm", "evm", "1")
     assert [a.code for a in chain.spec.assets] == ["ETH", "ETH:USDC", "ETH:USDT"]
     assert chain.spec.options == {"traces": False, "quorum": {"above": "1.5", "nodes": 2}}
-    assert chain.finality == chain.payout_finality == FINAL
+    assert chain.finality == Rule((Tier(10**17, 12, final=True), Tier(final=True)))
+    assert chain.payout_finality == FINAL
 
 
 def test_an_alias_is_its_chain_and_the_same_chain_twice_is_refused(tmp_path: Path) -> None:
@@ -425,16 +427,16 @@ def reloaded(old: str, new: str, tmp_path: Path) -> tuple[Settings, tuple[str, .
 
 
 def test_depths_rise_at_once(tmp_path: Path) -> None:
-    applied, waiting = reloaded(ETH + "finality = 3\n", ETH + "finality = 30\n", tmp_path)
-    assert applied.chains["ETH"].finality == applied.chains["ETH"].payout_finality == depth(30)
+    applied, waiting = reloaded(POLYGON + "finality = 3\n", POLYGON + "finality = 30\n", tmp_path)
+    assert applied.chains["MATIC"].finality == applied.chains["MATIC"].payout_finality == depth(30)
     assert waiting == ()
-    assert reloaded(ETH + "finality = 3\n", ETH, tmp_path)[0].chains["ETH"].finality == FINAL
+    assert reloaded(POLYGON + "finality = 3\n", POLYGON, tmp_path)[0].chains["MATIC"].finality == FINAL
 
 
 def test_depths_fall_only_at_restart(tmp_path: Path) -> None:
-    applied, waiting = reloaded(ETH, ETH + "finality = 3\n", tmp_path)
-    assert applied.chains["ETH"].finality == FINAL
-    assert waiting == ("chains.ETH",)
+    applied, waiting = reloaded(POLYGON, POLYGON + "finality = 3\n", tmp_path)
+    assert applied.chains["MATIC"].finality == FINAL
+    assert waiting == ("chains.MATIC",)
 
 
 def test_only_the_amounts_whose_depth_rises_change_at_once(tmp_path: Path) -> None:
