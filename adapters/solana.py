@@ -11,6 +11,7 @@ that the node cannot show is waited for), a skipped slot (no block, no error), t
 """
 
 import asyncio
+import hashlib
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
@@ -24,6 +25,7 @@ from chainwatch.adapters.solana_tx import PROGRAMS, SPL, Ours, Table, payments, 
 from chainwatch.adapters.solana_wire import Item, Row, read_document
 from chainwatch.errors import ChainwatchError, Inconsistent, Misconfigured, Rejected, Transient, Unreachable
 from chainwatch.model import BlockRef, ChainSpec, InBlock, NodeFacts, Position, Transfer, Unconfirmed
+from chainwatch.verifiers.encodings import base58_text
 
 REFERENCE = "reference:"
 """``watch("reference:<key>")`` adds a Solana Pay reference key; without the prefix it is an account to read."""
@@ -110,6 +112,20 @@ class SolanaSource:
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise Misconfigured(f"[chains.{spec.code}] {key}: a positive number is wanted")
         return value
+
+    # -- reference keys ---------------------------------------------------------------------------
+
+    own_addresses = True
+
+    async def addresses(self, first: int, count: int) -> Sequence[str]:
+        """Return ``reference:<key>`` for numbers ``first…``: Solana Pay keys, one for each purchase.
+
+        A reference is any 32 bytes that a transaction names; nobody signs for it.  By number, so that asking
+        again gives the same ones.
+        """
+        seed = " ".join(("chainwatch reference", self.spec.code, *self.spec.receive))
+        digests = (hashlib.sha256(f"{seed} {n}".encode()).digest() for n in range(first, first + count))
+        return [REFERENCE + base58_text(digest) for digest in digests]
 
     # -- set-up ----------------------------------------------------------------------------------
 

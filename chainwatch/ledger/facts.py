@@ -173,6 +173,7 @@ def _facts(t: Transfer, block_time_ms: int, now_ms: int, row: Row[Any] | None) -
         "amount": t.amount,
         "recipient": t.to,
         "sender": msgspec.json.encode(t.sender).decode(),
+        "reference_keys": " ".join(t.references),
         "memo": t.memo[: MAX_MEMO + 1] if t.memo is not None else None,
         "flags": ",".join(t.flags if t.ok is not None else (*t.flags, "unknown_status")),
         "height": in_block.block.height if in_block else None,

@@ -11,6 +11,9 @@ from sqlalchemy import Connection, func, select, update
 from chainwatch.ledger.bulk import insert_rows
 from chainwatch.ledger.tables import addresses, transfers
 
+REFERENCE = "reference:"
+"""Prefix of an entry that is no address but a key which the payment's transaction names (Solana Pay)."""
+
 AHEAD = 20
 """Free addresses kept ready."""
 

@@ -8,6 +8,7 @@ import msgspec
 from sqlalchemy import Connection, Row, select
 
 from chainwatch import memo
+from chainwatch.ledger import pool
 from chainwatch.ledger.bulk import among, chunks, insert_rows, update_rows
 from chainwatch.ledger.context import Context
 from chainwatch.ledger.tables import addresses, event_prices, events, purchases, transfers
@@ -32,19 +33,21 @@ def assign(connection: Connection, ids: Iterable[int], context: Context, now_ms:
     rows = _unclaimed(connection, ids)
     if not rows:
         return {}
-    by_address = _own_addresses(connection, rows, context)
+    own = _own(connection, rows, context)
     read = {
         r.id: memo.parse(r.memo, context.canonical_wallet)
         for r in rows
-        if r.recipient not in by_address and "memo_unreadable" not in r.flags
+        if r.id not in own and "memo_unreadable" not in r.flags
     }
     memos = [m for m in read.values() if isinstance(m, memo.Memo)]
     by_ref = _refs(connection, [m.ref for m in memos if m.ref])
     event_ids = _events(connection, [m.event_id for m in memos if m.event_id])
     claims = []
     for row in rows:
-        if row.recipient in by_address:
-            claims.append(Claim(row, purchase_id=by_address[row.recipient]))
+        if len(own.get(row.id, ())) > 1:
+            claims.append(Claim(row, "ambiguous"))
+        elif row.id in own:
+            claims.append(Claim(row, purchase_id=next(iter(own[row.id]))))
         else:
             claims.append(_claim(row, read.get(row.id, memo.NoMemo()), by_ref, event_ids))
     implicit = _implicit(connection, [c for c in claims if c.event_id is not None], context, now_ms)
@@ -86,14 +89,33 @@ def _unclaimed(connection: Connection, ids: Iterable[int]) -> list[Row[Any]]:
 
 _CLAIMING = tuple(
     transfers.c[name]
-    for name in ("id", "chain", "asset", "asset_id", "amount", "recipient", "sender", "memo", "flags", "paid_ms")
+    for name in (
+        "id",
+        "chain",
+        "asset",
+        "asset_id",
+        "amount",
+        "recipient",
+        "sender",
+        "memo",
+        "flags",
+        "paid_ms",
+        "reference_keys",
+    )
 )
 
 
-def _own_addresses(connection: Connection, rows: Sequence[Row[Any]], context: Context) -> dict[str, int]:
-    others = {r.recipient for r in rows} - set(context.spec.receive) - {None}
-    found: dict[str, int] = {}
-    for part in chunks(others):
+def _own(connection: Connection, rows: Sequence[Row[Any]], context: Context) -> dict[int, set[int]]:
+    """Return the purchases that each transfer names by an address or a reference key of their own."""
+    receive = set(context.spec.receive) | {None}
+    named: dict[str, list[int]] = {}
+    for row in rows:
+        if row.recipient not in receive:
+            named.setdefault(row.recipient, []).append(row.id)
+        for key in row.reference_keys.split():
+            named.setdefault(pool.REFERENCE + key, []).append(row.id)
+    found: dict[int, set[int]] = {}
+    for part in chunks(named):
         for row in connection.execute(
             select(addresses.c.address, addresses.c.purchase_id).where(
                 addresses.c.chain == context.chain,
@@ -101,7 +123,8 @@ def _own_addresses(connection: Connection, rows: Sequence[Row[Any]], context: Co
                 addresses.c.purchase_id.is_not(None),
             )
         ):
-            found[row.address] = row.purchase_id
+            for transfer_id in named[row.address]:
+                found.setdefault(transfer_id, set()).add(row.purchase_id)
     return found
 
 

@@ -20,12 +20,17 @@ SECRET_BYTES = 16
 
 
 class Quote(msgspec.Struct, frozen=True):
-    """What the buyer is told.  ``purchase_id`` is a bearer secret, kept only as a hash; ``ref`` is public."""
+    """What the buyer is told.
+
+    ``purchase_id`` is a bearer secret, kept only as a hash; ``ref`` is public.  ``reference``: a key that the
+    transaction is to name (Solana Pay).
+    """
 
     purchase_id: str
     ref: str
     held: bool
     address: str
+    reference: str | None
     asset: str
     amount: int
     memo: str | None
@@ -66,6 +71,9 @@ def quote(connection: Connection, event_id: str, wallet: str, asset: str, contex
     insert_rows(connection, purchases, [row])
     row_id = connection.execute(select(purchases.c.id).where(purchases.c.ref == ref)).scalar_one()
     own = pool.take(connection, context.chain, row_id)
+    reference = own.removeprefix(pool.REFERENCE) if own and own.startswith(pool.REFERENCE) else None
+    if reference:
+        own = None  # it goes beside the receiving account, not in its place
     carries_memo = context.spec.params.get("memo", True)
     if own is None and not (carries_memo and context.spec.receive):
         raise Rejected("no_address", f"{context.chain} has no address free now: try again later")
@@ -74,6 +82,7 @@ def quote(connection: Connection, event_id: str, wallet: str, asset: str, contex
         ref=ref,
         held=held,
         address=own or context.spec.receive[0],
+        reference=reference,
         asset=asset,
         amount=price,
         memo=None if own else memo.short_form(ref),

@@ -164,6 +164,7 @@ transfers = Table(
     Column("amount", BaseUnits, nullable=False),
     Column("recipient", Text),
     Column("sender", Text, nullable=False, default="[]"),
+    Column("reference_keys", Text, nullable=False, default=""),  # Solana Pay keys of ours, by spaces
     Column("memo", LargeBinary),
     Column("flags", Text, nullable=False, default=""),
     Column("height", BigInteger),

@@ -209,3 +209,25 @@ def test_what_cannot_be_sold_is_refused_by_code(store: Store, event: str, wallet
     assert caught.value.code == code
     with store.reading() as connection:
         assert connection.execute(select(addresses.c.id)).first() is None
+
+
+def test_a_reference_key_finds_its_purchase_and_two_of_them_are_ambiguous(store: Store) -> None:
+    """Solana Pay: the key stands in the transaction, the money goes to the common account."""
+    with store.transaction() as connection:
+        pool.add(connection, "BTC", 1, ["reference:keyA", "reference:keyB"], NOW)
+    first, second = ask(store), ask(store, "bobby")
+    assert (first.address, first.reference, second.reference) == ("till", "keyA", "keyB")
+    position = InBlock(BlockRef(1, "h1"))
+    paid = [
+        Transfer("BTC", f"r{i}", "0", "BTC", 100_000, "till", references=keys, position=position)
+        for i, keys in enumerate((("keyB",), ("keyA", "keyB"), ("unknown",)))
+    ]
+    ref = BlockRef(1, "h1", "h0")
+    step = Step("BTC", None, ref, ref, None, blocks=(Block(ref, NOW, tuple(paid)),))
+    with store.transaction() as connection:
+        apply(connection, step, CONTEXT, 1, NOW)
+        assert audit(connection) == []
+    with store.reading() as connection:
+        states = {t.txid: (t.shown, t.reason) for t in connection.execute(select(transfers))}
+        assert states == {"r0": ("minted", ""), "r1": ("review", "ambiguous"), "r2": ("review", "no_memo")}
+        assert [t.wallet for t in connection.execute(select(tickets))] == ["bobby"]

@@ -223,6 +223,7 @@ def upgrade() -> None:
         sa.Column("amount", BaseUnits(), nullable=False),
         sa.Column("recipient", sa.Text(), nullable=True),
         sa.Column("sender", sa.Text(), nullable=False),
+        sa.Column("reference_keys", sa.Text(), nullable=False),
         sa.Column("memo", sa.LargeBinary(), nullable=True),
         sa.Column("flags", sa.Text(), nullable=False),
         sa.Column("height", sa.BigInteger(), nullable=True),
