@@ -16,7 +16,7 @@ def fall_due(connection: Connection, now_ms: int, delay_ms: int) -> int:
     if alarmed:
         return 0
     over = connection.execute(
-        select(events.c.id, events.c.creator_account, events.c.latest_end_ms).where(
+        select(events.c.id, events.c.slug, events.c.creator_account, events.c.latest_end_ms).where(
             events.c.latest_end_ms.is_not(None),
             events.c.latest_end_ms <= now_ms - delay_ms,
             events.c.dispute.is_(False),
@@ -38,7 +38,7 @@ def fall_due(connection: Connection, now_ms: int, delay_ms: int) -> int:
                 "updated_ms": now_ms,
             }
             connection.execute(insert(payouts).values(row))
-            data = {"event_id": str(event.id), "asset": asset}
+            data = {"event_id": event.slug or str(event.id), "asset": asset}
             outbox.post(connection, now_ms, [outbox.Message("payout.due", f"event:{event.id}", data)])
             made += 1
     return made

@@ -59,7 +59,9 @@ def _sell(connection: Connection, event_id: int, batch: Sequence[Asking]) -> int
 
 
 def _milestones(connection: Connection, event_id: int, sold_now: int) -> list[outbox.Message]:
-    row = connection.execute(select(events.c.tickets_sold, events.c.max_attendees).where(events.c.id == event_id)).one()
+    row = connection.execute(
+        select(events.c.tickets_sold, events.c.max_attendees, events.c.slug).where(events.c.id == event_id)
+    ).one()
     if not sold_now or not row.max_attendees:
         return []
     before, after = row.tickets_sold - sold_now, row.tickets_sold
@@ -68,7 +70,7 @@ def _milestones(connection: Connection, event_id: int, sold_now: int) -> list[ou
         told.append("event.nearly_sold_out")
     if before < row.max_attendees <= after:
         told.append("event.sold_out")
-    return [outbox.Message(kind, f"event:{event_id}", {"event_id": str(event_id)}) for kind in told]
+    return [outbox.Message(kind, f"event:{event_id}", {"event_id": row.slug or str(event_id)}) for kind in told]
 
 
 def release(connection: Connection, event_ids: Sequence[int]) -> None:

@@ -157,6 +157,7 @@ _SALE = (
     events.c.event_end_ms,
     events.c.commission_bps,
     events.c.by_memo,
+    events.c.slug,
 )
 
 
@@ -252,7 +253,7 @@ def _mint(
     messages = []
     for p in winners:
         assert p.order.price is not None
-        event = str(p.row.event_id)
+        event = p.row.slug or str(p.row.event_id)
         bought = p.row.implicit_key or f"purchase:{p.row.ref}"
         number = numbers[p.row.id]
         claims = {"event": event, "number": number, "wallet": p.row.wallet, "unit": 1}
