@@ -18,7 +18,7 @@ from chainwatch.verifiers.encodings import base58check_text
 from chainwatch.wallets import is_address_of
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("README.md", "ARCHITECTURE.md", *(str(p.relative_to(ROOT)) for p in sorted((ROOT / "docs").glob("*.md"))))
+PAGES = [str(p.relative_to(ROOT)) for folder in (ROOT, ROOT / "docs") for p in sorted(folder.glob("*.md"))]
 CODE = ("chainwatch", "adapters", "verifiers", "config")
 BESIDE = ("tests", "bench", "systemd", "docs")
 
