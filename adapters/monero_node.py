@@ -5,13 +5,11 @@ which addresses the wallet holds.  Every call of one reading goes to one wallet 
 """
 
 import itertools
-import os
-import stat
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from chainwatch.adapters.base import Services
+from chainwatch.adapters.logins import login
 from chainwatch.adapters.monero_wire import (
     Addresses,
     Header,
@@ -35,8 +33,6 @@ CREATE = 64
 """Subaddresses in one ``create_address``: wallet-rpc's own limit."""
 POOL = 1_000
 """Most addresses handed out at once: a pool is refilled, not prefilled for years."""
-LOGIN = 1_024
-"""Bytes of a login file: a user, a colon, a password."""
 INTEGRATED = 106
 """Characters of an integrated address (8 bytes of payment id more than the 95 of others)."""
 
@@ -58,33 +54,6 @@ def by_height(height: int) -> Header:
 def is_by_height(ref: BlockRef) -> bool:
     """Was this block made by ``by_height``?"""
     return ref.hash.startswith("height:")
-
-
-def login(spec: ChainSpec, key: str) -> str | None:
-    """Read ``user:password`` from the file that the option names; never quoted in an error.
-
-    Others must not be able to read it.  (The group may: systemd hands credentials out so.)
-    """
-    path = spec.options.get(key)
-    if path is None:
-        return None
-    where = f"chains.{spec.code}.{key}"
-    try:
-        with Path(path).open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            text = file.read(LOGIN + 1)
-    except (OSError, TypeError, ValueError) as error:
-        raise Misconfigured(f"{where}: cannot be read ({type(error).__name__})") from error
-    if mode & (stat.S_IRWXO | stat.S_IWGRP):
-        raise Misconfigured(f"{where}: other users can read or change it; chmod 600")
-    try:
-        pair = text.decode().strip("\r\n")
-    except UnicodeDecodeError:
-        pair = ""
-    user, colon, password = pair.partition(":")
-    if not (user and colon and password) or len(text) > LOGIN or "\n" in pair:
-        raise Misconfigured(f"{where}: one line user:password is wanted")
-    return pair
 
 
 def _json_rpc(url: str) -> str:

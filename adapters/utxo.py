@@ -15,6 +15,7 @@ import msgspec
 from chainwatch.adapters.base import Services
 from chainwatch.adapters.derivation import deriver
 from chainwatch.adapters.derivation import parse as parse_key
+from chainwatch.adapters.logins import login
 from chainwatch.adapters.rawblock import Format, Tx, scan_block
 from chainwatch.adapters.rpc import Endpoint, Limits, Rpc
 from chainwatch.adapters.scripts import Prefixes, memo_of, prefixes, to_script
@@ -49,8 +50,8 @@ class Options(msgspec.Struct, forbid_unknown_fields=True):
     p2sh: list[int] | None = None
     hrp: str | None = None
     """Address prefixes of a network that ``networks.toml`` does not know."""
-    login: str | None = None
-    """``user:password`` for endpoints that do not carry their own (bitcoind's ``.cookie`` has this form)."""
+    login_file: str | None = None
+    """File with ``user:password`` for endpoints that do not carry their own (bitcoind's ``.cookie`` is one)."""
     timeout: float = 30.0
     """Seconds that one call may take, with all its retries."""
 
@@ -178,8 +179,6 @@ def options_of(spec: ChainSpec, kind: type[OptionsT]) -> OptionsT:
         raise Misconfigured(f"chain {spec.code}: {error}") from error
     if not 0 < options.timeout <= MOST_SECONDS:
         raise Misconfigured(f"chain {spec.code}: timeout must be positive and at most {MOST_SECONDS:g} seconds")
-    if options.login is not None and ":" not in options.login:
-        raise Misconfigured(f"chain {spec.code}: login is not user:password")
     if options.xpub is not None:
         parse_key(options.xpub)
     large_of(spec, options.quorum)
@@ -204,7 +203,7 @@ def large_of(spec: ChainSpec, quorum: Quorum | None) -> int | None:
 def rpc_of(spec: ChainSpec, services: Services, options: Options, *, probe: str) -> Rpc:
     """Build the client of a chain's endpoints."""
     limits = Limits(deadline_s=options.timeout, attempt_s=min(Limits().attempt_s, options.timeout))
-    return Rpc(spec.code, spec.endpoints, services, limits=limits, login=options.login, probe=probe)
+    return Rpc(spec.code, spec.endpoints, services, limits=limits, login=login(spec, "login_file"), probe=probe)
 
 
 class UtxoView:

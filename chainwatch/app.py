@@ -72,14 +72,19 @@ def open_issuer(settings: Settings) -> Issuer:
     return load_issuer(path)
 
 
-def contexts(settings: Settings, issuer: Issuer) -> dict[str, Context]:
-    """Return what the ledger needs to know of each chain."""
+def policy_of(settings: Settings) -> Policy:
+    """Return the rules of the sale."""
     tickets = settings.tickets
-    policy = Policy(
+    return Policy(
         commission_bps=tickets.commission_bps,
         hold_ms=tickets.hold_minutes * 60_000,
         payout_delay_ms=tickets.payout_delay_days * 86_400_000,
     )
+
+
+def contexts(settings: Settings, issuer: Issuer) -> dict[str, Context]:
+    """Return what the ledger needs to know of each chain."""
+    policy = policy_of(settings)
     return {
         code: Context(chain.spec, chain.finality, policy, issuer, canonical_wallet, new_ref)
         for code, chain in settings.chains.items()
@@ -171,7 +176,8 @@ class App:
         else:
             self.settings = applied
             for w in self.watchers:
-                w.context = msgspec.structs.replace(w.context, rule=applied.chains[w.chain].finality)
+                rule, policy = applied.chains[w.chain].finality, policy_of(applied)
+                w.context = msgspec.structs.replace(w.context, rule=rule, policy=policy)
                 self.contexts[w.chain] = w.context
             for key in config.waits_for_restart(applied, wanted):
                 log.warning("the change of %s waits for a restart", key)

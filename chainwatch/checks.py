@@ -38,6 +38,8 @@ def _database(settings: Settings) -> Line:
     part = "database"
     try:
         store = Store(settings.database.url)
+        if store.path is not None and not store.path.exists():
+            return Line(part, True, f"{store.shown_url} is not there yet: the first start makes it")
         try:
             with store.reading() as connection:
                 have = schema.current(connection)

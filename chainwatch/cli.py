@@ -300,6 +300,21 @@ def audit(config: ConfigOption = None, json: JsonOption = False) -> None:
     raise typer.Exit(NO if found else 0)
 
 
+@app.command("clear-alarm")
+def clear_alarm(
+    chain: Annotated[str, typer.Option("--chain")], config: ConfigOption = None, json: JsonOption = False
+) -> None:
+    """After a reorg of something final: let the chain's money be paid out again.  Exit 1: there was no alarm."""
+    from chainwatch.clock import SystemClock
+    from chainwatch.config.networks import canonical_code
+    from chainwatch.ledger.apply import clear_alarm as clear
+
+    code, now_ms = canonical_code(chain), SystemClock().now_ms()
+    cleared = _in_ledger(config, lambda c, _: clear(c, code, now_ms, "cli"), write=True)
+    _say({"cleared": cleared}, json, lambda d: print("cleared" if d["cleared"] else f"{code} has no alarm"))
+    raise typer.Exit(0 if cleared else NO)
+
+
 @app.command()
 def decode(
     chain: Annotated[str, typer.Option("--chain", help="Chain code: HIVE, ETH, BTC …")],

@@ -149,4 +149,6 @@ def _value(text: str) -> Any:
     except tomllib.TOMLDecodeError:
         return text
     value = parsed.get("value")
+    if isinstance(value, int) and text[:2].lower() == "0x":
+        return text  # an address or a hash, not a number
     return value if len(parsed) == 1 and isinstance(value, bool | int | list | dict | str) else text

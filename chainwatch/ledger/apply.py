@@ -139,6 +139,16 @@ def _remember(connection: Connection, step: Step, final: BlockRef | None) -> tup
     return tuple(BlockRef(b.ref.height, b.ref.hash) for b in keep)
 
 
+def clear_alarm(connection: Connection, chain: str, now_ms: int, actor: str) -> bool:
+    """Let a chain pay out again after an operator has looked; False when there was no alarm."""
+    cleared = connection.execute(
+        update(cursors).where(cursors.c.chain == chain, cursors.c.alarm != "").values(alarm="")
+    )
+    if cleared.rowcount:
+        outbox.audit(connection, now_ms, actor, "alarm_cleared", f"chain:{chain}")
+    return bool(cleared.rowcount)
+
+
 def _alarm(connection: Connection, step: Step, now_ms: int) -> None:
     """Say aloud that something final was undone: payouts of this chain are frozen until an operator clears it."""
     assert step.disconnect_to is not None

@@ -4,17 +4,17 @@ Due = the latest end the event ever had + the delay.  An event in dispute, or wi
 whose final blocks were undone, is frozen.
 """
 
+from collections.abc import Collection
+
 from sqlalchemy import Connection, insert, select
 
 from chainwatch.ledger import outbox
-from chainwatch.ledger.tables import cursors, events, ledger_lines, payouts
+from chainwatch.ledger.tables import cursors, events, ledger_lines, payouts, transfers
 
 
 def fall_due(connection: Connection, now_ms: int, delay_ms: int) -> int:
     """Make due what creators are owed and no payout covers yet; return the number of new payouts."""
-    alarmed = connection.execute(select(cursors.c.chain).where(cursors.c.alarm != "")).first() is not None
-    if alarmed:
-        return 0
+    alarmed = {r.chain for r in connection.execute(select(cursors.c.chain).where(cursors.c.alarm != ""))}
     over = connection.execute(
         select(events.c.id, events.c.slug, events.c.creator_account, events.c.latest_end_ms).where(
             events.c.latest_end_ms.is_not(None),
@@ -26,7 +26,7 @@ def fall_due(connection: Connection, now_ms: int, delay_ms: int) -> int:
     ).all()
     made = 0
     for event in over:
-        for asset, amount in _uncovered(connection, event.id).items():
+        for asset, amount in _uncovered(connection, event.id, alarmed).items():
             row = {
                 "event_id": event.id,
                 "creator_account": event.creator_account,
@@ -44,15 +44,16 @@ def fall_due(connection: Connection, now_ms: int, delay_ms: int) -> int:
     return made
 
 
-def _uncovered(connection: Connection, event_id: int) -> dict[str, int]:
-    """Return what the creator account of an event holds beyond its payouts, by asset."""
+def _uncovered(connection: Connection, event_id: int, alarmed: Collection[str]) -> dict[str, int]:
+    """Return what the creator account of an event holds beyond its payouts, by asset, but for alarmed chains."""
     owed: dict[str, int] = {}
     for line in connection.execute(
-        select(ledger_lines.c.asset, ledger_lines.c.amount).where(
-            ledger_lines.c.event_id == event_id, ledger_lines.c.account == "creator"
-        )
+        select(ledger_lines.c.asset, ledger_lines.c.amount, transfers.c.chain)
+        .join_from(ledger_lines, transfers)
+        .where(ledger_lines.c.event_id == event_id, ledger_lines.c.account == "creator")
     ):
-        owed[line.asset] = owed.get(line.asset, 0) - line.amount
+        if line.chain not in alarmed:
+            owed[line.asset] = owed.get(line.asset, 0) - line.amount
     for payout in connection.execute(select(payouts.c.asset, payouts.c.amount).where(payouts.c.event_id == event_id)):
         owed[payout.asset] = owed.get(payout.asset, 0) - payout.amount
     return {asset: amount for asset, amount in owed.items() if amount > 0}

@@ -116,15 +116,15 @@ def _own(connection: Connection, rows: Sequence[Row[Any]], context: Context) -> 
             named.setdefault(pool.REFERENCE + key, []).append(row.id)
     found: dict[int, set[int]] = {}
     for part in chunks(named):
-        for row in connection.execute(
+        for taken in connection.execute(
             select(addresses.c.address, addresses.c.purchase_id).where(
                 addresses.c.chain == context.chain,
                 among(connection, addresses.c.address, part),
                 addresses.c.purchase_id.is_not(None),
             )
         ):
-            for transfer_id in named[row.address]:
-                found.setdefault(transfer_id, set()).add(row.purchase_id)
+            for transfer_id in named[taken.address]:
+                found.setdefault(transfer_id, set()).add(taken.purchase_id)
     return found
 
 

@@ -57,7 +57,7 @@ def settle(connection: Connection, changed: Changed, context: Context, now_ms: i
     purchases.assign(connection, touched, context, now_ms)
     ids, strays = _claimed(connection, touched)
     ids |= _expire(connection, context, scanned_ms) if scanned_ms is not None else set()
-    held = _load(connection, ids)
+    held = _load(connection, ids, context)
     decisions, minted = _decide(connection, held, context, now_ms)
     entries: list[Entry] = []
     for purchase in held:
@@ -121,7 +121,7 @@ def _expire(connection: Connection, context: Context, scanned_ms: int) -> set[in
     return {r.id for r in over}
 
 
-def _load(connection: Connection, ids: Iterable[int]) -> list[Purchase]:
+def _load(connection: Connection, ids: Iterable[int], context: Context) -> list[Purchase]:
     """Read purchases with their event, payments, ticket and refunds that have left."""
     rows: list[Row[Any]] = []
     paid: dict[int, list[Row[Any]]] = {}
@@ -143,7 +143,9 @@ def _load(connection: Connection, ids: Iterable[int]) -> list[Purchase]:
         for ticket in connection.execute(minted.where(among(connection, tickets.c.purchase_id, part))):
             held[ticket.purchase_id] = ticket
     gone = _gone(connection, [t.id for ts in paid.values() for t in ts])
-    return [_purchase(row, paid.get(row.id, []), held.get(row.id), gone) for row in rows]
+    assets = context.assets()
+    dust = {code: a.dust for code, a in assets.items()}
+    return [_purchase(row, paid.get(row.id, []), held.get(row.id), gone, dust.get(row.asset, 0)) for row in rows]
 
 
 _PAYMENT = tuple(c for c in transfers.c if c.name not in ("memo", "sender", "recipient", "block_hash", "reason"))
@@ -162,7 +164,11 @@ _SALE = (
 
 
 def _purchase(
-    row: Row[Any], payments: list[Row[Any]], ticket: Row[Any] | None, gone: dict[int, tuple[Allocation, ...]]
+    row: Row[Any],
+    payments: list[Row[Any]],
+    ticket: Row[Any] | None,
+    gone: dict[int, tuple[Allocation, ...]],
+    dust: int,
 ) -> Purchase:
     return Purchase(
         row=row,
@@ -193,6 +199,7 @@ def _purchase(
             price=row.price,
             expired=row.expired,
             ticket=ticket.state if ticket is not None else None,
+            dust=dust,
             commission_bps=row.commission_bps,
         ),
     )

@@ -8,7 +8,7 @@ from sqlalchemy import select, update
 from chainwatch.finality import Rule, Tier
 from chainwatch.follower import Step
 from chainwatch.ledger import events, payouts, schema
-from chainwatch.ledger.apply import apply
+from chainwatch.ledger.apply import apply, clear_alarm
 from chainwatch.ledger.context import Context, Policy
 from chainwatch.ledger.store import Store
 from chainwatch.ledger.tables import cursors, outbox
@@ -64,14 +64,15 @@ def test_a_payout_falls_due_once_seven_days_after_the_end_and_is_the_price_less_
 
 def test_an_event_in_dispute_and_a_chain_in_alarm_pay_nothing_out(tmp_path: Any) -> None:
     store = sold(tmp_path, ("alice",))
-    for table, values, healed in (
-        (event_table, {"dispute": True}, {"dispute": False}),
-        (cursors, {"alarm": "blocks above 3 were final"}, {"alarm": ""}),
-    ):
-        with store.transaction() as connection:
-            connection.execute(update(table).values(values))
-        assert due(store, NOW + 30 * DAY) == 0
-        with store.transaction() as connection:
-            connection.execute(update(table).values(healed))
+    with store.transaction() as connection:
+        connection.execute(update(event_table).values(dispute=True))
+    assert due(store, NOW + 30 * DAY) == 0
+    with store.transaction() as connection:
+        connection.execute(update(event_table).values(dispute=False))
+        connection.execute(update(cursors).values(alarm="blocks above 3 were final"))
+    assert due(store, NOW + 30 * DAY) == 0
+    with store.transaction() as connection:
+        assert clear_alarm(connection, "HIVE", NOW, "operator")
+        assert not clear_alarm(connection, "HIVE", NOW, "operator")
     assert due(store, NOW + 30 * DAY) == 1
     store.close()
