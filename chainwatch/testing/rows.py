@@ -122,7 +122,9 @@ def _hive() -> list[Row]:
         _row("hive-buffer", "HIVE", "alice", signature, accounts=accounts),
         _row("hive-buffer", "HIVE", "alice", both, accounts=shared),
         _row("hiveauth-challenge", "HIVE", "alice", signature, accounts=accounts),
-        _row("hivesigner-token", "HIVE", "alice", wallet.sign_message(signed), signed, accounts=accounts, app="tickets"),
+        _row(
+            "hivesigner-token", "HIVE", "alice", wallet.sign_message(signed), signed, accounts=accounts, app="tickets"
+        ),
         _row("hivesigner-token", "HIVE", "alice", token, message="", accounts=accounts, app="tickets"),
     ]
 
