@@ -129,19 +129,7 @@ def verify(
     A valid signature says who signed, not when or for whom: the caller MUST have chosen the message (a challenge with
     domain, nonce and expiry), MUST use a nonce only once, and MUST NOT take signature bytes for an identity.
     """
-    request = prepare(
-        address=address,
-        message=message,
-        signature=signature,
-        chain=chain,
-        scheme=scheme,
-        typed_data=typed_data,
-        authorities=authorities,
-        role=role,
-        expect=expect,
-        now=now,
-        policy=policy,
-    )
+    request = prepare(address, message, signature, chain, scheme, typed_data, authorities, role, expect, now, policy)
     if isinstance(request, Verification):
         return request
     refusals = []
@@ -175,19 +163,7 @@ async def averify(
 
     ``resolver`` asks the chain; without one this is ``verify``.  A chain that cannot be asked is ``unavailable``.
     """
-    request = prepare(
-        address=address,
-        message=message,
-        signature=signature,
-        chain=chain,
-        scheme=scheme,
-        typed_data=typed_data,
-        authorities=authorities,
-        role=role,
-        expect=expect,
-        now=now,
-        policy=policy,
-    )
+    request = prepare(address, message, signature, chain, scheme, typed_data, authorities, role, expect, now, policy)
     if isinstance(request, Verification):
         return request
     refusals = []
@@ -213,11 +189,12 @@ async def averify(
 def _attempts(request: Request) -> list[tuple[Request, str]]:
     """The scheme asked for, else those the shape suggests; with ``try_nfc`` all of them for the NFC text, too."""
     attempts = [(request, name) for name in _names(request)]
-    if request.policy.try_nfc and request.text is not None:
-        text = normalize("NFC", request.text)
-        if text != request.text:
-            composed = replace(request, text=text, message=text.encode())
-            attempts += [(composed, name) for name in _names(composed)]
+    if not request.policy.try_nfc or request.text is None:
+        return attempts
+    text = normalize("NFC", request.text)
+    if text != request.text:
+        composed = replace(request, text=text, message=text.encode())
+        attempts += [(composed, name) for name in _names(composed)]
     return attempts
 
 

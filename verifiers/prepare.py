@@ -45,7 +45,6 @@ class _Refused(Exception):
 
 
 def prepare(
-    *,
     address: object,
     message: object,
     signature: object,
@@ -68,17 +67,17 @@ def prepare(
             raise _Refused(Reason.MALFORMED_REQUEST, "role")
         text, data = _message(message, optional=typed_data is not None)
         return Request(
-            wallet=_wallet(address, chain),
-            message=data,
-            text=text,
-            signature=_signature(signature),
-            scheme=scheme,
-            typed_data=_document(typed_data, "typed_data"),
-            authorities=authorities,  # the schemes that read them bound what they read
-            role=role,
-            expect=_document(expect, "expect"),
-            now=time() if now is None else _seconds(now),
-            policy=policy,
+            _wallet(address, chain),
+            data,
+            _signature(signature),
+            text,
+            scheme,
+            None if typed_data is None else _document(typed_data, "typed_data"),
+            authorities,  # the schemes that read them bound what they read
+            role,
+            None if expect is None else _document(expect, "expect"),
+            time() if now is None else _seconds(now),
+            policy,
         )
     except _Refused as refused:
         return Verification(
@@ -149,9 +148,7 @@ def _signature(signature: object) -> str | bytes | tuple[Any, ...]:
     return tuple(signature)
 
 
-def _document(document: object, name: str) -> Mapping[str, Any] | None:
-    if document is None:
-        return None
+def _document(document: object, name: str) -> Mapping[str, Any]:
     if not isinstance(document, Mapping):
         raise _Refused(Reason.MALFORMED_REQUEST, name)
     _bounded(document, name)

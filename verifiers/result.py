@@ -102,7 +102,7 @@ STATUS_OF: dict[Reason, Status] = {
 STATUS_OF.update({reason: Status.INVALID for reason in Reason if reason not in STATUS_OF})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that would triple what filling it costs, in every verification
 class Verification:
     """The answer.  ``if verification:`` is true only for ``valid``.
 
@@ -220,7 +220,7 @@ class Resolver(Protocol):
         ...
 
 
-@dataclass(slots=True)  # not frozen, which would cost as much again as filling it; schemes do not change it
+@dataclass(slots=True)  # not frozen, as above; schemes do not change it
 class Request:
     """One question in canonical form, as every scheme function gets it.
 

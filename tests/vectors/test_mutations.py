@@ -74,6 +74,11 @@ def codecs(text: str) -> Iterator[tuple[Callable[[str], bytes], Callable[[bytes]
         yield lambda value: bytes.fromhex(value[2:]), lambda data: "0x" + data.hex()
     elif re.fullmatch(r"(?:[0-9a-fA-F]{2})+", text):
         yield bytes.fromhex, bytes.hex
+    elif text.startswith("eyJ"):  # a login token
+        yield (
+            lambda value: base64.urlsafe_b64decode(value + "=" * (-len(value) % 4)),
+            lambda data: base64.urlsafe_b64encode(data).decode().rstrip("="),
+        )
     else:
         prefix = text[:3] if text[:3] in ("smp", "ful", "pof") else ""
         try:
@@ -206,11 +211,26 @@ def _same_compact(row: Row, changed: Row) -> bool:
     return before[1:] == after[1:] and (before[0] - 27) % 4 == (after[0] - 27) % 4
 
 
+def _same_token(row: Row, changed: Row) -> bool:
+    """A token may be padded or not; the hex of its signatures has two cases; its JSON may have blanks."""
+    before, after = (_login(item["signature"]) for item in (row, changed))
+    return before == after if isinstance(before, dict) else _same_hex(row, changed)
+
+
+def _login(token: str) -> Any:
+    try:
+        value = json.loads(base64.urlsafe_b64decode(token.rstrip(".=") + "=="))
+        return value | {"signatures": [item.lower() for item in value["signatures"]]}
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
 TWINS: dict[str, Callable[[Row, Row], bool]] = {
     "bip137": _same_compact,
     **dict.fromkeys(("eip191", "eip712", "siwe", "eip7702", "erc1271", "erc6492"), _same_evm),
     **dict.fromkeys(("tron-v2",), _same_evm),
-    **dict.fromkeys(("hive-buffer", "hiveauth-challenge", "hivesigner-token", "cip30", "cip8"), _same_hex),
+    **dict.fromkeys(("hive-buffer", "hiveauth-challenge", "cip30", "cip8"), _same_hex),
+    "hivesigner-token": _same_token,
     **dict.fromkeys([name for name in SCHEMES if name.startswith(("solana", "siws"))], _same_hex),
 }
 

@@ -1,7 +1,8 @@
 """Published vectors, typed in with their sources, so that the proof stands without other files.
 
-``official.json`` has rows of the command line's format, with ``valid`` and ``source``.  Schemes for which nobody published
-a signature are named in ``WITHOUT_PUBLISHED_VECTOR`` with the reason; ``chainwatch.testing.rows`` signs for those.
+``official.json`` has rows of the command line's format, with ``valid`` and ``source``.  Schemes for which nobody
+published a signature are named in ``WITHOUT_PUBLISHED_VECTOR`` with the reason; ``chainwatch.testing.rows`` signs for
+those.
 """
 
 import json
