@@ -429,7 +429,7 @@ async def test_a_zmq_announcement_wakes_the_loop(tmp_path: Path) -> None:
     [
         ({"confirmations": 3}, "confirmations"),
         ({"timeout": 0}, "timeout"),
-        ({"login": "nobody"}, "user:password"),
+        ({"login_file": "/nowhere/at/all"}, "login_file"),
         ({"zmq": "localhost"}, "zmq"),
         ({"p2pkh": "x"}, "p2pkh"),
         ({"quorum": {"above": "1", "nodes": 1}}, "2 or more"),

@@ -473,3 +473,9 @@ def test_the_example_needs_only_receiving_accounts(tmp_path: Path) -> None:
     got = parse(filled, tmp_path, checks)
     assert list(got.chains) == ["HIVE", "ETH", "MATIC", "BNB"]
     assert all(len(c.spec.endpoints) >= 2 for c in got.chains.values())
+
+
+def test_an_address_in_the_environment_is_text_though_it_reads_as_a_number(tmp_path: Path) -> None:
+    address = "0xd8dA6BF26964aF9D7eEd9e03E53415D37aA96045"
+    got = parse(ETH, tmp_path, CHAINWATCH__CHAINS__ETH__RECEIVE=address)
+    assert got.chains["ETH"].spec.receive == (address,)
