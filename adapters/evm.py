@@ -8,7 +8,6 @@ The final block is the chain's own ``finalized`` tag; a node that has none has n
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import msgspec
@@ -22,8 +21,9 @@ from chainwatch.adapters.evm_transfers import Names
 from chainwatch.adapters.evm_types import Header, hash32, quantity
 from chainwatch.adapters.evm_view import Chain, EvmView, Quorum, side_by_side
 from chainwatch.adapters.rpc import Endpoint, HttpRefused, Limits, Rpc, RpcError
-from chainwatch.errors import Inconsistent, Misconfigured, Transient, Unreachable
+from chainwatch.errors import Inconsistent, Misconfigured, Rejected, Transient, Unreachable
 from chainwatch.model import BlockRef, ChainSpec, NodeFacts, Transfer
+from chainwatch.units import parse_units
 
 SPAN = 40
 """Blocks of one catch-up step: four requests at once of ten full blocks, some megabytes each on busy chains."""
@@ -296,11 +296,9 @@ def _quorum(spec: ChainSpec, option: QuorumOption | None) -> Quorum | None:
         return None
     where = f"[chains.{spec.code}] quorum"
     try:
-        above = Decimal(option.above).scaleb(spec.native.decimals)
-    except InvalidOperation as error:
-        raise Misconfigured(f"{where}: above is no decimal number") from error
-    if not above.is_finite() or above < 0:
-        raise Misconfigured(f"{where}: above must be an amount of coins")
+        above = parse_units(option.above, spec.native.decimals)
+    except Rejected as error:
+        raise Misconfigured(f"{where}: above is no decimal number of coins: {error}") from error
     if option.nodes < 2:
         raise Misconfigured(f"{where}: nodes must be 2 or more")
-    return Quorum(int(above), option.nodes)
+    return Quorum(above, option.nodes)

@@ -7,7 +7,6 @@ whenever an endpoint comes back, each block's id, its link to the one before, it
 import asyncio
 import re
 from collections.abc import Coroutine, Iterable, Sequence
-from decimal import Decimal, InvalidOperation
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -20,7 +19,8 @@ from chainwatch.adapters.rawblock import Format, Tx, scan_block
 from chainwatch.adapters.rpc import Endpoint, Limits, Rpc
 from chainwatch.adapters.scripts import Prefixes, memo_of, prefixes, to_script
 from chainwatch.errors import ChainwatchError, Inconsistent, Misconfigured, Persistent, Rejected, Transient, Unreachable
-from chainwatch.model import MAX_BASE_UNITS, Block, BlockRef, ChainSpec, InBlock, NodeFacts, Position, Transfer
+from chainwatch.model import Block, BlockRef, ChainSpec, InBlock, NodeFacts, Position, Transfer
+from chainwatch.units import parse_units
 
 T = TypeVar("T")
 
@@ -192,12 +192,9 @@ def large_of(spec: ChainSpec, quorum: Quorum | None) -> int | None:
     if quorum is None:
         return None
     try:
-        units = Decimal(quorum.above).scaleb(spec.native.decimals)
-        if units == units.to_integral_value() and 0 <= units < MAX_BASE_UNITS:
-            return int(units)
-    except InvalidOperation as error:
-        raise Misconfigured(f"chain {spec.code}: quorum: above is not a decimal number") from error
-    raise Misconfigured(f"chain {spec.code}: quorum: above is not an amount of {spec.native.code}")
+        return parse_units(quorum.above, spec.native.decimals)
+    except Rejected as error:
+        raise Misconfigured(f"chain {spec.code}: quorum: above is not a decimal amount: {error}") from error
 
 
 def rpc_of(spec: ChainSpec, services: Services, options: Options, *, probe: str) -> Rpc:
