@@ -357,14 +357,14 @@ def verify(
     json: JsonOption = False,
 ) -> None:
     """One signature, or one a line: is it by that wallet?"""
-    del config
+    del config  # every command takes it; this one asks nothing of it
     if jsonl is not None:
-        from chainwatch.verifiers.jsonl import answer_lines
+        from chainwatch.verifiers.jsonl import answer_lines, read_lines
 
         source = sys.stdin.buffer if jsonl == "-" else _open(jsonl)
         with source:
-            for line in answer_lines(source):
-                sys.stdout.write(line.rstrip("\n") + "\n")
+            for line in answer_lines(read_lines(source)):
+                print(line, flush=jsonl == "-")  # whoever writes to a pipe may wait for each answer
         return
     if address is None or message is None or signature is None:
         raise Misconfigured("verify needs --address, --message and --signature, or --jsonl FILE")
@@ -375,7 +375,7 @@ def verify(
         "valid": result.ok,
         "status": str(result.status),
         "scheme": result.scheme,
-        "reason": str(result.reason) if result.reason else None,
+        "reason": str(result.reason),
     }
     _say(answer, json, lambda a: print(f"valid: {a['scheme']}" if a["valid"] else f"{a['status']}: {a['reason']}"))
     raise typer.Exit(0 if result.ok else NO)

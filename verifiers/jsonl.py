@@ -10,7 +10,7 @@ carries what a scheme needs besides: ``typed_data``; ``accounts``, ``role``, ``a
 
 import json
 from collections.abc import Coroutine, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, BinaryIO
 
 from chainwatch.verifiers import averify
 from chainwatch.verifiers.chains import parse_chain
@@ -19,7 +19,7 @@ from chainwatch.verifiers.recorded import RecordedChain
 from chainwatch.verifiers.result import Policy, Reason, Verification
 
 MAX_ROW = 4 * 1024 * 1024
-"""Characters of one line: the largest recorded row holds a few contracts' code, some 100 kB."""
+"""Bytes of one line: the largest recorded row holds a few contracts' code, some 100 kB."""
 
 _POLICIES = {
     "allow_v1": "unsafe_allow_v1",
@@ -28,6 +28,14 @@ _POLICIES = {
     "allow_higher_authority": "allow_higher_authority",
 }
 """What a row may loosen (``extra``), and the policy's name for it."""
+
+
+def read_lines(source: BinaryIO) -> Iterator[bytes]:
+    """The lines of a file; of one longer than a row may be only the beginning, which is then no row."""
+    while line := source.readline(MAX_ROW + 1):
+        yield line
+        while len(line) > MAX_ROW and not line.endswith(b"\n"):
+            line = source.readline(MAX_ROW + 1)
 
 
 def answer_lines(lines: Iterable[str | bytes]) -> Iterator[str]:

@@ -285,13 +285,13 @@ class CardanoWallet:
 
     def sign_message(self, message: str | bytes) -> str:
         """``signData``: a COSE_Sign1 with the address in its protected header, as hex."""
-        protected = b"\xa2\x01\x27\x67address" + _cbor_bytes(self.payload)
-        body = _cbor_bytes(protected), _cbor_bytes(_message_bytes(message))
+        protected = b"\xa2\x01\x27\x67address" + cbor_bytes(self.payload)
+        body = cbor_bytes(protected), cbor_bytes(_message_bytes(message))
         signature: bytes = self.key.sign(b"\x84\x6aSignature1" + body[0] + b"\x40" + body[1]).signature
-        return (b"\x84" + body[0] + b"\xa1\x66hashed\xf4" + body[1] + _cbor_bytes(signature)).hex()
+        return (b"\x84" + body[0] + b"\xa1\x66hashed\xf4" + body[1] + cbor_bytes(signature)).hex()
 
 
-def _cbor_bytes(data: bytes) -> bytes:
+def cbor_bytes(data: bytes) -> bytes:
     """CBOR of a byte string below 64 KiB."""
     size = len(data)
     if size < 24:

@@ -1,7 +1,11 @@
-"""Every snippet of ``docs/verifying.md`` for account and ed25519 wallets runs as it stands, and says yes."""
+"""Every snippet of ``docs/verifying.md`` runs as it stands, and says yes."""
 
 import asyncio
+import json
 import re
+import subprocess
+import sys
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +13,15 @@ import pytest
 
 from chainwatch import resolver as resolver_module
 from chainwatch.access import AccessMessage
-from chainwatch.testing.wallets import EvmWallet, HiveWallet, SolanaWallet
-from chainwatch.verifiers import solana
+from chainwatch.testing.wallets import (
+    BitcoinWallet,
+    CardanoWallet,
+    EvmWallet,
+    HiveWallet,
+    SolanaWallet,
+    TronWallet,
+)
+from chainwatch.verifiers import Reason, Status, solana
 from chainwatch.verifiers.eip712 import digest
 from chainwatch.verifiers.recorded import RecordedChain
 
@@ -79,7 +90,13 @@ def ledger() -> dict[str, Any]:
     wallet = SolanaWallet("docs")
     envelope = solana.envelope_v0(MESSAGE.encode(), bytes(wallet.key.verify_key))
     signature = wallet.sign_message(envelope)
-    return {"address": wallet.address, "message": MESSAGE, "ledger_signature": signature, "signed_message": envelope}
+    return {
+        "address": wallet.address,
+        "message": MESSAGE,
+        "ledger_signature": signature,
+        "signed_message": envelope,
+        "memo_transaction": wallet.sign_memo(MESSAGE),
+    }
 
 
 def monero() -> dict[str, Any]:
@@ -91,19 +108,94 @@ def monero() -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize(
-    ("heading", "names"),
-    [("MetaMask", metamask()), ("Phantom", phantom()), ("Ledger", ledger()), ("Monero", monero())],
-    ids=["MetaMask", "Phantom", "Ledger", "Monero"],
-)
-def test_each_snippet_says_yes(heading: str, names: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+def electrum() -> dict[str, Any]:
+    """Source: bitcoinjs-message, test/fixtures.json."""
+    return {
+        "dogecoin_signature": "H6k+dZwJ8oOei3PCSpdj603fDvhlhQ+sqaFNIDvo/bI+Xh6zyIKGzZpyud6YhZ1a5mcrwMVtTWL+VXq/hC5Zj7s="
+    }
+
+
+def unisat() -> dict[str, Any]:
+    wallet = BitcoinWallet("docs", "p2tr")
+    return {"message": MESSAGE, "taproot_address": wallet.address, "ecdsa_signature": wallet.sign_message(MESSAGE)}
+
+
+def trezor() -> dict[str, Any]:
+    wallet, composed = BitcoinWallet("docs"), "Zoë"
+    decomposed = unicodedata.normalize("NFD", composed)
+    return {"address": wallet.address, "message": decomposed, "signature": wallet.sign_message(composed)}
+
+
+def further() -> dict[str, Any]:
+    tron, cardano = TronWallet("docs"), CardanoWallet("docs")
+    return {
+        "message": MESSAGE,
+        "tron_address": tron.address,
+        "tron_signature": tron.sign_message(MESSAGE),
+        "cardano_address": cardano.address,
+        "signed": {"signature": cardano.sign_message(MESSAGE), "key": cardano.cose_key},
+    }
+
+
+SECTIONS: dict[str, tuple[dict[str, Any], set[str]]] = {
+    "MetaMask": (metamask(), set()),
+    "Phantom": (phantom(), set()),
+    "Ledger": (ledger(), set()),
+    "Monero GUI and Feather": (monero(), set()),
+    "Electrum": (electrum(), set()),
+    "Sparrow": ({}, set()),
+    "UniSat and Xverse": (unisat(), {"lenient_p2sh"}),
+    "Trezor": (trezor(), {"nfc"}),
+    "TronLink, Eternl and Lace": (further(), set()),
+}
+"""Heading: what its snippets take as given, and the warnings that all of them together give."""
+ASKING = {"Safe": 1, "Hive Keychain": 3}
+"""Heading: number of snippets, in sections where some ask a chain; each has a test of its own below."""
+WITHOUT_PYTHON = {"From the shell", "What the answers mean"}
+
+
+@pytest.mark.parametrize("heading", SECTIONS)
+def test_each_snippet_says_yes(heading: str) -> None:
+    names, warned = SECTIONS[heading]
     found = snippets(heading)
     assert found
+    seen: set[str] = set()
     for snippet in found:
         space = dict(names)
         exec(compile(snippet, heading, "exec"), space)
         assert space["result"].ok, (snippet, space["result"])
-        assert space["result"].warnings == ()
+        seen |= set(space["result"].warnings) - {"high_s"}
+    assert seen == warned
+
+
+def test_no_snippet_is_left_out() -> None:
+    headings = set(re.findall(r"^## (.+)$", TEXT, re.MULTILINE))
+    assert headings == {*SECTIONS, *ASKING, *WITHOUT_PYTHON}
+    run = sum(len(snippets(heading)) for heading in SECTIONS) + sum(ASKING.values())
+    assert run == TEXT.count("```python")
+    assert {heading: len(snippets(heading)) for heading in ASKING} == ASKING
+
+
+def test_the_wallets_that_people_have_are_named() -> None:
+    for wallet in (
+        *("MetaMask", "Safe", "Phantom", "Ledger", "Electrum", "Sparrow", "UniSat", "Xverse", "Trezor"),
+        *("Hive Keychain", "Monero GUI", "Feather", "Rabby", "Solflare", "HiveAuth", "HiveSigner", "TronLink"),
+    ):
+        assert wallet in TEXT
+
+
+def test_every_status_and_every_reason_is_explained() -> None:
+    _, _, table = TEXT.partition("## What the answers mean")
+    rows = re.findall(r"^\| `(\w+)` \| .+? \| (.+) \|$", table, re.MULTILINE)
+    explained = {status: set(re.findall(r"`(\w+)`", reasons)) for status, reasons in rows}
+    assert explained == {status: {reason for reason in Reason if reason.status is status} for status in Status}
+
+
+def test_the_line_for_the_shell_is_answered() -> None:
+    (line,) = re.findall(r"^```sh\necho '(.*?)'", TEXT, re.MULTILINE | re.DOTALL)
+    command = [sys.executable, "-m", "chainwatch", "verify", "--jsonl", "-"]
+    done = subprocess.run(command, input=line.replace("\n", ""), capture_output=True, text=True, check=True, timeout=60)
+    assert json.loads(done.stdout) == {"id": 1, "valid": True, "status": "valid", "scheme": "bip137", "reason": "ok"}
 
 
 class Anywhere(RecordedChain):
@@ -152,8 +244,11 @@ def test_the_snippet_for_safe_asks_the_contract(monkeypatch: pytest.MonkeyPatch)
 def test_the_snippets_for_hive_keychain(monkeypatch: pytest.MonkeyPatch) -> None:
     wallet = HiveWallet("alice")
     names = {"message": MESSAGE, "signature": wallet.sign_message(MESSAGE), "accounts": [wallet.account]}
-    given, asked = snippets("Hive Keychain")
+    given, asked, login = snippets("Hive Keychain")
     space = dict(names)
     exec(compile(given, "docs", "exec"), space)
     assert space["result"].ok
     assert run(asked, names, monkeypatch, accounts=[wallet.account]).ok
+    space = names | {"token": wallet.login_token("tickets", 1_732_060_800)[1], "now": 1_732_060_900}
+    exec(compile(login, "docs", "exec"), space)
+    assert (space["result"].ok, space["result"].scheme, space["result"].warnings) == (True, "hivesigner-token", ())

@@ -6,6 +6,7 @@ import pytest
 
 from chainwatch.testing.wallets import EvmWallet, HiveWallet, SolanaWallet
 from chainwatch.verifiers import Policy, averify, siwe, solana, verify
+from chainwatch.verifiers.curves import SECP256K1_N
 from chainwatch.verifiers.eip712 import MAX_VALUES, TypedDataError, digest
 from chainwatch.verifiers.encodings import base58_text
 from chainwatch.verifiers.recorded import RecordedChain
@@ -277,6 +278,32 @@ def test_a_hivesigner_token_names_its_app_its_author_and_its_time() -> None:
     assert ask(good, signed_message={"type": "code", "app": "tickets"}).reason == "expectation_failed"
     assert ask(good, extra=1).reason == "malformed_message"
     assert ask(good, timestamp="now").reason == "malformed_message"
+
+
+@pytest.mark.parametrize("change", ["{}\n", " {}", "{}====", "{}.=", "{}*", "{}AAAA"])
+def test_a_login_token_has_one_text(change: str) -> None:
+    """Python's ``urlsafe_b64decode`` reads over whatever is not in the alphabet."""
+    alice = HiveWallet("alice")
+    signed = alice.login_token("tickets", 1_732_060_800)[1]
+
+    def ask(token: str) -> Any:
+        expect = {"app": "tickets"}
+        return verify(address="alice", message="", signature=token, authorities=[alice.account], expect=expect)
+
+    padding = -len(signed) % 4
+    assert all(map(ask, {signed, signed + "=" * padding, signed + "." * padding}))
+    assert ask(change.format(signed)).status == "malformed"
+
+
+def test_the_twin_of_a_hive_signature_is_refused() -> None:
+    """Graphene's nodes refuse what is not canonical; taking it would be two signatures where the chain knows one."""
+    alice = HiveWallet("alice")
+    raw = bytes.fromhex(alice.sign_message(TEXT))
+    s = SECP256K1_N - int.from_bytes(raw[33:], "big")
+    twin = bytes([31 + ((raw[0] - 31) ^ 1)]) + raw[1:33] + s.to_bytes(32, "big")
+    question: dict[str, Any] = {"address": "alice", "message": TEXT, "signature": twin, "authorities": [alice.account]}
+    assert verify(**question).reason == "non_canonical"
+    assert verify(**question, policy=Policy(allow_noncanonical=True))
 
 
 def test_the_dearest_typed_data_that_is_taken_costs_less_than_a_request_may() -> None:

@@ -183,6 +183,7 @@ def test_what_is_too_large_is_refused_before_it_is_read() -> None:
     for arguments in (
         {"message": "x" * (MAX_MESSAGE + 1), "signature": "ab"},
         {"message": b"x" * (MAX_MESSAGE + 1), "signature": "ab"},
+        {"message": "é" * (MAX_MESSAGE // 2 + 1), "signature": "ab"},
         {"message": "x", "signature": "a" * (MAX_SIGNATURE + 1)},
         {"message": "x", "signature": bytearray(MAX_SIGNATURE + 1)},
         {"message": "x", "signature": ["a" * 9000, "b" * 9000]},
@@ -236,6 +237,22 @@ def test_what_is_wrong_is_named(arguments: dict[str, Any], reason: Reason) -> No
     result = verify(**arguments)
     assert result.reason is reason
     assert not result
+
+
+@pytest.mark.parametrize(
+    ("address", "chain"),
+    [
+        ("eip155:1:0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed", "eip155:137"),
+        ("eip155:1:0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed", "MATIC"),
+        ("0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed", "BTC"),
+        ("17URFPGUkbWFPuKUGwDBaZfKNPvLRyHJZK", "ETH"),
+        ("17URFPGUkbWFPuKUGwDBaZfKNPvLRyHJZK", "evm"),
+        ("17URFPGUkbWFPuKUGwDBaZfKNPvLRyHJZK", "bip122:000000000933ea01ad0ee984209779ba"),
+        ("alice", "SOL"),
+    ],
+)
+def test_an_address_that_names_its_chain_is_not_one_of_another(address: str, chain: str) -> None:
+    assert verify(address=address, message="x", signature="0x" + "11" * 65, chain=chain).reason is Reason.WRONG_NETWORK
 
 
 def test_times_are_text_moments_seconds_or_milliseconds() -> None:
