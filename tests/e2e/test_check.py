@@ -1,0 +1,54 @@
+"""`chainwatch check`: every node says who it is, and a node of another network is refused by name."""
+
+import random
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chainwatch.checks import Line, check
+from chainwatch.clock import SystemClock
+from chainwatch.config import settings as config
+from chainwatch.devnet.network import CHAINS, Devnet
+from chainwatch.wallets import is_address_of
+
+pytestmark = pytest.mark.network
+
+
+@pytest.fixture
+async def network() -> AsyncIterator[Devnet]:
+    net = Devnet(clock=SystemClock(), rng=random.Random(1))
+    yield net
+    await net.stop()
+
+
+async def ask(net: Devnet, sections: Any, folder: Path) -> list[Line]:
+    (folder / "empty.toml").touch()
+    loaded = config.load(
+        folder / "empty.toml",
+        environ={"STATE_DIRECTORY": str(folder)},
+        chains=sections,
+        checks=config.Checks(is_wallet=is_address_of),
+    )
+    return await check(loaded)
+
+
+async def test_every_chain_names_its_version_network_and_final_block(network: Devnet, tmp_path: Path) -> None:
+    sections = await network.start()
+    lines = {line.part: line for line in await ask(network, sections, tmp_path) if " warning: " not in line.text}
+    assert {line.ok for line in lines.values()} == {True}
+    assert set(CHAINS) <= lines.keys()
+    for code in CHAINS:
+        assert "network " in lines[code].text
+        assert "head " in lines[code].text
+        assert "final" in lines[code].text
+
+
+@pytest.mark.parametrize("code", ["HIVE", "BTC", "ETH", "SOL", "XMR"])
+async def test_a_node_of_another_network_is_refused_by_name(network: Devnet, tmp_path: Path, code: str) -> None:
+    sections = await network.start()
+    network.nodes[code].faults.wrong_chain = True
+    found = [line for line in await ask(network, {code: sections[code]}, tmp_path) if line.part == code]
+    assert [(line.ok, line.code) for line in found] == [(False, 2)]
+    assert "127.0.0.1" in found[0].text or f"chains.{code}" in found[0].text
