@@ -1,4 +1,4 @@
-"""Which key may speak for a Monero or a Cardano address: only real signatures by the wrong key can break these rules."""
+"""Which key may speak for a Monero or a Cardano address: real signatures by the wrong key, and what they are told."""
 
 from typing import Any
 
