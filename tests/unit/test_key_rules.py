@@ -25,7 +25,7 @@ IDENTITY = b"\x01" + bytes(31)
 
 
 def ask(wallet: MoneroWallet, signature: str, **policy: bool) -> Verification:
-    return verify(address=wallet.address, message=TEXT, signature=signature, policy=Policy(**policy))  # type: ignore[arg-type]
+    return verify(address=wallet.address, message=TEXT, signature=signature, policy=Policy(**policy))
 
 
 def test_the_spend_key_signs_and_the_view_key_does_not() -> None:

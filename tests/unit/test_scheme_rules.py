@@ -10,6 +10,7 @@ from chainwatch.verifiers.curves import SECP256K1_N
 from chainwatch.verifiers.eip712 import MAX_VALUES, TypedDataError, digest
 from chainwatch.verifiers.encodings import base58_text
 from chainwatch.verifiers.recorded import RecordedChain
+from chainwatch.verifiers.result import DEFAULT
 
 # --- EIP-712
 
@@ -206,7 +207,7 @@ def test_a_memo_transaction_does_nothing_else() -> None:
     sender, receiver = Pubkey.from_string(wallet.address), Pubkey.from_string(other.address)
     payment = transfer(TransferParams(from_pubkey=sender, to_pubkey=receiver, lamports=1))
 
-    def ask(address: str, signature: str, policy: Policy = Policy()) -> Any:
+    def ask(address: str, signature: str, policy: Policy = DEFAULT) -> Any:
         return verify(address=address, message="hello", signature=signature, policy=policy).reason
 
     assert ask(wallet.address, wallet.sign_memo("hello")) == "ok"
