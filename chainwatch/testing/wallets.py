@@ -186,8 +186,8 @@ class SolanaWallet:
         """``signMessage``: ed25519 over the bytes, in base58."""
         return base58_text(self.key.sign(_message_bytes(message)).signature)
 
-    def sign_memo(self, message: str) -> str:
-        """A transaction whose only instruction is a memo, with a blockhash that never was, in base64 (Ledger)."""
+    def sign_memo(self, message: str, *others: Any) -> str:
+        """A transaction with a memo (Ledger) and a blockhash that never was, in base64; ``others``: instructions."""
         from solders.hash import Hash
         from solders.instruction import AccountMeta, Instruction
         from solders.keypair import Keypair
@@ -199,7 +199,7 @@ class SolanaWallet:
         program = Pubkey.from_string("MemoSq4gqABAXKb96qnH8TysNcWxMyWCqXgDLGmfcHr")
         memo = Instruction(program, message.encode(), [AccountMeta(key.pubkey(), True, True)])
         blockhash = Hash.default()
-        signed = Transaction([key], Message.new_with_blockhash([memo], key.pubkey(), blockhash), blockhash)
+        signed = Transaction([key], Message.new_with_blockhash([memo, *others], key.pubkey(), blockhash), blockhash)
         return base64.b64encode(bytes(signed)).decode()
 
 

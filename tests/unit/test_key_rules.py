@@ -1,4 +1,4 @@
-"""Which key may speak for a Monero or a Cardano address: only real signatures by the wrong key can break these rules."""
+"""Which key may speak for a Monero or a Cardano address: real signatures by the wrong key, and what they are told."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ IDENTITY = b"\x01" + bytes(31)
 
 
 def ask(wallet: MoneroWallet, signature: str, **policy: bool) -> Verification:
-    return verify(address=wallet.address, message=TEXT, signature=signature, policy=Policy(**policy))  # type: ignore[arg-type]
+    return verify(address=wallet.address, message=TEXT, signature=signature, policy=Policy(**policy))
 
 
 def test_the_spend_key_signs_and_the_view_key_does_not() -> None:

@@ -4,12 +4,13 @@ from typing import Any
 
 import pytest
 
-from chainwatch.testing.wallets import EvmWallet, HiveWallet, SolanaWallet
+from chainwatch.testing.wallets import EvmWallet, HiveWallet, SolanaWallet, TronWallet
 from chainwatch.verifiers import Policy, averify, siwe, solana, verify
 from chainwatch.verifiers.curves import SECP256K1_N
 from chainwatch.verifiers.eip712 import MAX_VALUES, TypedDataError, digest
 from chainwatch.verifiers.encodings import base58_text
 from chainwatch.verifiers.recorded import RecordedChain
+from chainwatch.verifiers.result import DEFAULT
 
 # --- EIP-712
 
@@ -194,6 +195,38 @@ def test_a_raw_signature_is_no_signature_of_an_envelope_and_the_other_way_round(
         assert not verify(address=wallet.address, message="hello", signature=raw, scheme=scheme)
     enveloped = wallet.sign_message(solana.envelope_v0_sdk(b"hello"))
     assert not verify(address=wallet.address, message="hello", signature=enveloped, scheme="solana-raw")
+
+
+def test_a_memo_transaction_does_nothing_else() -> None:
+    """A payment with a memo is on the chain for everybody to read: it must not open a door."""
+    from solders.compute_budget import set_compute_unit_price
+    from solders.pubkey import Pubkey
+    from solders.system_program import TransferParams, transfer
+
+    wallet, other = SolanaWallet("a"), SolanaWallet("b")
+    sender, receiver = Pubkey.from_string(wallet.address), Pubkey.from_string(other.address)
+    payment = transfer(TransferParams(from_pubkey=sender, to_pubkey=receiver, lamports=1))
+
+    def ask(address: str, signature: str, policy: Policy = DEFAULT) -> Any:
+        return verify(address=address, message="hello", signature=signature, policy=policy).reason
+
+    assert ask(wallet.address, wallet.sign_memo("hello")) == "ok"
+    assert ask(wallet.address, wallet.sign_memo("hello", set_compute_unit_price(1))) == "ok"
+    assert ask(wallet.address, wallet.sign_memo("hello", payment)) == "rule_violated"
+    assert ask(other.address, wallet.sign_memo("hello")) == "wrong_signer"
+    assert ask(wallet.address, wallet.sign_memo("Hello")) == "message_mismatch"
+    assert ask(wallet.address, wallet.sign_memo("hello"), Policy(allow_memo_tx=False)) == "policy"
+
+
+def test_tron_has_no_contract_wallets_to_wait_for() -> None:
+    wallet = TronWallet("a")
+    signed = wallet.sign_message("hello")
+    assert verify(address=wallet.address, message="hello", signature=signed)
+    for other in ("0x", signed + "00", signed + signed[2:]):
+        assert verify(address=wallet.address, message="hello", signature=other).reason == "malformed_signature"
+    assert verify(address=wallet.address, message="hello", signature=EvmWallet("a").sign_message("hello")).reason == (
+        "wrong_signer"
+    )
 
 
 # --- Hive
