@@ -269,15 +269,23 @@ def status(config: ConfigOption = None, json: JsonOption = False) -> None:
         _table("\nPayments", ("state", "count"), list(state.payments.items()))
         _table("\nTickets", ("state", "count"), list(state.tickets.items()))
         short = [
-            (p.chain, p.asset, p.amount, p.shown, p.reason, p.event_id or "", p.number or "", p.txid[:16])
+            (p.chain, p.asset, _amount(p.asset, p.amount), p.shown, p.reason, p.slug or p.event_id, p.number, p.txid[:16])
             for p in recent
         ]
-        _table("\nLatest payments", ("chain", "asset", "base units", "state", "why", "event", "ticket", "tx"), short)
+        _table("\nLatest payments", ("chain", "asset", "amount", "state", "why", "event", "ticket", "tx"), short)
         print(f"\nrefunds due {state.refunds_due} · payouts due {state.payouts_due} · review {state.review_open}")
         print(f"audit: {len(found)} differences")
 
     answer = {**msgspec.to_builtins(state), "audit_differences": len(found)}
     _say(answer, json, human)
+
+
+def _amount(asset: str | None, base_units: int) -> str:
+    """Return an amount as people write it; base units when the asset is none that we know."""
+    from chainwatch.units import format_units
+
+    known = _known_assets().get(asset)
+    return format_units(base_units, known.decimals) if known else f"{base_units} base units"
 
 
 def _age(now_ms: int, then_ms: int | None) -> str | None:

@@ -117,10 +117,12 @@ def recent_payments(connection: Connection, limit: int = 50) -> Sequence[Any]:
             transfers.c.reason,
             transfers.c.height,
             purchases.c.event_id,
+            events.c.slug,
             purchases.c.wallet,
             tickets.c.number,
         )
         .join_from(transfers, purchases, transfers.c.purchase_id == purchases.c.id, isouter=True)
+        .join(events, purchases.c.event_id == events.c.id, isouter=True)
         .join(tickets, tickets.c.purchase_id == purchases.c.id, isouter=True)
         .order_by(transfers.c.id.desc())
         .limit(limit)
