@@ -8,32 +8,37 @@ import asyncio
 import random
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import msgspec
 import typer
 
+from chainwatch.cli_events import event
 from chainwatch.errors import ChainwatchError, Misconfigured, Rejected
+from chainwatch.terminal import (
+    NO,
+    UNREACHABLE,
+    USAGE,
+    ConfigOption,
+    JsonOption,
+    in_ledger,
+    known_assets,
+    say,
+    settings_of,
+    table,
+)
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
-
     from chainwatch.config.settings import Settings
 
-NO, USAGE, UNREACHABLE = 1, 2, 3
-
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-event = typer.Typer(no_args_is_help=True, help="Events from the shell.")
 db = typer.Typer(no_args_is_help=True, help="The database.")
 keys = typer.Typer(no_args_is_help=True, help="Signing keys.")
 app.add_typer(event, name="event")
 app.add_typer(db, name="db")
 app.add_typer(keys, name="keys")
-
-ConfigOption = Annotated[Path | None, typer.Option("--config", help="Configuration file.", show_default=False)]
-JsonOption = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
 
 
 def main() -> NoReturn:
@@ -56,58 +61,6 @@ def main() -> NoReturn:
             sys.exit(USAGE)
         raise
     sys.exit(code if isinstance(code, int) else 0)
-
-
-# -- shared --------------------------------------------------------------------------------------------
-
-
-def _settings(config: Path | None, **more: Any) -> "Settings":
-    from chainwatch import adapters
-    from chainwatch.adapters.base import Services, SilentObserver
-    from chainwatch.clock import SystemClock, system_random
-    from chainwatch.config import settings
-    from chainwatch.config.chains import Checks
-    from chainwatch.wallets import is_address_of
-
-    services = Services(clock=SystemClock(), random=system_random(), observer=SilentObserver())
-    # No I/O: an adapter looks at its options here, so that what it refuses is named with its line.
-    checks = Checks(is_wallet=is_address_of, adapter=lambda spec: adapters.open_source(spec, services))
-    return settings.load(config, checks=checks, **more)
-
-
-def _say(data: Any, as_json: bool, human: Callable[[Any], None]) -> None:
-    if as_json:
-        sys.stdout.write(msgspec.json.encode(data).decode() + "\n")
-    else:
-        human(data)
-
-
-def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    for column in columns:
-        table.add_column(column)
-    for row in rows:
-        table.add_row(*("-" if cell is None else str(cell) for cell in row))
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=200)
-    console.print(table)
-
-
-def _in_ledger(config: Path | None, body: "Callable[[Connection, Settings], Any]", *, write: bool = False) -> Any:
-    """Run ``body`` on one look at the configured database, or as one transaction."""
-    from chainwatch.app import open_store
-
-    settings = _settings(config, with_secrets=False)
-    store = open_store(settings)
-    try:
-        with store.transaction() if write else store.reading() as connection:
-            return body(connection, settings)
-    finally:
-        store.close()
 
 
 def _until_stopped(run: Callable[[asyncio.Event], Coroutine[Any, Any, Any]]) -> Any:
@@ -140,7 +93,7 @@ def run(
         logs.configure()
         _until_stopped(lambda stop: _run_devnet(config, stop))
         return
-    settings = _settings(config)
+    settings = settings_of(config)
     logs.configure(secrets=settings.secrets)
     if not settings.chains:
         raise Misconfigured("no chain is configured: see `config/chainwatch.example.toml`, or try `run --devnet`")
@@ -152,7 +105,7 @@ async def _run(settings: "Settings", config: Path | None, stop: asyncio.Event) -
     from chainwatch.clock import SystemClock, system_random
 
     daemon = App(settings, clock=SystemClock(), rng=system_random())
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, lambda: daemon.reload(lambda: _settings(config)))
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, lambda: daemon.reload(lambda: settings_of(config)))
     await daemon.run(stop)
 
 
@@ -166,7 +119,7 @@ async def _run_devnet(config: Path | None, stop: asyncio.Event) -> None:
     net = network.Devnet(clock=clock, rng=rng, directory=state_dir() / "devnet")
     tasks = []
     try:
-        settings = _settings(config, chains=await net.start())
+        settings = settings_of(config, chains=await net.start())
         daemon = App(settings, clock=clock, rng=rng)
         known = assets(settings)
         bps, now_ms = settings.tickets.commission_bps, clock.now_ms()
@@ -221,11 +174,11 @@ def demo(config: ConfigOption = None, json: JsonOption = False) -> None:
             for r in report.rows
         ]
         columns = ("chain", "coin", "paid", "reorg survived", "one unit short", "one too many", "at the door")
-        _table("What happened", columns, rows)
+        table("What happened", columns, rows)
         verdict = "all came out right" if report.good() else "NOT all came out right"
         print(f"\naudit: {report.differences} differences · {report.seconds:.0f} s · {verdict}")
 
-    _say(report, json, human)
+    say(report, json, human)
     raise typer.Exit(0 if report.good() else NO)
 
 
@@ -237,13 +190,13 @@ def check(config: ConfigOption = None, json: JsonOption = False) -> None:
     """Validate the configuration, ask every node who it is, and the database for its schema."""
     from chainwatch.checks import check as ask
 
-    lines = asyncio.run(ask(_settings(config)))
+    lines = asyncio.run(ask(settings_of(config)))
 
     def human(_: Any) -> None:
         for line in lines:
             print(f"{'ok  ' if line.ok else 'FAIL'}  {line.part}: {line.text}")
 
-    _say(lines, json, human)
+    say(lines, json, human)
     codes = {line.code for line in lines if not line.ok}
     raise typer.Exit(max(codes) if codes else 0)
 
@@ -256,7 +209,7 @@ def status(config: ConfigOption = None, json: JsonOption = False) -> None:
     from chainwatch.ledger.audit import audit as differences
 
     now_ms = SystemClock().now_ms()
-    state, found, recent = _in_ledger(
+    state, found, recent = in_ledger(
         config, lambda c, _: (queries.status(c), differences(c), queries.recent_payments(c, 10))
     )
 
@@ -265,26 +218,35 @@ def status(config: ConfigOption = None, json: JsonOption = False) -> None:
             (c.chain, c.head, c.scanned, c.final, c.lag, _age(now_ms, c.tip_ms), c.endpoint, c.alarm)
             for c in state.chains
         ]
-        _table("Chains", ("chain", "head", "scanned", "final", "lag", "tip age", "node", "alarm"), rows)
-        _table("\nPayments", ("state", "count"), list(state.payments.items()))
-        _table("\nTickets", ("state", "count"), list(state.tickets.items()))
+        table("Chains", ("chain", "head", "scanned", "final", "lag", "tip age", "node", "alarm"), rows)
+        table("\nPayments", ("state", "count"), list(state.payments.items()))
+        table("\nTickets", ("state", "count"), list(state.tickets.items()))
         short = [
-            (p.chain, p.asset, _amount(p.asset, p.amount), p.shown, p.reason, p.slug or p.event_id, p.number, p.txid[:16])
+            (
+                p.chain,
+                p.asset,
+                _amount(p.asset, p.amount),
+                p.shown,
+                p.reason,
+                p.slug or p.event_id,
+                p.number,
+                p.txid[:16],
+            )
             for p in recent
         ]
-        _table("\nLatest payments", ("chain", "asset", "amount", "state", "why", "event", "ticket", "tx"), short)
+        table("\nLatest payments", ("chain", "asset", "amount", "state", "why", "event", "ticket", "tx"), short)
         print(f"\nrefunds due {state.refunds_due} · payouts due {state.payouts_due} · review {state.review_open}")
         print(f"audit: {len(found)} differences")
 
     answer = {**msgspec.to_builtins(state), "audit_differences": len(found)}
-    _say(answer, json, human)
+    say(answer, json, human)
 
 
 def _amount(asset: str | None, base_units: int) -> str:
     """Return an amount as people write it; base units when the asset is none that we know."""
     from chainwatch.units import format_units
 
-    known = _known_assets().get(asset)
+    known = known_assets().get(asset)
     return format_units(base_units, known.decimals) if known else f"{base_units} base units"
 
 
@@ -297,14 +259,14 @@ def audit(config: ConfigOption = None, json: JsonOption = False) -> None:
     """Recompute every balance from the payments; print differences; exit 1 on any."""
     from chainwatch.ledger.audit import audit as differences
 
-    found = _in_ledger(config, lambda c, _: differences(c))
+    found = in_ledger(config, lambda c, _: differences(c))
 
     def human(_: Any) -> None:
         for d in found:
             print(f"{d.what}: {d.subject}: {d.detail}")
         print(f"{len(found)} differences")
 
-    _say(found, json, human)
+    say(found, json, human)
     raise typer.Exit(NO if found else 0)
 
 
@@ -318,8 +280,8 @@ def clear_alarm(
     from chainwatch.ledger.apply import clear_alarm as clear
 
     code, now_ms = canonical_code(chain), SystemClock().now_ms()
-    cleared = _in_ledger(config, lambda c, _: clear(c, code, now_ms, "cli"), write=True)
-    _say({"cleared": cleared}, json, lambda d: print("cleared" if d["cleared"] else f"{code} has no alarm"))
+    cleared = in_ledger(config, lambda c, _: clear(c, code, now_ms, "cli"), write=True)
+    say({"cleared": cleared}, json, lambda d: print("cleared" if d["cleared"] else f"{code} has no alarm"))
     raise typer.Exit(0 if cleared else NO)
 
 
@@ -350,8 +312,8 @@ def backfill(
     """Scan a range of blocks again; harmless to repeat."""
     from chainwatch.backfill import scan_again
 
-    done = asyncio.run(scan_again(_settings(config), chain, first, last))
-    _say(done, json, lambda d: print(f"{d.chain}: blocks {d.first_height} to {d.last_height} were scanned again"))
+    done = asyncio.run(scan_again(settings_of(config), chain, first, last))
+    say(done, json, lambda d: print(f"{d.chain}: blocks {d.first_height} to {d.last_height} were scanned again"))
 
 
 @app.command()
@@ -385,7 +347,7 @@ def verify(
         "scheme": result.scheme,
         "reason": str(result.reason),
     }
-    _say(answer, json, lambda a: print(f"valid: {a['scheme']}" if a["valid"] else f"{a['status']}: {a['reason']}"))
+    say(answer, json, lambda a: print(f"valid: {a['scheme']}" if a["valid"] else f"{a['status']}: {a['reason']}"))
     raise typer.Exit(0 if result.ok else NO)
 
 
@@ -394,131 +356,6 @@ def _open(path: str) -> Any:
         return Path(path).open("rb")
     except OSError as error:
         raise Misconfigured(f"{path}: {error.strerror}") from error
-
-
-# -- events ------------------------------------------------------------------------------------------------
-
-
-@event.command("create")
-def event_create(
-    title: Annotated[str, typer.Option("--title")],
-    price: Annotated[str, typer.Option("--price", help="Decimal, in --currency.")],
-    currency: Annotated[str, typer.Option("--currency", help="Asset code, or USD, EUR …")],
-    id: Annotated[str | None, typer.Option("--id", help="Number or slug; given when left out.")] = None,
-    accept: Annotated[list[str] | None, typer.Option("--accept", help="Further coin, as HBD=1.5.")] = None,
-    capacity: Annotated[int | None, typer.Option("--capacity", min=1)] = None,
-    creator: Annotated[str, typer.Option("--creator")] = "",
-    start: Annotated[str | None, typer.Option("--start", help="RFC 3339.")] = None,
-    end: Annotated[str | None, typer.Option("--end", help="RFC 3339.")] = None,
-    sales_start: Annotated[str | None, typer.Option("--sales-start")] = None,
-    sales_end: Annotated[str | None, typer.Option("--sales-end")] = None,
-    config: ConfigOption = None,
-    json: JsonOption = False,
-) -> None:
-    """Put an event on sale."""
-    from chainwatch.app import assets
-    from chainwatch.clock import SystemClock
-    from chainwatch.ledger import events
-    from chainwatch.times import parse_ms
-
-    prices = {}
-    for item in accept or ():
-        code, equals, amount = item.partition("=")
-        if not equals:
-            raise Misconfigured(f"--accept {item!r}: write it as HBD=1.5")
-        prices[code] = amount
-    new = events.NewEvent(
-        id=id,
-        title=title,
-        ticket_price=price,
-        ticket_currency=currency,
-        prices=prices,
-        max_attendees=capacity,
-        creator_account=creator,
-        event_start_ms=parse_ms(start),
-        event_end_ms=parse_ms(end),
-        sales_start_ms=parse_ms(sales_start),
-        sales_end_ms=parse_ms(sales_end),
-    )
-
-    def body(connection: "Connection", settings: "Settings") -> str:
-        bps, now_ms = settings.tickets.commission_bps, SystemClock().now_ms()
-        return events.create(connection, new, assets(settings) or _known_assets(), bps, now_ms, "cli")
-
-    created = _in_ledger(config, body, write=True)
-    _say({"id": created}, json, lambda d: print(f"event {d['id']} is on sale"))
-
-
-def _known_assets() -> Any:
-    """Every asset of every known chain: for a database whose chains run elsewhere (the devnet's)."""
-    from chainwatch.config import networks
-
-    return {a.code: a for code in networks.known() for a in networks.spec(code).assets}
-
-
-def _event_dict(row: Any, prices: dict[str, int] | None = None) -> dict[str, Any]:
-    from chainwatch.times import format_ms
-
-    return {
-        "id": row.slug or str(row.id),
-        "title": row.title,
-        "ticket_price": row.ticket_price,
-        "ticket_currency": row.ticket_currency,
-        "max_attendees": row.max_attendees,
-        "tickets_sold": row.tickets_sold,
-        "tickets_held": row.tickets_held,
-        "status": row.status,
-        "creator_account": row.creator_account,
-        "event_start": format_ms(row.event_start_ms),
-        "event_end": format_ms(row.event_end_ms),
-        "sales_start": format_ms(row.sales_start_ms),
-        "sales_end": format_ms(row.sales_end_ms),
-        **({"prices_base": {a: str(n) for a, n in prices.items()}} if prices is not None else {}),
-    }
-
-
-@event.command("list")
-def event_list(config: ConfigOption = None, json: JsonOption = False) -> None:
-    """Events, oldest first."""
-    from chainwatch.ledger import events
-
-    rows = [_event_dict(r) for r in _in_ledger(config, lambda c, _: events.listing(c, 1000))]
-    names = ("id", "title", "ticket_price", "ticket_currency", "tickets_sold", "max_attendees", "status")
-
-    def human(found: list[dict[str, Any]]) -> None:
-        _table("Events", names, [["" if r[n] is None else r[n] for n in names] for r in found])
-
-    _say(rows, json, human)
-
-
-@event.command("show")
-def event_show(event_id: str, config: ConfigOption = None, json: JsonOption = False) -> None:
-    """One event."""
-    from chainwatch.ledger import events
-
-    def body(connection: "Connection", _settings: "Settings") -> dict[str, Any]:
-        row = events.find(connection, event_id)
-        return _event_dict(row, events.prices_of(connection, row.id))
-
-    _say(_in_ledger(config, body), json, lambda e: print("\n".join(f"{k}: {v}" for k, v in e.items())))
-
-
-@event.command("cancel")
-def event_cancel(event_id: str, config: ConfigOption = None, json: JsonOption = False) -> None:
-    """Cancel an event: every ticket's refund falls due."""
-    from chainwatch.app import contexts, open_issuer
-    from chainwatch.clock import SystemClock
-    from chainwatch.ledger import events
-
-    def body(connection: "Connection", settings: "Settings") -> int:
-        by_chain = contexts(settings, open_issuer(settings))
-        by_asset = {a.code: c for c in by_chain.values() for a in c.spec.assets}
-        return events.cancel(connection, event_id, by_asset, SystemClock().now_ms(), "cli")
-
-    n = _in_ledger(config, body, write=True)
-    _say(
-        {"id": event_id, "tickets_cancelled": n}, json, lambda _: print(f"{event_id} is cancelled, {n} tickets with it")
-    )
 
 
 # -- database and keys ---------------------------------------------------------------------------------------
@@ -530,7 +367,7 @@ def db_upgrade(config: ConfigOption = None, json: JsonOption = False) -> None:
     from chainwatch.ledger import schema
     from chainwatch.ledger.store import Store
 
-    settings = _settings(config, with_secrets=False)
+    settings = settings_of(config, with_secrets=False)
     store = Store(settings.database.url)
     if store.path is not None:
         store.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -538,7 +375,7 @@ def db_upgrade(config: ConfigOption = None, json: JsonOption = False) -> None:
         version = schema.upgrade(store)
     finally:
         store.close()
-    _say({"schema": version}, json, lambda d: print(f"the database has schema {d['schema']}"))
+    say({"schema": version}, json, lambda d: print(f"the database has schema {d['schema']}"))
 
 
 @keys.command("generate")
@@ -547,7 +384,7 @@ def keys_generate(config: ConfigOption = None, json: JsonOption = False) -> None
     from chainwatch.app import key_path
     from chainwatch.tickets.token import generate_key, load_issuer
 
-    path = key_path(_settings(config, with_secrets=False))
+    path = key_path(settings_of(config, with_secrets=False))
     if path.exists():
         raise Misconfigured(f"{path} exists; move it away first (tickets signed with it could not be checked any more)")
     try:
@@ -555,4 +392,4 @@ def keys_generate(config: ConfigOption = None, json: JsonOption = False) -> None
     except OSError as error:
         raise Misconfigured(f"{path}: {error.strerror}") from error
     kid = load_issuer(path).kid
-    _say({"path": str(path), "kid": kid}, json, lambda d: print(f"signing key {d['kid']} is in {d['path']}"))
+    say({"path": str(path), "kid": kid}, json, lambda d: print(f"signing key {d['kid']} is in {d['path']}"))

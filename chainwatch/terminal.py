@@ -1,0 +1,79 @@
+"""What every command shares: its options, its settings, its way to the ledger, and how it answers."""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+import typer
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from chainwatch.config.settings import Settings
+
+NO, USAGE, UNREACHABLE = 1, 2, 3
+"""Exit codes: the answer is no · wrong usage or configuration · an outside part is not reachable."""
+
+ConfigOption = Annotated[Path | None, typer.Option("--config", help="Configuration file.", show_default=False)]
+JsonOption = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
+
+
+def settings_of(config: Path | None, **more: Any) -> "Settings":
+    """Read the configuration, every adapter's options included; ``Misconfigured`` names the line."""
+    from chainwatch import adapters
+    from chainwatch.adapters.base import Services, SilentObserver
+    from chainwatch.clock import SystemClock, system_random
+    from chainwatch.config import settings
+    from chainwatch.config.chains import Checks
+    from chainwatch.wallets import is_address_of
+
+    services = Services(clock=SystemClock(), random=system_random(), observer=SilentObserver())
+    # No I/O: an adapter looks at its options here, so that what it refuses is named with its line.
+    checks = Checks(is_wallet=is_address_of, adapter=lambda spec: adapters.open_source(spec, services))
+    return settings.load(config, checks=checks, **more)
+
+
+def say(data: Any, as_json: bool, human: Callable[[Any], None]) -> None:
+    """Answer in JSON, or through ``human``."""
+    if as_json:
+        sys.stdout.write(msgspec.json.encode(data).decode() + "\n")
+    else:
+        human(data)
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print a table; None is a dash."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column)
+    for row in rows:
+        table.add_row(*("-" if cell is None else str(cell) for cell in row))
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=200)
+    console.print(table)
+
+
+def in_ledger(config: Path | None, body: "Callable[[Connection, Settings], Any]", *, write: bool = False) -> Any:
+    """Run ``body`` on one look at the configured database, or as one transaction."""
+    from chainwatch.app import open_store
+
+    settings = settings_of(config, with_secrets=False)
+    store = open_store(settings)
+    try:
+        with store.transaction() if write else store.reading() as connection:
+            return body(connection, settings)
+    finally:
+        store.close()
+
+
+def known_assets() -> Any:
+    """Every asset of every known chain: for a database whose chains run elsewhere (the devnet's)."""
+    from chainwatch.config import networks
+
+    return {a.code: a for code in networks.known() for a in networks.spec(code).assets}
