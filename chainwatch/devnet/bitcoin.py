@@ -200,7 +200,11 @@ class BitcoinNode(SimNode):
         if block.ref.height:
             answer["previousblockhash"] = block.ref.parent
         if self.spec.params.get("chainlocks"):
-            answer["chainlock"] = block.ref.height <= self.chain.final.ref.height
+            # Only a block of the best chain: a lock is the word of a quorum about one block, not about a height.
+            best = self.chain.at(block.ref.height)
+            answer["chainlock"] = block.ref.same(best.ref if best else None) and (
+                block.ref.height <= self.chain.final.ref.height
+            )
         return answer
 
     def _getblock(self, block_hash: str, verbosity: int = 1) -> Any:

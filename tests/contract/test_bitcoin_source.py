@@ -276,6 +276,17 @@ async def test_a_block_with_another_blocks_bytes_is_refused(tmp_path: Path) -> N
         await source.close()
 
 
+async def test_a_block_that_left_the_chain_is_under_no_chainlock(tmp_path: Path) -> None:
+    async with harness("DASH", tmp_path) as h:
+        await h.mine(3)
+        old = h.node.chain.head.ref.hash
+        h.node.chain.reorg(1, extra=2)
+        header = h.node.methods()["getblockheader"](old)
+        assert (header["confirmations"], header["chainlock"]) == (-1, False)
+        best = h.node.chain.final.ref.hash
+        assert h.node.methods()["getblockheader"](best)["chainlock"] is True
+
+
 async def test_the_block_under_a_chainlock_is_final(tmp_path: Path) -> None:
     async with harness("DASH", tmp_path) as h:
         source = h.source()
