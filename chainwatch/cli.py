@@ -101,12 +101,18 @@ def run(
 
 
 async def _run(settings: "Settings", config: Path | None, stop: asyncio.Event) -> None:
+    from chainwatch import progress
     from chainwatch.app import App
     from chainwatch.clock import SystemClock, system_random
 
     daemon = App(settings, clock=SystemClock(), rng=system_random())
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, lambda: daemon.reload(lambda: settings_of(config)))
-    await daemon.run(stop)
+    bars = asyncio.create_task(progress.show(daemon.watchers, daemon.clock))
+    try:
+        await daemon.run(stop)
+    finally:
+        bars.cancel()
+        await asyncio.gather(bars, return_exceptions=True)
 
 
 async def _run_devnet(config: Path | None, stop: asyncio.Event) -> None:

@@ -282,6 +282,7 @@ class Watcher:
                     at = group[-1].ref
                     await self._step(self._make(view, at, tuple(group), undo, undoes_final))
                     undo, undoes_final = None, False
+                    self.condition.lag = view.head.height - at.height
                 if self.clock.monotonic() >= self._renew_at:
                     return True  # the lease must be renewed between rounds
         finally:

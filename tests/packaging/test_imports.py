@@ -54,7 +54,19 @@ LAYERS: dict[str, set[str]] = {
     "access": BASE | PURE | CHECKS | {"ledger"},
     "api": BASE | PURE | CHECKS | {"adapters", "ledger", "access", "watcher", "outbox", "metrics", "logs", "config"},
 }
-TOP = {"app", "cli", "cli_events", "terminal", "__main__", "backfill", "checks", "decoding", "devnet", "testing"}
+TOP = {
+    "app",
+    "cli",
+    "cli_events",
+    "terminal",
+    "progress",
+    "__main__",
+    "backfill",
+    "checks",
+    "decoding",
+    "devnet",
+    "testing",
+}
 """The composition root, the commands and what ships for tests: they may import everything below, and each other."""
 
 
