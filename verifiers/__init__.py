@@ -134,11 +134,12 @@ def verify(
         return request
     refusals = []
     try:
-        for attempt, name in _attempts(request):
-            answer = _load(SCHEMES[name].function)(attempt) if name in SCHEMES else _unknown(attempt, name)
-            if answer.ok:
-                return _told(answer, attempt, request)
-            refusals.append(answer)
+        for attempt in _forms(request):
+            for name in _names(attempt):
+                answer: Verification = _function(name)(attempt) if name in SCHEMES else _unknown(attempt, name)
+                if answer.reason is Reason.OK:
+                    return answer if attempt is request else _told(answer)
+                refusals.append(answer)
     except Exception as error:  # a fault of ours must neither crash the caller nor let anybody in
         return _fault(request, error)
     return _best(request, refusals)
@@ -168,17 +169,18 @@ async def averify(
         return request
     refusals = []
     try:
-        for attempt, name in _attempts(request):
-            entry = SCHEMES.get(name)
-            if entry is None:
-                answer = _unknown(attempt, name)
-            elif entry.resolved and resolver is not None:
-                answer = await _load(entry.resolved)(attempt, resolver)
-            else:
-                answer = _load(entry.function)(attempt)
-            if answer.ok:
-                return _told(answer, attempt, request)
-            refusals.append(answer)
+        for attempt in _forms(request):
+            for name in _names(attempt):
+                entry = SCHEMES.get(name)
+                if entry is None:
+                    answer = _unknown(attempt, name)
+                elif entry.resolved and resolver is not None:
+                    answer = await _load(entry.resolved)(attempt, resolver)
+                else:
+                    answer = _function(name)(attempt)
+                if answer.ok:
+                    return answer if attempt is request else _told(answer)
+                refusals.append(answer)
     except Unavailable as error:
         return request.answer(Reason.NODE_UNREACHABLE, request.scheme, detail={"error": str(error)[:200]})
     except Exception as error:  # as in verify
@@ -186,31 +188,28 @@ async def averify(
     return _best(request, refusals)
 
 
-def _attempts(request: Request) -> list[tuple[Request, str]]:
-    """The scheme asked for, else those the shape suggests; with ``try_nfc`` all of them for the NFC text, too."""
-    attempts = [(request, name) for name in _names(request)]
+def _forms(request: Request) -> tuple[Request, ...]:
+    """The request as it is; with ``try_nfc`` then the one for the NFC text, too."""
     if not request.policy.try_nfc or request.text is None:
-        return attempts
+        return (request,)
     text = normalize("NFC", request.text)
-    if text != request.text:
-        composed = replace(request, text=text, message=text.encode())
-        attempts += [(composed, name) for name in _names(composed)]
-    return attempts
+    return (request,) if text == request.text else (request, replace(request, text=text, message=text.encode()))
 
 
 def _names(request: Request) -> tuple[str, ...]:
+    """The scheme asked for, else those the shape suggests."""
     scheme, family = request.scheme, request.wallet.family
     if scheme is None:
-        names: tuple[str, ...] = _load(CHOOSERS[family])(request)
+        names: tuple[str, ...] = _chooser(family)(request)
         return names
     entry = SCHEMES.get(scheme)
     # Of another family's scheme there is no attempt: the answer is ``unsupported``.
     return (scheme,) if entry is None or family in entry.families else ()
 
 
-def _told(answer: Verification, attempt: Request, request: Request) -> Verification:
-    """A valid answer; says so when it was for the NFC form of the text."""
-    return answer if attempt is request else replace(answer, warnings=(*answer.warnings, "nfc"))
+def _told(answer: Verification) -> Verification:
+    """A valid answer that says it was for the NFC form of the text."""
+    return replace(answer, warnings=(*answer.warnings, "nfc"))
 
 
 def _best(request: Request, refusals: list[Verification]) -> Verification:
@@ -226,6 +225,16 @@ def _unknown(request: Request, name: str) -> Verification:
 
 def _fault(request: Request, error: Exception) -> Verification:
     return request.answer(Reason.INTERNAL, request.scheme, detail={"error": type(error).__name__})
+
+
+@cache
+def _function(scheme: str) -> Any:
+    return _load(SCHEMES[scheme].function)
+
+
+@cache
+def _chooser(family: str) -> Any:
+    return _load(CHOOSERS[family])
 
 
 @cache

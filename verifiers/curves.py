@@ -12,8 +12,12 @@ from hashlib import new as new_hash
 from hashlib import sha256
 from typing import Any
 
+from chainwatch.verifiers import native
+
 SECP256K1_N = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 SECP256K1_HALF_N = SECP256K1_N // 2
+_HALF_N = SECP256K1_HALF_N.to_bytes(32, "big")
+"""Compared as bytes: of one length and the most significant first, they have the order of their numbers."""
 
 
 @contextmanager
@@ -38,10 +42,13 @@ def _coincurve() -> Any:
 
 
 @cache
-def _keccak() -> Any:
-    from Cryptodome.Hash.keccak import Keccak_Hash
+def _keccak() -> native.Keccak:
+    return native.keccak_function()
 
-    return Keccak_Hash
+
+@cache
+def _recover() -> native.Recover:
+    return native.recover_function()
 
 
 # --- hashes
@@ -84,8 +91,7 @@ def hash160(data: bytes) -> bytes:
 
 def keccak256(data: bytes) -> bytes:
     """Keccak-256 as Ethereum and Monero use it (the padding before FIPS 202)."""
-    digest: bytes = _keccak()(data, 32, False).digest()  # what keccak.new() makes, without its reading of keywords
-    return digest
+    return _keccak()(data)
 
 
 # --- secp256k1
@@ -93,7 +99,7 @@ def keccak256(data: bytes) -> bytes:
 
 def low_s(compact: bytes) -> bool:
     """Is the s of ``r ‖ s`` in the lower half of the group order (BIP-62, EIP-2)?"""
-    return int.from_bytes(compact[32:64], "big") <= SECP256K1_HALF_N
+    return compact[32:64] <= _HALF_N
 
 
 def recover(compact: bytes, recovery_id: int, digest: bytes, *, compressed: bool = True) -> bytes | None:
@@ -101,21 +107,14 @@ def recover(compact: bytes, recovery_id: int, digest: bytes, *, compressed: bool
 
     High-S is accepted: whether it may be is the scheme's rule.
     """
-    try:
-        key = _coincurve().PublicKey.from_signature_and_message(
-            compact + recovery_id.to_bytes(1, "big"), digest, hasher=None
-        )
-        encoded: bytes = key.format(compressed)
-    except Exception:  # coincurve raises ValueError and bare Exception for hostile values
-        return None
-    return encoded
+    return _recover()(compact, recovery_id, digest, compressed)
 
 
 def ecdsa_verify(public_key: bytes, der: bytes, digest: bytes) -> bool:
     """Is the DER signature by the key (33 or 65 bytes) over the digest?  High-S is refused (libsecp256k1)."""
     try:
         return bool(_coincurve().PublicKey(public_key).verify(der, digest, hasher=None))
-    except Exception:  # see recover
+    except Exception:  # coincurve raises ValueError and bare Exception for hostile values
         return False
 
 
@@ -123,7 +122,7 @@ def schnorr_verify(x_only: bytes, signature: bytes, digest: bytes) -> bool:
     """BIP-340: is the 64-byte signature by the x-only key over the 32-byte digest?"""
     try:
         return bool(_coincurve().PublicKeyXOnly(x_only).verify(signature, digest))
-    except Exception:  # see recover
+    except Exception:  # coincurve raises ValueError and bare Exception for hostile values
         return False
 
 
@@ -134,7 +133,7 @@ def taproot_output_key(public_key: bytes) -> bytes | None:
         key = _coincurve().PublicKeyXOnly(internal)
         key.tweak_add(tagged_hash(b"TapTweak", internal))
         encoded: bytes = key.format()
-    except Exception:  # see recover
+    except Exception:  # coincurve raises ValueError and bare Exception for hostile values
         return None
     return encoded
 
@@ -143,7 +142,7 @@ def is_public_key(data: bytes) -> bool:
     """Is this the encoding of a point on secp256k1 (33 or 65 bytes)?"""
     try:
         _coincurve().PublicKey(data)
-    except Exception:  # see recover
+    except Exception:  # coincurve raises ValueError and bare Exception for hostile values
         return False
     return True
 
@@ -152,7 +151,7 @@ def reencode(public_key: bytes, *, compressed: bool) -> bytes | None:
     """The 33-byte or the 65-byte form of a public key."""
     try:
         encoded: bytes = _coincurve().PublicKey(public_key).format(compressed)
-    except Exception:  # see recover
+    except Exception:  # coincurve raises ValueError and bare Exception for hostile values
         return None
     return encoded
 
