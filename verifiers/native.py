@@ -8,6 +8,7 @@ C reads what it is told to read, so every length and range is checked before the
 """
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 Keccak = Callable[[bytes], bytes]
@@ -41,9 +42,8 @@ def public_keccak(data: bytes) -> bytes:
 
 
 def _direct_keccak() -> Keccak:
-    from Cryptodome.Hash.keccak import _raw_keccak_lib as lib
-    from Cryptodome.Util._raw_api import ffi
-
+    lib: Any = import_module("Cryptodome.Hash.keccak")._raw_keccak_lib
+    ffi: Any = import_module("Cryptodome.Util._raw_api").ffi
     start, reset, absorb, finish = lib.keccak_init, lib.keccak_reset, lib.keccak_absorb, lib.keccak_digest
     pointer, space, view = ffi.typeof("void *[1]"), ffi.typeof("uint8_t[32]"), ffi.buffer
     # States that are not in use; popping and appending are atomic, so no two calls ever hold the same.
@@ -94,11 +94,11 @@ def public_recover(compact: bytes, recovery_id: int, digest: bytes, compressed: 
 
 
 def _direct_recover() -> Recover:
-    from coincurve._libsecp256k1 import ffi, lib
-    from coincurve.context import GLOBAL_CONTEXT
-
+    bindings: Any = import_module("coincurve._libsecp256k1")
+    ffi, lib = bindings.ffi, bindings.lib
+    context: Any = import_module("coincurve.context").GLOBAL_CONTEXT.ctx
     parse, find = lib.secp256k1_ecdsa_recoverable_signature_parse_compact, lib.secp256k1_ecdsa_recover
-    serialise, new, context = lib.secp256k1_ec_pubkey_serialize, ffi.new, GLOBAL_CONTEXT.ctx
+    serialise, new = lib.secp256k1_ec_pubkey_serialize, ffi.new
     # Spaces that are not in use, as above: signature, key, encoding, its size, and the encoding's bytes short and long.
     idle: list[tuple[Any, Any, Any, Any, Any, Any]] = []
 

@@ -19,8 +19,8 @@ step "mypy --strict on the built wheel" timeout 600 tests/setup/types.sh
 if [ "${1:-test}" = test ]; then
     skips=$(mktemp)
     export CHAINWATCH_SKIPS=$skips
-    # Seconds of mutations for each signature scheme, at most 100,000; `make proof` gives each a minute.
-    export CHAINWATCH_PROOF_SECONDS=${CHAINWATCH_PROOF_SECONDS:-20}
+    # 100,000 mutations for each signature scheme, or as many as a minute allows (most need five seconds).
+    export CHAINWATCH_PROOF_SECONDS=${CHAINWATCH_PROOF_SECONDS:-60}
     workers=$(nproc)
     # More workers than this only queue for the same disk and the same real nodes.
     [ "$workers" -le 4 ] || workers=4

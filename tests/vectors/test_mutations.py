@@ -1,18 +1,19 @@
 """Nothing near a valid signature is valid: single bits and changes of structure, of signature, message and address.
 
-Rows are the published ones and one of each scheme signed here.  ``CHAINWATCH_PROOF_SECONDS`` is the time of each scheme
-(default: one second, and a minute in ``make proof``) and ``CHAINWATCH_PROOF_LIMIT`` the most mutations of one.  What a
-scheme accepts as the same signature is in ``TWINS``.
+Rows are the published ones and one of each scheme signed here.  ``CHAINWATCH_PROOF_LIMIT`` is the number of mutations
+of each scheme (100,000).  ``CHAINWATCH_PROOF_SECONDS`` is the most time for each: a minute in ``make test``, where all
+but a slow machine reach the number; one second by default; ``make proof`` has no such limit.  What a scheme accepts as
+the same signature is in ``TWINS``.
 """
 
 import base64
 import json
+import math
 import os
 import random
 import re
 import time
 from collections.abc import Callable, Iterator
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from chainwatch.verifiers.curves import SECP256K1_N
 from chainwatch.verifiers.jsonl import verify_row
 
 Row = dict[str, Any]
-SECONDS = os.environ.get("CHAINWATCH_PROOF_SECONDS")
+SECONDS = float(os.environ.get("CHAINWATCH_PROOF_SECONDS", "1"))
 LIMIT = int(os.environ.get("CHAINWATCH_PROOF_LIMIT", "100000"))
 ROWS: list[Row] = json.loads(Path(__file__).with_name("official.json").read_text("utf-8"))
 VALID = [row for row in [*ROWS, *signed_rows()] if row["valid"]]
@@ -155,11 +156,13 @@ def mutations(row: Row, rng: random.Random) -> Iterator[Row]:
 def _documents(row: Row, rng: random.Random) -> Iterator[Row]:
     """Typed data with one leaf changed."""
     while True:
-        changed = deepcopy(row)
-        parent: Any = changed["extra"]["typed_data"]
+        document = dict(row["extra"]["typed_data"])
+        changed = {**row, "extra": {**row["extra"], "typed_data": document}}
+        parent: Any = document
         keys = [key for key in ("domain", "message") if parent.get(key)]
         key: Any = rng.choice(keys)
         while isinstance(parent[key], dict | list) and parent[key]:
+            parent[key] = parent[key].copy()  # only what is on the way to the leaf
             parent = parent[key]
             key = rng.choice(list(parent) if isinstance(parent, dict) else range(len(parent)))
         value = parent[key]
@@ -248,21 +251,25 @@ def is_twin(row: Row, changed: Row) -> bool:
 NAMES = sorted({row["scheme"] for row in VALID})
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("scheme", NAMES)
 def test_no_mutation_is_accepted(scheme: str) -> None:
-    attack(scheme, float(SECONDS or 1))
+    assert attack(scheme, random.Random(scheme), SECONDS) > 100
 
 
 @pytest.mark.long
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("scheme", NAMES)
-def test_no_mutation_is_accepted_in_a_minute(scheme: str) -> None:
-    attack(scheme, float(SECONDS or 60))
+def test_no_mutation_is_accepted_however_long_it_takes(scheme: str) -> None:
+    """Others than above, all of them."""
+    assert attack(scheme, random.Random(f"{scheme} again"), math.inf) >= LIMIT
 
 
-def attack(scheme: str, seconds: float) -> None:
-    """Mutate every valid row of the scheme until the time or the limit is used up."""
-    rng = random.Random(scheme)  # the same mutations on every machine, as many as the time allows
+def attack(scheme: str, rng: random.Random, seconds: float) -> int:
+    """Mutate every valid row of the scheme until the time or the limit is used up; how many mutations that were.
+
+    A seed gives the same mutations on every machine, as many as the time allows.
+    """
     sources = [(row, mutations(row, rng)) for row in VALID if row["scheme"] == scheme]
     assert all(verify_row(row).ok for row, _ in sources)
     deadline, tried, accepted, faults = time.monotonic() + seconds, 0, [], []
@@ -282,6 +289,6 @@ def attack(scheme: str, seconds: float) -> None:
             if result.ok and not is_twin(row, changed):
                 accepted.append(changed)
     print(f"{scheme}: {tried} mutations")
-    assert tried > 100
     assert not faults
     assert not accepted, accepted[:3]
+    return tried
