@@ -20,8 +20,8 @@ SIGNED = signed_rows()
 
 WITHOUT_PUBLISHED_VECTOR: dict[str, str] = {
     "bip322-pof": "BIP-322 has no vector of its proof of funds; the answer is unsupported whatever is signed",
-    "eip7702": "EIP-7702 and viem publish code that delegates and signs on a local chain, no signature of such an account",
-    "solana-offchain-v1": "anza-xyz/kit and Solana publish serialised messages (test_solana_vectors); its signatures are mocks",
+    "eip7702": "EIP-7702 and viem publish code that signs on a local chain, no signature of such an account",
+    "solana-offchain-v1": "anza-xyz/kit publishes serialised messages (test_solana_vectors); its signatures are mocks",
     "hiveauth-challenge": "its documentation publishes none; the primitive is hive-buffer's",
     "hivesigner-token": "the tokens that are published are of type code, which is no login: one is here, refused",
 }
