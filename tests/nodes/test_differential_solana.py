@@ -1,4 +1,4 @@
-"""Solana signatures against what wallets and pages use: tweetnacl, wallet-standard, Solana's kit, web3.js (and OpenSSL).
+"""Solana signatures against what wallets and pages use: tweetnacl, wallet-standard, Solana's kit, web3.js, OpenSSL.
 
 What they sign we accept, what is damaged both refuse.
 """
