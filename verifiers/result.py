@@ -20,8 +20,9 @@ from chainwatch.verifiers.addresses import Wallet
 
 MAX_MESSAGE = 64 * 1024
 """Bytes of message: the longest text any wallet lets a person sign is far below."""
-MAX_SIGNATURE = 16 * 1024
-"""Characters or bytes of one signature: a Safe of fifty owners, or a full BIP-322 transaction of hundreds of inputs."""
+MAX_SIGNATURE = 24 * 1024
+"""Characters or bytes of one signature: a Safe of fifty owners, a full BIP-322 transaction of hundreds of inputs, or
+Cardano's, which holds the message itself, in hex: of 10 kB."""
 MAX_SIGNATURES = 128
 """Items of a signature list: 64 numbers of a Solana wallet, or the keys of a Hive authority (at most 40)."""
 MAX_DOCUMENT = 256 * 1024
