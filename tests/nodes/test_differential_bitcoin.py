@@ -1,4 +1,4 @@
-"""Bitcoin messages against independent implementations: bitcoinjs-message, bip322-js, python-bitcoinlib, btclib-wallet.
+"""Bitcoin messages against bitcoinjs-message, bcoin, bip322-js, python-bitcoinlib and btclib-wallet.
 
 What one signs the other accepts; what is damaged both refuse.
 """
@@ -86,6 +86,54 @@ def test_bitcoinjs_message_agrees_on_every_type_and_chain(oracle: Ask, messages:
     assert [case for case in damaged if ours(case, scheme="bip137")] == []
 
 
+def test_bitcoinjs_message_agrees_on_bip_322_s_legacy_form(oracle: Ask, messages: Messages) -> None:
+    makers = wallets("p2pkh", "p2pkh-uncompressed")
+    whole, damaged = signed(messages(), makers, lambda wallet, text: wallet.sign_message(text), 139)
+    theirs = oracle("bitcoin", "bitcoinjs-message").ask([legacy_question(case) for case in whole + damaged])
+    assert theirs == [True] * len(whole) + [False] * len(damaged)
+    assert [case for case in whole if not ours(case, scheme="bip322-legacy")] == []
+    assert [case for case in damaged if ours(case, scheme="bip322-legacy")] == []
+
+
+def test_bcoin_agrees_on_every_type(oracle: Ask, messages: Messages) -> None:
+    """By Bitcoin Core's rule, made of bcoin's curve (in JavaScript), hashes and addresses.
+
+    Its RPC call ``verifymessage`` is of another form and no partner: see the next test.
+    """
+    makers = wallets(*KINDS)
+    whole, damaged = signed(messages(), makers, lambda wallet, text: wallet.sign_message(text), 138)
+    questions = [{"op": "verify", "address": w.address, "text": t, "signature": s} for w, t, s in whole + damaged]
+    theirs = oracle("bcoin", "bcoin").ask(questions)
+    assert theirs == [True] * len(whole) + [False] * len(damaged)
+    for scheme in ("bip137", "bip322-legacy"):
+        served = [case[0].kind.startswith("p2pkh") or scheme == "bip137" for case in whole]
+        assert [ours(case, scheme=scheme) for case in whole] == served
+        assert not any(ours(case, scheme=scheme) for case in damaged)
+
+
+def test_bcoin_s_own_verifymessage_is_of_another_form(oracle: Ask) -> None:
+    """bcoin 1.0.2 hashes magic and text without their lengths, and takes DER with recovery id 0 instead of 65 bytes.
+
+    So its signatures are none that Bitcoin Core, or anybody else, makes or accepts: it knows only itself, and of what
+    itself signs only the half whose recovery id is 0.  (Its wallet's ``signmessage`` is the same code.)
+    """
+    bcoin = oracle("bcoin", "bcoin")
+    wallet = BitcoinWallet("bcoin", "p2pkh")
+    wif = base58check_text(b"\x80" + wallet.key.secret + b"\x01")
+    texts = [f"summit {number}" for number in range(40)]
+    own = bcoin.ask([{"op": "rpcSign", "wif": wif, "text": text} for text in texts])
+    assert {base64.b64decode(signature)[0] for signature in own} == {0x30}  # DER's sequence
+    rows = [
+        {"op": "rpc", "address": wallet.address, "text": t, "signature": s} for t, s in zip(texts, own, strict=True)
+    ]
+    assert 0 < sum(bcoin.ask(rows)) < len(texts)
+    common = [wallet.sign_message(text) for text in texts]
+    rows = [row | {"signature": signature} for row, signature in zip(rows, common, strict=True)]
+    assert not any(bcoin.ask(rows))
+    assert all(ours((wallet, text, signature)) for text, signature in zip(texts, common, strict=True))
+    assert not any(ours((wallet, text, signature)) for text, signature in zip(texts, own, strict=True))
+
+
 def test_what_bitcoinjs_message_signs_we_accept(oracle: Ask, messages: Messages) -> None:
     options = {"p2wpkh": {"segwitType": "p2wpkh"}, "p2sh-p2wpkh": {"segwitType": "p2sh(p2wpkh)"}}
     cases = [
@@ -141,13 +189,15 @@ def test_what_bip322_js_signs_we_accept(oracle: Ask, messages: Messages) -> None
         assert ours((wallet, text, signature)), (wallet.kind, text)
 
 
-def test_btclib_s_script_interpreter_agrees_on_simple_and_full_signatures(messages: Messages) -> None:
+@pytest.mark.parametrize(
+    ("scheme", "kinds"), [("bip322-simple", ("p2wpkh", "p2tr")), ("bip322-full", ("p2pkh", "p2sh-p2wpkh"))]
+)
+def test_btclib_s_script_interpreter_agrees(messages: Messages, scheme: str, kinds: tuple[Kind, ...]) -> None:
     bip322 = pytest.importorskip("btclib_wallet.bip322", reason="btclib-wallet is not installed")
-    makers = wallets("p2pkh", "p2wpkh", "p2tr", "p2sh-p2wpkh")
-    whole, damaged = signed(messages(), makers, lambda wallet, text: wallet.sign_bip322(text), 2)
+    whole, damaged = signed(messages(), wallets(*kinds), lambda wallet, text: wallet.sign_bip322(text), 2)
     for case in whole:
         wallet, text, signature = case
-        assert ours(case)
+        assert ours(case, scheme=scheme)
         assert bip322.verify(text.encode(), wallet.address, signature, legacy=False)
     for case in damaged:
         wallet, text, signature = case
