@@ -1,9 +1,8 @@
 """Solana: ed25519 over the message itself, or over one of the envelopes that wallets put around it.
 
 The signature rule is dalek's ``verify_strict``, which is what the chain applies and what libsodium implements: S below
-the
-group order, canonical R, no small-order key.  OpenSSL's and tweetnacl's laxer rules accept forged signatures for the
-System Program's address.
+the group order, canonical R, no small-order key.  OpenSSL's and tweetnacl's laxer rules accept forged signatures for
+the System Program's address.
 
 An envelope is rebuilt from the expected text and the wallet's key; bytes that a wallet says it signed
 (``expect["signed_message"]``) are parsed strictly and must hold this text and this signer.  Raw signatures
@@ -13,7 +12,6 @@ carry no cluster, so an answer says nothing about mainnet or devnet.
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from typing import Any
@@ -21,11 +19,18 @@ from typing import Any
 from chainwatch.verifiers import siwe
 from chainwatch.verifiers.encodings import EncodingError, base58_bytes, base64_bytes, hex_bytes
 from chainwatch.verifiers.result import Reason, Request, Verification
+from chainwatch.verifiers.solana_envelopes import (
+    KIT_LEDGER_TEXT,
+    MAX_V0_TEXT,
+    SDK_LEDGER_TEXT,
+    ZERO_DOMAIN,
+    envelope_v0,
+    envelope_v0_sdk,
+    envelope_v1,
+    is_utf8,
+    parse_envelope,
+)
 
-ENVELOPE = b"\xffsolana offchain"
-"""Signing domain of off-chain messages; 0xff can begin no transaction."""
-MAX_V0_TEXT = 65_515
-"""Bytes of text that the 16-bit length of a version 0 envelope leaves room for."""
 MAX_TRANSACTION = 1_232
 """Bytes of a serialised transaction: one IPv6 packet (Agave ``PACKET_DATA_SIZE``)."""
 MEMO_PROGRAMS = (
@@ -35,7 +40,6 @@ MEMO_PROGRAMS = (
 COMPUTE_BUDGET = "ComputeBudget111111111111111111111111111111"
 MAX_JSON = 1024
 """Characters of a signature as JSON: 64 numbers with their names and blanks."""
-_ZERO_DOMAIN = bytes(32)
 _ENVELOPES = ("solana-offchain-v0-sdk", "solana-offchain-v0", "solana-offchain-v1")
 _ENVELOPE_EXPECTATIONS = {"signed_message", "application_domain"}
 
@@ -190,101 +194,6 @@ def verify_siws(request: Request) -> Verification:
 # --- off-chain messages
 
 
-@dataclass(frozen=True, slots=True)
-class OffchainMessage:
-    """What an envelope holds.  ``signers`` is empty in the SDK's short form, which names none."""
-
-    scheme: str
-    text: bytes
-    signers: tuple[bytes, ...] = ()
-    application_domain: bytes = _ZERO_DOMAIN
-
-
-SDK_LEDGER_TEXT = 1_212
-KIT_LEDGER_TEXT = 1_232
-"""Bytes of text that still count as signable on a Ledger: the SDK's and the kit's limits differ."""
-
-
-def _text_format(text: bytes, ledger_text: int = SDK_LEDGER_TEXT) -> int:
-    """0: printable ASCII, 1: UTF-8 a Ledger can hold, 2: longer UTF-8 (solana-sdk ``OffchainMessage``)."""
-    if len(text) > ledger_text:
-        return 2
-    return 0 if all(0x20 <= byte <= 0x7E for byte in text) else 1
-
-
-def envelope_v0_sdk(text: bytes) -> bytes:
-    """The 20-byte header of the solana-sdk crate, its command line, and Ledger's first applications."""
-    return ENVELOPE + bytes([0, _text_format(text)]) + len(text).to_bytes(2, "little") + text
-
-
-def envelope_v0(
-    text: bytes, signer: bytes, application_domain: bytes = _ZERO_DOMAIN, ledger_text: int = SDK_LEDGER_TEXT
-) -> bytes:
-    """Version 0 as specified: application domain, format, signers, length."""
-    head = bytes([0]) + application_domain + bytes([_text_format(text, ledger_text), 1]) + signer
-    return ENVELOPE + head + len(text).to_bytes(2, "little") + text
-
-
-def envelope_v1(text: bytes, signer: bytes) -> bytes:
-    """Version 1 (SRFC-3): sorted signers, then the text without a length."""
-    return ENVELOPE + bytes([1, 1]) + signer + text
-
-
-def parse_envelope(data: bytes) -> tuple[OffchainMessage, ...]:
-    """Every strict reading of an envelope: the two forms of version 0 look alike, so there may be two."""
-    if not data.startswith(ENVELOPE) or len(data) < len(ENVELOPE) + 2:
-        return ()
-    version, body = data[len(ENVELOPE)], data[len(ENVELOPE) + 1 :]
-    parsers = {0: (_parse_v0, _parse_v0_sdk), 1: (_parse_v1,)}.get(version, ())
-    readings = (parse(body) for parse in parsers)
-    return tuple(reading for reading in readings if reading is not None)
-
-
-def _parse_v0(body: bytes) -> OffchainMessage | None:
-    """application domain (32) ‖ format ‖ number of signers ‖ signers ‖ length (2) ‖ text."""
-    if len(body) < 36:
-        return None
-    kind, count = body[32], body[33]
-    at = 34 + 32 * count
-    signers = tuple(body[34 + 32 * i : 66 + 32 * i] for i in range(count))
-    text = body[at + 2 :]
-    if not count or len(set(signers)) != count or not _sound(kind, body[at : at + 2], text):
-        return None
-    return OffchainMessage("solana-offchain-v0", text, signers, body[:32])
-
-
-def _parse_v0_sdk(body: bytes) -> OffchainMessage | None:
-    """format ‖ length (2) ‖ text."""
-    if len(body) < 3 or not _sound(body[0], body[1:3], body[3:]):
-        return None
-    return OffchainMessage("solana-offchain-v0-sdk", body[3:])
-
-
-def _parse_v1(body: bytes) -> OffchainMessage | None:
-    """number of signers ‖ signers, sorted and distinct ‖ UTF-8 text."""
-    count = body[0]
-    signers = tuple(body[1 + 32 * i : 33 + 32 * i] for i in range(count))
-    text = body[1 + 32 * count :]
-    if not count or not text or list(signers) != sorted(set(signers)) or not _utf8(text):
-        return None
-    return OffchainMessage("solana-offchain-v1", text, signers)
-
-
-def _sound(kind: int, length: bytes, text: bytes) -> bool:
-    """Do format and length of a version 0 envelope fit its text?  Format 0 is ASCII; a text is never empty."""
-    if not text or len(length) != 2 or int.from_bytes(length, "little") != len(text) or kind > 2:
-        return False
-    return all(0x20 <= byte <= 0x7E for byte in text) if kind == 0 else _utf8(text)
-
-
-def _utf8(text: bytes) -> bool:
-    try:
-        text.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
 def verify_offchain_v0_sdk(request: Request) -> Verification:
     """The SDK's short envelope (``solana sign-offchain-message``, Ledger before 1.8); see ``verify_offchain_v0``."""
     return _verify_offchain(request, "solana-offchain-v0-sdk")
@@ -334,9 +243,9 @@ def _verify_offchain(request: Request, scheme: str) -> Verification:
 def _verify_rebuilt(request: Request, scheme: str, domain: bytes | None) -> Verification:
     """Steps 1 and 4 with envelopes built here."""
     text = request.message
-    if not text or len(text) > MAX_V0_TEXT or not _utf8(text):
+    if not text or len(text) > MAX_V0_TEXT or not is_utf8(text):
         return request.answer(Reason.MALFORMED_MESSAGE, scheme)
-    wanted = _ZERO_DOMAIN if domain is None else domain
+    wanted = ZERO_DOMAIN if domain is None else domain
     if scheme == "solana-offchain-v0-sdk":
         envelopes = [envelope_v0_sdk(text)]
     elif scheme == "solana-offchain-v1":
@@ -352,7 +261,7 @@ def _verify_rebuilt(request: Request, scheme: str, domain: bytes | None) -> Veri
 
 def _told(request: Request, scheme: str, reason: Reason, domain: bytes, *, checked: bool) -> Verification:
     """The answer, with the application domain where it is not the empty one."""
-    foreign = reason is Reason.OK and domain != _ZERO_DOMAIN and scheme == "solana-offchain-v0"
+    foreign = reason is Reason.OK and domain != ZERO_DOMAIN and scheme == "solana-offchain-v0"
     return request.answer(
         reason,
         scheme,

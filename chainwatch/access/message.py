@@ -24,48 +24,39 @@ The classic texts, ``Access event <id> at <ms>`` and ``Access <id> at <ms>``, bi
 whether they are accepted at all is ``AccessPolicy.classic``.  ``parse`` and ``render`` are inverse: one text a message.
 """
 
-import hashlib
 import hmac
-import json
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Literal, Self
 
+from chainwatch.access.nonce import MIN_KEY, NONCE_LENGTH, derive_nonce
+from chainwatch.access.wording import (
+    NAMES,
+    WORD_OF,
+    AccessReason,
+    chain_id_of,
+    read_wallet,
+    time_ms,
+    time_text,
+    words_of,
+)
 from chainwatch.errors import Misconfigured, Rejected
-from chainwatch.verifiers.addresses import Wallet, wallet_for
-from chainwatch.verifiers.chains import parse_chain
+
+__all__ = [
+    "MAX_TEXT",
+    "MIN_KEY",
+    "NONCE_LENGTH",
+    "AccessMessage",
+    "AccessPolicy",
+    "AccessReason",
+    "Form",
+    "derive_nonce",
+    "nonce_is_ours",
+]
 
 MAX_TEXT = 1_024
 """Characters of an access text: domain 255, address 128, URI 255, event twice 64, and fixed words."""
-NONCE_LENGTH = 22
-"""Letters and digits: 131 bits, so that nobody meets another's nonce by chance or by trying."""
-MIN_KEY = 32
-"""Bytes of the key that nonces are derived from: as strong as SHA-256."""
-
 Form = Literal["sign-in", "line", "classic", "classic-short"]
-
-
-class AccessReason(StrEnum):
-    """Why a text does not open the door; ``ok`` when it does (as far as a text can)."""
-
-    OK = "ok"
-    MALFORMED = "malformed"
-    CLASSIC_REFUSED = "classic_refused"
-    DOMAIN = "domain"
-    URI = "uri"
-    WALLET = "wallet"
-    CHAIN_ID = "chain_id"
-    EVENT = "event"
-    TIMESTAMP_MISMATCH = "timestamp_mismatch"
-    TTL = "ttl"
-    FUTURE = "future"
-    EXPIRED = "expired"
-    # answers of what comes after the text
-    BAD_SIGNATURE = "bad_signature"
-    UNKNOWN_NONCE = "unknown_nonce"
-    REPLAYED = "replayed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,24 +80,6 @@ class AccessPolicy:
         if not self.uri_prefix.endswith("/") or not _URI.fullmatch(self.uri_prefix):
             raise Misconfigured(f"access URI prefix {self.uri_prefix!r}: an https URI that ends with a slash")
 
-
-# Word of the first line and name in the one-line form, by chain code or family.
-_WORDS: dict[str, tuple[str, str]] = {
-    "BTC": ("Bitcoin", "bitcoin"),
-    "LTC": ("Litecoin", "litecoin"),
-    "DOGE": ("Dogecoin", "dogecoin"),
-    "DASH": ("Dash", "dash"),
-    "BCH": ("Bitcoin Cash", "bitcoincash"),
-    "GRS": ("Groestlcoin", "groestlcoin"),
-    "evm": ("Ethereum", "eip155"),
-    "solana": ("Solana", "solana"),
-    "hive": ("Hive", "hive"),
-    "monero": ("Monero", "monero"),
-    "tron": ("Tron", "tron"),
-    "cardano": ("Cardano", "cardano"),
-}
-_NAMES = dict(_WORDS.values())
-_WORD_OF = {name: word for word, name in _WORDS.values()}
 
 _EVENT = r"[A-Za-z0-9_-]{1,64}"
 _TS = r"[1-9][0-9]{12}"
@@ -178,7 +151,7 @@ class AccessMessage:
         The address is written in its canonical form.  Nothing that a text could not say exactly is accepted, least of
         all a line break.
         """
-        wallet = _wallet(chain, address)
+        wallet = read_wallet(chain, address)
         if wallet is None:
             raise Rejected(AccessReason.WALLET, "no such wallet on this chain")
         message = cls(
@@ -186,10 +159,10 @@ class AccessMessage:
             event=event,
             issued_ms=issued_ms,
             domain=domain,
-            word=_word(wallet)[0],
+            word=words_of(wallet)[0],
             address=wallet.canonical.removeprefix("bitcoincash:"),
             uri=uri if form == "sign-in" else None,
-            chain_id=_chain_id(wallet) if form == "sign-in" else None,
+            chain_id=chain_id_of(wallet) if form == "sign-in" else None,
             nonce=nonce,
             expires_ms=issued_ms + ttl_ms,
         )
@@ -251,12 +224,12 @@ class AccessMessage:
         if self.form == "classic":
             return statement
         if self.form == "line":
-            name = _NAMES.get(self.word or "", "")
+            name = NAMES.get(self.word or "", "")
             return f"{statement} | {self.domain} | {name}:{self.address} | nonce {self.nonce} | exp {self.expires_ms}"
         return (
             f"{self.domain} wants you to sign in with your {self.word} account:\n{self.address}\n\n{statement}\n\n"
             f"URI: {self.uri}\nVersion: 1\nChain ID: {self.chain_id}\nNonce: {self.nonce}\n"
-            f"Issued At: {_time_text(self.issued_ms)}\nExpiration Time: {_time_text(self.expires_ms or 0)}\n"
+            f"Issued At: {time_text(self.issued_ms)}\nExpiration Time: {time_text(self.expires_ms or 0)}\n"
             f"Request ID: {self.event}"
         )
 
@@ -272,14 +245,14 @@ class AccessMessage:
         if match := _CLASSIC.fullmatch(text):
             return cls("classic" if match["long"] else "classic-short", match["event"], int(match["timestamp"]))
         if match := _LINE.fullmatch(text):
-            if match["name"] not in _WORD_OF:
+            if match["name"] not in WORD_OF:
                 raise Rejected(AccessReason.MALFORMED, "no such chain")
             return cls(
                 form="line",
                 event=match["event"],
                 issued_ms=int(match["timestamp"]),
                 domain=match["domain"],
-                word=_WORD_OF[match["name"]],
+                word=WORD_OF[match["name"]],
                 address=match["address"],
                 nonce=match["nonce"],
                 expires_ms=int(match["expires"]),
@@ -290,8 +263,8 @@ class AccessMessage:
 
     @classmethod
     def _parse_sign_in(cls, match: "re.Match[str]") -> Self:
-        issued, expires = _time_ms(match["issued"]), _time_ms(match["expires"])
-        if match["word"] not in _NAMES or issued is None or expires is None:
+        issued, expires = time_ms(match["issued"]), time_ms(match["expires"])
+        if match["word"] not in NAMES or issued is None or expires is None:
             raise Rejected(AccessReason.MALFORMED, "no such chain, or no such time")
         if match["event"] != match["request_id"]:
             raise Rejected(AccessReason.EVENT, "statement and Request ID name two events")
@@ -371,10 +344,10 @@ class AccessMessage:
 
     def _is_for(self, chain: str, address: str) -> bool:
         """Does the text name this wallet?  Compared in canonical form, on the same chain word."""
-        claimed = _wallet(chain, address)
-        if claimed is None or _word(claimed)[0] != self.word:
+        claimed = read_wallet(chain, address)
+        if claimed is None or words_of(claimed)[0] != self.word:
             return False
-        named = _wallet(chain, self.address or "")
+        named = read_wallet(chain, self.address or "")
         return named is not None and named.canonical == claimed.canonical
 
     def replay_key(self, chain: str, address: str) -> str:
@@ -384,10 +357,10 @@ class AccessMessage:
         """
         if self.nonce is not None:
             return f"nonce:{self.nonce}"
-        wallet = _wallet(chain, address)
+        wallet = read_wallet(chain, address)
         if wallet is None:
             raise Rejected(AccessReason.WALLET, "no such wallet on this chain")
-        return f"classic:{_word(wallet)[1]}:{wallet.canonical}:{self.event}:{self.issued_ms}"
+        return f"classic:{words_of(wallet)[1]}:{wallet.canonical}:{self.event}:{self.issued_ms}"
 
     def usable_until_ms(self, policy: AccessPolicy) -> int:
         """When ``check_time`` begins to refuse it for ever; what was used MUST be remembered until a skew later."""
@@ -395,41 +368,7 @@ class AccessMessage:
         return age_end if self.expires_ms is None else min(age_end, self.expires_ms)
 
 
-# --- nonces without a store
-
-
-def derive_nonce(
-    key: bytes, *, domain: str, event: str, chain: str, address: str, issued_ms: int, expires_ms: int
-) -> str:
-    """The nonce of a challenge: a keyed hash of all it is for, so that nothing is stored before it is used.
-
-    HMAC-SHA-256 over the values as a JSON list (which has one reading), 131 bits in letters and digits.  ``Rejected``
-    for a wallet that the chain does not accept; ``Misconfigured`` for a short key.
-    """
-    if len(key) < MIN_KEY:
-        raise Misconfigured(f"the nonce key needs {MIN_KEY} bytes")
-    wallet = _wallet(chain, address)
-    if wallet is None:
-        raise Rejected(AccessReason.WALLET, "no such wallet on this chain")
-    values = [
-        "access nonce v1",
-        domain,
-        event,
-        _word(wallet)[1],
-        wallet.network,
-        wallet.canonical,
-        issued_ms,
-        expires_ms,
-    ]
-    digest = hmac.new(key, json.dumps(values).encode(), hashlib.sha256).digest()
-    number, out = int.from_bytes(digest, "big"), []
-    for _ in range(NONCE_LENGTH):
-        number, index = divmod(number, len(_ALPHABET))
-        out.append(_ALPHABET[index])
-    return "".join(out)
-
-
-_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+# --- nonces
 
 
 def nonce_is_ours(key: bytes, message: AccessMessage, *, chain: str, address: str) -> bool:
@@ -449,41 +388,3 @@ def nonce_is_ours(key: bytes, message: AccessMessage, *, chain: str, address: st
     except Rejected:
         return False
     return hmac.compare_digest(wanted, message.nonce)
-
-
-# --- helpers
-
-
-def _wallet(chain: str, address: str) -> Wallet | None:
-    parsed = parse_chain(chain)
-    return wallet_for(address, parsed) if parsed is not None else None
-
-
-def _word(wallet: Wallet) -> tuple[str, str]:
-    """Word of the first line, name in the one-line form."""
-    return _WORDS[wallet.chain or ""] if wallet.chain in _WORDS else _WORDS[wallet.family]
-
-
-def _chain_id(wallet: Wallet) -> str:
-    """EIP-155 number on EVM (Ethereum's where none was given), the network's name elsewhere."""
-    if wallet.family == "evm":
-        return wallet.network or "1"
-    return {"main": "mainnet", "test": "testnet", "stage": "stagenet"}.get(wallet.network, wallet.network)
-
-
-def _time_text(ms: int) -> str:
-    """RFC 3339 with three decimals and Z.  ``Rejected`` outside the years 1 to 9999."""
-    try:
-        moment = datetime.fromtimestamp(ms // 1000, UTC)
-    except (ValueError, OverflowError, OSError) as error:
-        raise Rejected(AccessReason.MALFORMED, "not a time") from error
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{ms % 1000:03d}Z"
-
-
-def _time_ms(text: str) -> int | None:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    delta = moment - datetime(1970, 1, 1, tzinfo=UTC)
-    return (delta.days * 86_400 + delta.seconds) * 1000 + delta.microseconds // 1000

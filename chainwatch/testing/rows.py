@@ -15,7 +15,7 @@ from chainwatch.testing.wallets import (
     SolanaWallet,
     TronWallet,
 )
-from chainwatch.verifiers import solana
+from chainwatch.verifiers import solana_envelopes
 from chainwatch.verifiers.eip712 import digest
 from chainwatch.verifiers.erc6492 import DEPLOYLESS_VALIDATOR
 from chainwatch.verifiers.ethereum import ERC6492_SUFFIX, personal_digest
@@ -99,9 +99,9 @@ def _solana() -> list[Row]:
     key = bytes(wallet.key.verify_key)
     sign_in = SIGN_IN.format("Solana account", wallet.address, "mainnet")
     envelopes = {
-        "solana-offchain-v0": solana.envelope_v0(text, key),
-        "solana-offchain-v0-sdk": solana.envelope_v0_sdk(text),
-        "solana-offchain-v1": solana.envelope_v1(text, key),
+        "solana-offchain-v0": solana_envelopes.envelope_v0(text, key),
+        "solana-offchain-v0-sdk": solana_envelopes.envelope_v0_sdk(text),
+        "solana-offchain-v1": solana_envelopes.envelope_v1(text, key),
     }
     return [
         _row("solana-raw", "SOL", wallet.address, wallet.sign_message(TEXT)),

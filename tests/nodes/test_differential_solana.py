@@ -13,7 +13,7 @@ from nacl.signing import SigningKey
 
 from chainwatch.verifiers import verify
 from chainwatch.verifiers.encodings import base58_text
-from chainwatch.verifiers.solana import envelope_v0_sdk
+from chainwatch.verifiers.solana_envelopes import envelope_v0_sdk
 
 pytestmark = [pytest.mark.node, pytest.mark.timeout(300)]
 

@@ -13,7 +13,7 @@ FOLDERS = {"chainwatch": "chainwatch", "adapters": "chainwatch.adapters"}
 FOLDERS |= {"verifiers": "chainwatch.verifiers", "config": "chainwatch.config"}
 
 BASE = {"model", "errors", "clock", "units", "times"}
-PURE = {"memo", "finality", "matching", "follower", "tickets", "access.message"}
+PURE = {"memo", "finality", "matching", "follower", "tickets", "access.message", "access.nonce", "access.wording"}
 CHECKS = {"verifiers"}
 
 # Who may import whom, by the first name that fits (the longest first).  A layer may always import itself.
@@ -30,7 +30,9 @@ LAYERS: dict[str, set[str]] = {
     "matching": BASE | {"finality", "memo"},
     "follower": BASE | {"finality"},
     "tickets": BASE,
-    "access.message": BASE | CHECKS,
+    "access.wording": BASE | CHECKS,
+    "access.nonce": BASE | CHECKS | {"access.wording"},
+    "access.message": BASE | CHECKS | {"access.wording", "access.nonce"},
     "verifiers": set(),
     "adapters": {
         "model",

@@ -21,7 +21,7 @@ from chainwatch.testing.wallets import (
     SolanaWallet,
     TronWallet,
 )
-from chainwatch.verifiers import Reason, Status, solana
+from chainwatch.verifiers import Reason, Status, solana_envelopes
 from chainwatch.verifiers.eip712 import digest
 from chainwatch.verifiers.recorded import RecordedChain
 
@@ -88,7 +88,7 @@ def phantom() -> dict[str, Any]:
 
 def ledger() -> dict[str, Any]:
     wallet = SolanaWallet("docs")
-    envelope = solana.envelope_v0(MESSAGE.encode(), bytes(wallet.key.verify_key))
+    envelope = solana_envelopes.envelope_v0(MESSAGE.encode(), bytes(wallet.key.verify_key))
     signature = wallet.sign_message(envelope)
     return {
         "address": wallet.address,

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from chainwatch.testing.wallets import EvmWallet, HiveWallet, SolanaWallet, TronWallet
-from chainwatch.verifiers import Policy, averify, siwe, solana, verify
+from chainwatch.verifiers import Policy, averify, siwe, solana_envelopes, verify
 from chainwatch.verifiers.curves import SECP256K1_N
 from chainwatch.verifiers.eip712 import MAX_VALUES, TypedDataError, digest
 from chainwatch.verifiers.encodings import base58_text
@@ -121,7 +121,7 @@ def test_a_sign_in_text_may_come_in_an_envelope(scheme: str) -> None:
     """Phantom's mobile wallet signs the text behind an off-chain header."""
     wallet = SolanaWallet("a")
     text = SIWE.format("Solana account:", wallet.address, "mainnet")
-    build = getattr(solana, scheme)
+    build = getattr(solana_envelopes, scheme)
     key = () if scheme == "envelope_v0_sdk" else (bytes(wallet.key.verify_key),)
     result = verify(
         address=wallet.address, message=text, signature=wallet.sign_message(build(text.encode(), *key)), now=IN_TIME
@@ -152,7 +152,7 @@ def test_an_envelope_is_held_against_text_signer_and_domain() -> None:
     wallet, other = SolanaWallet("a"), SolanaWallet("b")
     key, text = bytes(wallet.key.verify_key), b"Access event summit-24"
     domain = bytes(range(32))
-    envelope = solana.envelope_v0(text, key, domain)
+    envelope = solana_envelopes.envelope_v0(text, key, domain)
     signed = wallet.sign_message(envelope)
 
     def ask(**expect: Any) -> Any:
@@ -171,8 +171,8 @@ def test_an_envelope_is_held_against_text_signer_and_domain() -> None:
     assert ask(application_domain=bytes(32)).reason == "expectation_failed"
     assert ask(application_domain="short").reason == "expectation_failed"
     assert ask(domain="tickets.example").reason == "expectation_failed"
-    assert ask(signed_message=solana.envelope_v0(b"Transfer all", key, domain)).reason == "message_mismatch"
-    foreign = solana.envelope_v0(text, bytes(other.key.verify_key), domain)
+    assert ask(signed_message=solana_envelopes.envelope_v0(b"Transfer all", key, domain)).reason == "message_mismatch"
+    foreign = solana_envelopes.envelope_v0(text, bytes(other.key.verify_key), domain)
     assert ask(signed_message=foreign).reason == "wrong_signer"
     for broken in (envelope[:-1], envelope + b"x", envelope.replace(b"offchain", b"0ffchain"), b"", "zz"):
         assert ask(signed_message=broken).reason == "malformed_message"
@@ -182,9 +182,13 @@ def test_an_envelope_is_held_against_text_signer_and_domain() -> None:
 def test_envelopes_of_every_size_are_rebuilt(size: int) -> None:
     wallet = SolanaWallet("a")
     key, text = bytes(wallet.key.verify_key), b"x" * size
-    for envelope in (solana.envelope_v0_sdk(text), solana.envelope_v0(text, key), solana.envelope_v1(text, key)):
+    for envelope in (
+        solana_envelopes.envelope_v0_sdk(text),
+        solana_envelopes.envelope_v0(text, key),
+        solana_envelopes.envelope_v1(text, key),
+    ):
         assert verify(address=wallet.address, message=text, signature=wallet.sign_message(envelope))
-    kit = solana.envelope_v0(text, key, ledger_text=solana.KIT_LEDGER_TEXT)
+    kit = solana_envelopes.envelope_v0(text, key, ledger_text=solana_envelopes.KIT_LEDGER_TEXT)
     assert verify(address=wallet.address, message=text, signature=wallet.sign_message(kit))
 
 
@@ -193,7 +197,7 @@ def test_a_raw_signature_is_no_signature_of_an_envelope_and_the_other_way_round(
     raw = wallet.sign_message("hello")
     for scheme in ("solana-offchain-v0", "solana-offchain-v0-sdk", "solana-offchain-v1"):
         assert not verify(address=wallet.address, message="hello", signature=raw, scheme=scheme)
-    enveloped = wallet.sign_message(solana.envelope_v0_sdk(b"hello"))
+    enveloped = wallet.sign_message(solana_envelopes.envelope_v0_sdk(b"hello"))
     assert not verify(address=wallet.address, message="hello", signature=enveloped, scheme="solana-raw")
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from chainwatch.verifiers import Reason, siwe, solana, verify
+from chainwatch.verifiers import Reason, siwe, solana_envelopes, verify
 from chainwatch.verifiers.curves import ed25519_verify
 from chainwatch.verifiers.encodings import base58_text
 
@@ -108,8 +108,8 @@ def test_the_first_tests_of_rfc8032(key: str, message: str, signature: str) -> N
 )
 def test_the_serialised_messages_of_the_sdk(text: str, serialised: str) -> None:
     """Source: anza-xyz/solana-sdk, offchain-message/src/lib.rs, its tests."""
-    assert solana.envelope_v0_sdk(text.encode()).hex() == serialised
-    readings = solana.parse_envelope(bytes.fromhex(serialised))
+    assert solana_envelopes.envelope_v0_sdk(text.encode()).hex() == serialised
+    readings = solana_envelopes.parse_envelope(bytes.fromhex(serialised))
     assert [(reading.scheme, reading.text.decode()) for reading in readings] == [("solana-offchain-v0-sdk", text)]
 
 
