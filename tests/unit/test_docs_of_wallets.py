@@ -21,7 +21,7 @@ from chainwatch.testing.wallets import (
     SolanaWallet,
     TronWallet,
 )
-from chainwatch.verifiers import Reason, Status, solana_envelopes
+from chainwatch.verifiers import SCHEMES, Reason, Status, solana_envelopes
 from chainwatch.verifiers.eip712 import digest
 from chainwatch.verifiers.recorded import RecordedChain
 
@@ -151,7 +151,7 @@ SECTIONS: dict[str, tuple[dict[str, Any], set[str]]] = {
 """Heading: what its snippets take as given, and the warnings that all of them together give."""
 ASKING = {"Safe": 1, "Hive Keychain": 3}
 """Heading: number of snippets, in sections where some ask a chain; each has a test of its own below."""
-WITHOUT_PYTHON = {"From the shell", "What the answers mean"}
+WITHOUT_PYTHON = {"What it is held against", "From the shell", "What the answers mean"}
 
 
 @pytest.mark.parametrize("heading", SECTIONS)
@@ -252,3 +252,18 @@ def test_the_snippets_for_hive_keychain(monkeypatch: pytest.MonkeyPatch) -> None
     space = names | {"token": wallet.login_token("tickets", 1_732_060_800)[1], "now": 1_732_060_900}
     exec(compile(login, "docs", "exec"), space)
     assert (space["result"].ok, space["result"].scheme, space["result"].warnings) == (True, "hivesigner-token", ())
+
+
+def test_every_scheme_names_what_it_is_held_against() -> None:
+    """The table is whole, and what it names is what the test set-up installs and a test asks."""
+    section = TEXT.partition("## What it is held against")[2]
+    table = dict(re.findall(r"^\| `([a-z0-9-]+)` \| (.+) \|$", section, re.MULTILINE))
+    assert set(table) == set(SCHEMES)
+    root = Path(__file__).parents[2]
+    asked = "".join(path.read_text("utf-8") for path in (root / "tests" / "nodes").glob("test_differential_*.py"))
+    npm = json.loads((root / "tests" / "setup" / "package.json").read_text("utf-8"))["dependencies"]
+    elsewhere = {"python-bitcoinlib", "btclib-wallet", "monero-wallet-rpc", "openssl"}
+    for scheme, partners in table.items():
+        named = [name for name in (*npm, *elsewhere) if re.search(rf"(?<![\w-]){name}(?![\w-])", partners.lower())]
+        assert bool(named) is (scheme != "bip322-pof"), scheme
+        assert all(name in asked.lower() for name in named), named

@@ -1,4 +1,4 @@
-"""Addresses and access texts from strangers: a reading or a reason, never another exception, never a long computation."""
+"""Addresses and access texts from strangers: a reading or a reason, no other exception, no long computation."""
 
 import time
 from collections.abc import Callable
