@@ -8,6 +8,7 @@ C reads what it is told to read, so every length and range is checked before the
 """
 
 from collections.abc import Callable
+from hashlib import new as new_hash
 from importlib import import_module
 from typing import Any
 
@@ -23,13 +24,14 @@ _GENERATOR_X = bytes.fromhex("79be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959
 
 
 def keccak_function() -> Keccak:
-    """Keccak-256 of ``bytes``."""
-    try:
-        direct = _direct_keccak()
-        if direct(b"") == _EMPTY_KECCAK and direct(bytes(500)) == public_keccak(bytes(500)):
-            return direct
-    except Exception:  # other bindings than those we know
-        return public_keccak
+    """Keccak-256 of ``bytes``: OpenSSL's where it has one, else pycryptodomex's."""
+    for make in (_openssl_keccak, _direct_keccak):
+        try:
+            keccak256 = make()
+            if keccak256(b"") == _EMPTY_KECCAK and keccak256(bytes(500)) == public_keccak(bytes(500)):
+                return keccak256
+        except Exception:  # noqa: S112  an OpenSSL without it, other bindings than those we know: the next will do
+            continue
     return public_keccak
 
 
@@ -39,6 +41,18 @@ def public_keccak(data: bytes) -> bytes:
 
     digest: bytes = keccak.new(data=data, digest_bits=256).digest()
     return digest
+
+
+def _openssl_keccak() -> Keccak:
+    """From OpenSSL 3.2 on."""
+    empty = new_hash("keccak-256")
+
+    def keccak256(data: bytes) -> bytes:
+        state = empty.copy()
+        state.update(data)
+        return state.digest()
+
+    return keccak256
 
 
 def _direct_keccak() -> Keccak:

@@ -1,5 +1,6 @@
 """The C functions called directly, held against the libraries' public interfaces."""
 
+import hashlib
 import random
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,28 @@ def test_keccak_is_the_library_s_own() -> None:
         data = CHANCE.randbytes(length)
         for given in (data, bytearray(data), memoryview(data)):
             assert keccak256(given) == native.public_keccak(data)
+
+
+def test_openssl_s_keccak_is_taken_where_there_is_one_and_it_is_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Hash:
+        """An empty hash of OpenSSL's."""
+
+        def __init__(self, data: bytes = b"", *, right: bool = True) -> None:
+            self.data, self.right = data, right
+
+        def copy(self) -> "Hash":
+            return Hash(self.data, right=self.right)
+
+        def update(self, data: bytes) -> None:
+            self.data += data
+
+        def digest(self) -> bytes:
+            return native.public_keccak(self.data) if self.right else hashlib.sha3_256(self.data).digest()
+
+    monkeypatch.setattr(native, "new_hash", lambda _name: Hash())
+    assert native.keccak_function().__qualname__.startswith("_openssl_keccak")
+    monkeypatch.setattr(native, "new_hash", lambda _name: Hash(right=False))
+    assert native.keccak_function().__qualname__.startswith("_direct_keccak")
 
 
 def test_recovery_is_the_library_s_own_for_good_and_bad_signatures() -> None:
@@ -92,6 +115,7 @@ def test_other_bindings_than_those_known_are_not_used(monkeypatch: pytest.Monkey
     """A later version may rename what is behind the public interface, or compute something else."""
     monkeypatch.setitem(sys.modules, "coincurve._libsecp256k1", SimpleNamespace(ffi=None, lib=None))
     assert native.recover_function() is native.public_recover
+    monkeypatch.setattr(native, "new_hash", lambda name: hashlib.new(f"no {name}"))
     monkeypatch.setitem(sys.modules, "Cryptodome.Util._raw_api", SimpleNamespace())
     assert native.keccak_function() is native.public_keccak
     monkeypatch.setattr(native, "_direct_keccak", lambda: lambda _data: bytes(32))
