@@ -1,8 +1,6 @@
 """Independent implementations in other languages, held against ours.
 
-The packages are installed by the test set-up into the folder of ``CHAINWATCH_TOOLS`` (default ``.tools``)::
-
-    npm install --ignore-scripts --prefix .tools ethers@6.17.0 tweetnacl@1.0.3 @hiveio/dhive@1.3.6
+The packages are those of ``tests/setup/package.json``, in the folder of ``CHAINWATCH_TOOLS`` (default ``.tools``).
 """
 
 import json
