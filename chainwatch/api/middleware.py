@@ -3,16 +3,15 @@
 import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 
 from chainwatch.api.problems import Problem
 from chainwatch.errors import ChainwatchError, Rejected, Transient
 
 log = logging.getLogger(__name__)
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 
@@ -21,7 +20,7 @@ STREAMS = frozenset({"text/event-stream"})
 """Content types asked for by ``Accept`` whose answers have no end: no time limit."""
 
 
-def around(seconds: Callable[[], int]) -> Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]:
+def around(seconds: Callable[[], int]) -> Middleware:
     """Return the middleware.  ``seconds``: how long a request may take."""
 
     @web.middleware

@@ -80,6 +80,6 @@ def time_ms(value: str | int | None, name: str) -> int | None:
 
 
 @functools.cache
-def _names(kind: type) -> dict[str, str]:
+def _names(kind: Any) -> dict[str, str]:
     fields = msgspec.structs.fields(kind)
     return {f.encode_name: f.encode_name for f in fields} | {f.name: f.encode_name for f in fields}
