@@ -49,7 +49,8 @@ def body(raw: bytes, kind: type[T]) -> T:
 
 def convert(data: Mapping[str, Any], kind: type[T], *, strict: bool = True) -> T:
     """Read ``data`` as ``kind``; keys may be camelCase.  Unknown keys are ignored: clients send more than we read."""
-    names = _names(kind)
+    struct: Any = kind
+    names = _names(struct)
     renamed: dict[str, Any] = {}
     for key, value in data.items():
         name = names.get(key) or names.get(snake(key))
