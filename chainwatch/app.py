@@ -21,7 +21,9 @@ from sqlalchemy import Connection, inspect
 
 from chainwatch import adapters
 from chainwatch.adapters.base import Services
-from chainwatch.api import health
+from chainwatch.api import health, resources
+from chainwatch.api.backend import Backend
+from chainwatch.api.endpoints import routes
 from chainwatch.api.server import Server
 from chainwatch.clock import Clock
 from chainwatch.config import settings as config
@@ -134,7 +136,21 @@ class App:
             )
             for context in self.contexts.values()
         ]
-        self.server = Server(settings.http.host, settings.http.port, [health.routes(self.readiness, self.metrics)])
+        self.backend = Backend(
+            settings=lambda: self.settings,
+            store=self.store,
+            contexts=self.contexts,
+            issuer=self.issuer,
+            metrics=self.metrics,
+            clock=clock,
+            rng=rng,
+        )
+        self.server = Server(
+            settings.http.host,
+            settings.http.port,
+            [health.routes(self.readiness, self.metrics), routes(resources.endpoints(self.backend), self.backend)],
+            request_s=lambda: self.settings.http.request_seconds,
+        )
         self._kept_house = False
         self._counted: dict[str, int] = {}
 

@@ -9,67 +9,32 @@ import stat
 from collections.abc import Collection, Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
-from msgspec import Meta
 
 from chainwatch.config import networks
 from chainwatch.config.chains import ChainSettings, Checks, Section
 from chainwatch.config.finality import stricter
-from chainwatch.config.secrets import Secret, is_placeholder, secret_file
+from chainwatch.config.secrets import Secret, is_placeholder, read_secret, secret_file
+from chainwatch.config.sections import (
+    SECTIONS,
+    Access,
+    Creators,
+    Database,
+    Http,
+    Payouts,
+    Rates,
+    Tickets,
+    Webhooks,
+)
 from chainwatch.config.source import Source
 from chainwatch.errors import Misconfigured
 
 FILES = (Path("/etc/chainwatch/chainwatch.toml"), Path("chainwatch.toml"))
 NO_CHECKS = Checks()
 _DATABASES = frozenset({"sqlite", "postgresql", "postgresql+psycopg"})
-
-
-class Database(msgspec.Struct, frozen=True):
-    """``[database]``: where the ledger is kept."""
-
-    url: str
-
-
-class Http(msgspec.Struct, frozen=True):
-    """``[http]``: where the daemon listens, and how the world reaches it."""
-
-    listen: str
-    public_url: str
-
-    @property
-    def host(self) -> str:
-        """The address to bind."""
-        return self.listen.rpartition(":")[0].strip("[]")
-
-    @property
-    def port(self) -> int:
-        """The port to bind; 0 takes a free one."""
-        return int(self.listen.rpartition(":")[2])
-
-
-class Tickets(msgspec.Struct, frozen=True):
-    """``[tickets]``: money and seats.
-
-    ``signing_key_file``: the systemd credential ``signing-key`` if there is one, else as configured;
-    None: the key in the state directory.
-    """
-
-    signing_key_file: Path | None
-    commission_bps: int
-    payout_delay_days: int
-    hold_minutes: int
-    seen_hold_minutes: int
-
-
-class Access(msgspec.Struct, frozen=True):
-    """``[access]``: what a wallet signs at the door."""
-
-    domain: str
-    window_seconds: int
-    classic_messages: bool
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -81,40 +46,15 @@ class Settings(msgspec.Struct, frozen=True):
     access: Access
     chains: Mapping[str, ChainSettings]
     state_dir: Path
+    rates: Rates = Rates()
+    payouts: Payouts = Payouts()
+    webhooks: Webhooks = Webhooks()
+    creators: Creators = Creators()
+    keys: Mapping[str, Secret] = {}
+    """The contents of secret files, as ``section.name`` (``access.turn_secret``)."""
     origin: str = "embedded defaults"
     secrets: tuple[Secret, ...] = ()
     """Every secret text that the settings hold, for the log filter."""
-
-
-class _WrittenDatabase(msgspec.Struct):
-    url: str = ""
-
-
-class _WrittenHttp(msgspec.Struct):
-    listen: str = "127.0.0.1:8080"
-    public_url: str = ""
-
-
-class _WrittenTickets(msgspec.Struct):
-    signing_key_file: str = ""
-    commission_bps: Annotated[int, Meta(ge=0, le=10_000)] = 2000
-    payout_delay_days: Annotated[int, Meta(ge=0, le=365)] = 7
-    hold_minutes: Annotated[int, Meta(ge=1, le=24 * 60)] = 15
-    seen_hold_minutes: Annotated[int, Meta(ge=1, le=7 * 24 * 60)] = 120
-
-
-class _WrittenAccess(msgspec.Struct):
-    domain: str = ""
-    window_seconds: Annotated[int, Meta(ge=30, le=3600)] = 300
-    classic_messages: bool = True
-
-
-class _Written(msgspec.Struct):
-    database: _WrittenDatabase = msgspec.field(default_factory=_WrittenDatabase)
-    http: _WrittenHttp = msgspec.field(default_factory=_WrittenHttp)
-    tickets: _WrittenTickets = msgspec.field(default_factory=_WrittenTickets)
-    access: _WrittenAccess = msgspec.field(default_factory=_WrittenAccess)
-    chains: dict[str, dict[str, Any]] = {}
 
 
 def example() -> str:
@@ -185,43 +125,83 @@ def build(
     with_secrets: bool = True,
 ) -> Settings:
     """Check everything that was written and return it typed.  ``base``: what relative secret files are relative to."""
-    source.check_keys((), _Written.__struct_fields__)
-    for section in ("database", "http", "tickets", "access"):
-        source.check_keys((section,), globals()[f"_Written{section.title()}"].__struct_fields__)
+    source.check_keys((), (*SECTIONS, "chains"))
+    for section, kind in SECTIONS.items():
+        source.check_keys((section,), kind.__struct_fields__)
     for name in source.table("chains"):
         source.table("chains", name)
-    try:
-        written = msgspec.convert(source.data, _Written)
-    except msgspec.ValidationError as error:
-        message, _, at = str(error).partition(" - at `$.")
-        at = at.strip("`").replace("[...]", "")
-        source.refuse(tuple(at.split(".")) if at else ("chains",), f"is not right: {message}")
+    written = {section: _section(source, section, kind) for section, kind in SECTIONS.items()}
     state = state_dir(environ)
     chains = _chains(source, environ, base, checks, with_secrets=with_secrets)
-    http = _http(source, written.http)
-    key_file = written.tickets.signing_key_file
-    database = _database(source, written.database, state)
+    http = _http(source, written["http"])
+    tickets, access = written["tickets"], written["access"]
+    key_file = tickets.signing_key_file
+    database = _database(source, written["database"], state)
+    keys = _keys(source, written, base, environ) if with_secrets else {}
     password = urlsplit(database.url).password
     return Settings(
         database=database,
         http=http,
-        tickets=Tickets(
-            signing_key_file=secret_file("signing-key", base / key_file if key_file else None, environ=environ),
-            commission_bps=written.tickets.commission_bps,
-            payout_delay_days=written.tickets.payout_delay_days,
-            hold_minutes=written.tickets.hold_minutes,
-            seen_hold_minutes=written.tickets.seen_hold_minutes,
+        tickets=msgspec.structs.replace(
+            tickets, signing_key_file=secret_file("signing-key", base / key_file if key_file else None, environ=environ)
         ),
-        access=Access(
-            domain=written.access.domain or urlsplit(http.public_url).netloc,
-            window_seconds=written.access.window_seconds,
-            classic_messages=written.access.classic_messages,
-        ),
+        access=msgspec.structs.replace(access, domain=access.domain or urlsplit(http.public_url).netloc),
         chains=chains,
         state_dir=state,
+        rates=written["rates"],
+        payouts=written["payouts"],
+        webhooks=written["webhooks"],
+        creators=written["creators"],
+        keys=keys,
         origin=source.name,
-        secrets=(*(s for c in chains.values() for s in c.secrets), *((Secret(password),) if password else ())),
+        secrets=(
+            *(s for c in chains.values() for s in c.secrets),
+            *keys.values(),
+            *((Secret(password),) if password else ()),
+        ),
     )
+
+
+def _section(source: Source, name: str, kind: type[msgspec.Struct]) -> Any:
+    """Read one section; what comes from the environment may write a list as ``a,b``."""
+    table = dict(source.table(name))
+    for field in msgspec.structs.fields(kind):
+        if isinstance(field.default, tuple) and isinstance(value := table.get(field.encode_name), str):
+            table[field.encode_name] = [part.strip() for part in value.split(",") if part.strip()]
+        if field.encode_name == "signing_key_file" and table.get("signing_key_file") == "":
+            del table["signing_key_file"]
+    try:
+        return msgspec.convert(table, kind, dec_hook=_path)
+    except msgspec.ValidationError as error:
+        message, _, at = str(error).partition(" - at `$.")
+        at = at.strip("`").replace("[...]", "")
+        source.refuse((name, *at.split(".")) if at else (name,), f"is not right: {message}")
+
+
+def _path(kind: type, value: Any) -> Any:
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    raise TypeError(f"{kind} from {type(value)}")
+
+
+def _keys(source: Source, written: Mapping[str, Any], base: Path, environ: Mapping[str, str]) -> dict[str, Secret]:
+    """Read the secrets that sections name by file, or that systemd hands out."""
+    found: dict[str, Secret] = {}
+    for section, values in written.items():
+        for key in values.__struct_fields__:
+            if not key.endswith("_file") or key == "signing_key_file":
+                continue
+            name = key.removesuffix("_file")
+            configured = getattr(values, key)
+            credential = f"{section}-{name}".replace("_", "-")
+            path = secret_file(credential, base / configured if configured else None, environ=environ)
+            if path is None:
+                continue
+            try:
+                found[f"{section}.{name}"] = read_secret(path)
+            except Misconfigured as error:
+                source.refuse((section, key), f"is not usable: {error}")
+    return found
 
 
 def reload(old: Settings, new: Settings) -> Settings:
@@ -234,8 +214,9 @@ def reload(old: Settings, new: Settings) -> Settings:
     chains = {code: _reload_chain(chain, new.chains.get(code, chain)) for code, chain in old.chains.items()}
     kept = msgspec.structs.replace(new.tickets, signing_key_file=old.tickets.signing_key_file)
     http = msgspec.structs.replace(new.http, listen=old.http.listen)
+    sections = {name: getattr(new, name) for name in ("access", "rates", "payouts", "webhooks", "creators", "keys")}
     secrets = tuple(dict.fromkeys((*old.secrets, *new.secrets)))
-    return msgspec.structs.replace(old, http=http, tickets=kept, access=new.access, chains=chains, secrets=secrets)
+    return msgspec.structs.replace(old, http=http, tickets=kept, chains=chains, secrets=secrets, **sections)
 
 
 def waits_for_restart(applied: Settings, new: Settings) -> tuple[str, ...]:
@@ -278,7 +259,7 @@ def _chains(
     return chains
 
 
-def _database(source: Source, written: _WrittenDatabase, state: Path) -> Database:
+def _database(source: Source, written: Database, state: Path) -> Database:
     url = written.url or f"sqlite:///{state / 'chainwatch.db'}"
     try:
         parts = urlsplit(url)
@@ -292,7 +273,7 @@ def _database(source: Source, written: _WrittenDatabase, state: Path) -> Databas
     return Database(url)
 
 
-def _http(source: Source, written: _WrittenHttp) -> Http:
+def _http(source: Source, written: Http) -> Http:
     host, _, port = written.listen.rpartition(":")
     if not host or not port.isascii() or not port.isdecimal() or int(port) > 65535:
         source.refuse(("http", "listen"), 'is not "<address>:<port>"')
@@ -304,4 +285,4 @@ def _http(source: Source, written: _WrittenHttp) -> Http:
         good = False
     if not good:
         source.refuse(("http", "public_url"), "is not a plain http(s) URL")
-    return Http(written.listen, public_url.rstrip("/"))
+    return msgspec.structs.replace(written, public_url=public_url.rstrip("/"))

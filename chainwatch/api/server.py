@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 from aiohttp import web
 
+from chainwatch.api.middleware import around
 from chainwatch.errors import Misconfigured
 
 MAX_BODY = 64 * 1024
@@ -18,9 +19,12 @@ Routes = Callable[[web.Application], None]
 class Server:
     """Listens from ``start`` to ``stop``."""
 
-    def __init__(self, host: str, port: int, routes: Sequence[Routes]) -> None:
+    def __init__(
+        self, host: str, port: int, routes: Sequence[Routes], *, request_s: Callable[[], int] = lambda: 30
+    ) -> None:
         self.host, self.port = host, port
         self._routes = routes
+        self._request_s = request_s
         self._runner: web.AppRunner | None = None
 
     @property
@@ -31,7 +35,7 @@ class Server:
 
     async def start(self) -> None:
         """Listen; ``Misconfigured`` when the address is taken.  Port 0 takes a free one."""
-        app = web.Application(client_max_size=MAX_BODY)
+        app = web.Application(client_max_size=MAX_BODY, middlewares=[around(self._request_s)])
         for add in self._routes:
             add(app)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_S)

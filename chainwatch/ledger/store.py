@@ -6,6 +6,7 @@ themselves.  SQLite: WAL, foreign keys, ``synchronous=FULL``, ``BEGIN IMMEDIATE`
 
 import asyncio
 import sqlite3
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -23,6 +24,9 @@ T = TypeVar("T")
 
 BUSY_MS = 10_000
 """How long SQLite waits for another writer (a backup, an operator's command) before it gives up."""
+
+TOGETHER = 64
+"""Small writes that share one commit at most: beyond it the first of them would wait for the last."""
 
 READERS = 4
 """Reading threads: more would only queue for the interpreter lock."""
@@ -58,6 +62,7 @@ class Store:
             event.listen(self.engine, "connect", _prepare_postgres)
         self._writer = ThreadPoolExecutor(1, "ledger-writer")
         self._readers = ThreadPoolExecutor(READERS, "ledger-reader")
+        self._waiting: deque[tuple[Callable[[Connection], Any], asyncio.Future[Any]]] = deque()
 
     # -- synchronous -----------------------------------------------------------------------------
 
@@ -86,6 +91,40 @@ class Store:
 
         return await asyncio.get_running_loop().run_in_executor(self._writer, run)
 
+    async def write_together(
+        self, body: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run ``body(connection, …)`` whole or not at all, in a transaction that small writes share.
+
+        For many callers at once (purchases, entries): what waits while the writer is busy is committed together,
+        each body behind a savepoint of its own, so that one that raises undoes only itself.  It returns after the
+        commit.  A body must not depend on being first or last in the transaction.
+        """
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[T] = loop.create_future()
+        self._waiting.append((lambda connection: body(connection, *args, **kwargs), done))
+        self._writer.submit(self._flush, loop)
+        return await done
+
+    def _flush(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Commit what waits; whoever asked later finds that it was done already."""
+        group = [self._waiting.popleft() for _ in range(min(len(self._waiting), TOGETHER))]
+        group = [(run, done) for run, done in group if not done.cancelled()]
+        if not group:
+            return
+        answers: list[tuple[asyncio.Future[Any], Any, BaseException | None]] = []
+        try:
+            with self.transaction() as connection:
+                for run, done in group:
+                    try:
+                        with _translated(), connection.begin_nested():
+                            answers.append((done, run(connection), None))
+                    except Exception as error:
+                        answers.append((done, None, error))
+        except Exception as error:  # the commit itself: nobody's write is there
+            answers = [(done, None, error) for _, done in group]
+        loop.call_soon_threadsafe(_answer, answers)
+
     async def read(self, body: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run ``body(connection, …)`` on one consistent look in a reading thread."""
 
@@ -100,6 +139,16 @@ class Store:
         self._writer.shutdown(wait=True)
         self._readers.shutdown(wait=True)
         self.engine.dispose()
+
+
+def _answer(answers: list[tuple[asyncio.Future[Any], Any, BaseException | None]]) -> None:
+    for done, result, error in answers:
+        if done.cancelled():
+            continue  # the caller went away; what it asked for is committed all the same
+        if error is None:
+            done.set_result(result)
+        else:
+            done.set_exception(error)
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:

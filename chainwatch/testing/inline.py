@@ -53,6 +53,12 @@ class InlineLedger(Store):
         with self.transaction() as connection:
             return body(connection, *args, **kwargs)
 
+    async def write_together(
+        self, body: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run ``body`` as one transaction of its own, here and now."""
+        return await self.write(body, *args, **kwargs)
+
     async def read(self, body: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run ``body`` on one look, here and now."""
         with self.reading() as connection:

@@ -33,18 +33,65 @@ class Issued(msgspec.Struct, frozen=True):
     jws: str
 
 
-class Issuer:
-    """Makes tokens and signs tickets (Ed25519, JWS compact form, RFC 7515 and RFC 8037)."""
+class Signer:
+    """One Ed25519 key for one purpose: JWS compact form (RFC 7515, RFC 8037), header ``typ`` fixed."""
+
+    def __init__(self, key: Ed25519PrivateKey, typ: str) -> None:
+        self._key = key
+        self.typ = typ
+        self.public = key.public_key().public_bytes_raw()
+        self.kid = base64.urlsafe_b64encode(hashlib.sha256(self.public).digest()[:9]).decode()
+        self._header = _b64(_ENCODER.encode({"alg": ALGORITHM, "kid": self.kid, "typ": typ}))
+
+    def sign(self, claims: dict[str, Any]) -> str:
+        """Return the signed token that says ``claims``, as they are: nothing is added."""
+        signed = self._header + b"." + _b64(_ENCODER.encode(claims))
+        return (signed + b"." + _b64(self._key.sign(signed))).decode()
+
+    def sign_bytes(self, data: bytes) -> bytes:
+        """Return the bare signature (64 bytes)."""
+        return self._key.sign(data)
+
+    def verify(self, token: str, *, require: tuple[str, ...] = ()) -> dict[str, Any]:
+        """Check signature and ``typ``; return the claims.  ``jwt.InvalidTokenError`` when it is not ours.
+
+        Times and audience are left to the caller, who MUST check those that the purpose has.
+        """
+        options: Any = {"verify_aud": False, "verify_exp": False, "verify_iat": False, "verify_nbf": False}
+        options["require"] = list(require)
+        decoded = jwt.decode_complete(token, self._key.public_key(), algorithms=[ALGORITHM], options=options)
+        if decoded["header"].get("typ") != self.typ:
+            raise jwt.InvalidTokenError("a token for another purpose")
+        claims: dict[str, Any] = decoded["payload"]
+        return claims
+
+    def jwk(self) -> dict[str, str]:
+        """Return the public key as a JSON Web Key (RFC 8037)."""
+        return {
+            "kty": "OKP",
+            "crv": "Ed25519",
+            "alg": ALGORITHM,
+            "use": "sig",
+            "kid": self.kid,
+            "x": _b64(self.public).decode(),
+        }
+
+
+class Issuer(Signer):
+    """Makes ticket tokens and signs tickets; every other key is derived from its seed, one for each purpose."""
 
     def __init__(self, key: Ed25519PrivateKey) -> None:
-        self._key = key
-        seed = key.private_bytes_raw()
-        self._token_key = hmac.digest(seed, b"chainwatch ticket token v1", "sha256")
-        public = key.public_key().public_bytes_raw()
-        self.kid = base64.urlsafe_b64encode(hashlib.sha256(public).digest()[:9]).decode()
-        self.public = public
-        header = {"alg": ALGORITHM, "kid": self.kid, "typ": "ticket+jwt"}
-        self._header = _b64(_ENCODER.encode(header))
+        super().__init__(key, "ticket+jwt")
+        self._seed = key.private_bytes_raw()
+        self._token_key = hmac.digest(self._seed, b"chainwatch ticket token v1", "sha256")
+
+    def secret(self, purpose: str) -> bytes:
+        """Return 32 secret bytes for one purpose; another purpose has others."""
+        return hmac.digest(self._seed, f"chainwatch secret: {purpose}".encode(), "sha256")
+
+    def signer(self, purpose: str) -> Signer:
+        """Return the signing key for one purpose (``session``, ``manifest``, ``certificate`` …)."""
+        return Signer(Ed25519PrivateKey.from_private_bytes(self.secret(f"{purpose} signing key")), f"{purpose}+jwt")
 
     def token(self, bought: str, unit: int) -> str:
         """Return the token of unit ``unit`` of ``bought`` (a purchase's identity): 43 url-safe characters."""
@@ -58,27 +105,7 @@ class Issuer:
         token = self.token(bought, unit)
         digest = hashlib.sha256(token.encode()).digest()
         ticket_id = str(uuid.UUID(bytes=digest[:16], version=4))
-        payload = _b64(_ENCODER.encode({"jti": ticket_id, **claims}))
-        signed = self._header + b"." + payload
-        jws = signed + b"." + _b64(self._key.sign(signed))
-        return Issued(ticket_id, token, digest, jws.decode())
-
-    def verify(self, jws: str) -> dict[str, Any]:
-        """Check a ticket's signature; return its claims.  ``jwt.InvalidTokenError`` when it is not ours."""
-        options: Any = {"verify_aud": False, "verify_exp": False, "require": ["jti"]}
-        claims: dict[str, Any] = jwt.decode(jws, self._key.public_key(), algorithms=[ALGORITHM], options=options)
-        return claims
-
-    def jwk(self) -> dict[str, str]:
-        """Return the public key as a JSON Web Key (RFC 8037)."""
-        return {
-            "kty": "OKP",
-            "crv": "Ed25519",
-            "alg": ALGORITHM,
-            "use": "sig",
-            "kid": self.kid,
-            "x": _b64(self.public).decode(),
-        }
+        return Issued(ticket_id, token, digest, self.sign({"jti": ticket_id, **claims}))
 
 
 def _b64(data: bytes) -> bytes:

@@ -52,14 +52,21 @@ LAYERS: dict[str, set[str]] = {
     "watcher": BASE | PURE | {"adapters", "ledger"},
     "wallets": BASE | CHECKS,
     "resolver": BASE | CHECKS | {"adapters"},
-    "outbox": BASE | PURE | {"ledger"},
+    "markets": BASE | {"tickets", "ledger"},
+    "outbox": BASE | PURE | {"ledger", "metrics"},
     "access": BASE | PURE | CHECKS | {"ledger"},
-    "api": BASE | PURE | CHECKS | {"adapters", "ledger", "access", "watcher", "outbox", "metrics", "logs", "config"},
+    "api": BASE
+    | PURE
+    | CHECKS
+    | {"adapters", "ledger", "access", "watcher", "outbox", "metrics", "logs", "config", "wallets", "resolver"}
+    | {"markets"},
 }
 TOP = {
     "app",
     "cli",
     "cli_events",
+    "cli_money",
+    "cli_access",
     "terminal",
     "progress",
     "__main__",

@@ -1,0 +1,56 @@
+"""What handlers may use: the parts that the composition root built, in one place."""
+
+import random
+from collections.abc import Callable, Mapping
+
+from chainwatch.clock import Clock
+from chainwatch.config.settings import Settings
+from chainwatch.ledger.context import Context
+from chainwatch.ledger.store import Store
+from chainwatch.metrics import Metrics
+from chainwatch.model import Asset
+from chainwatch.tickets.token import Issuer
+from chainwatch.verifiers.result import Resolver
+
+
+class Backend:
+    """The daemon as its HTTP side sees it.
+
+    ``settings`` is asked each time: a reload may change it.  ``resolver`` answers what signatures of contract wallets
+    and Hive accounts need of a chain; None where no such chain is configured.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: Callable[[], Settings],
+        store: Store,
+        contexts: Mapping[str, Context],
+        issuer: Issuer,
+        metrics: Metrics,
+        clock: Clock,
+        rng: random.Random,
+        resolver: Callable[[str], Resolver | None] = lambda _chain: None,
+    ) -> None:
+        self._settings = settings
+        self.store, self.contexts, self.issuer = store, contexts, issuer
+        self.metrics, self.clock, self.rng = metrics, clock, rng
+        self.resolver = resolver
+
+    @property
+    def settings(self) -> Settings:
+        """The configuration in force."""
+        return self._settings()
+
+    def now_ms(self) -> int:
+        """Unix milliseconds."""
+        return self.clock.now_ms()
+
+    def assets(self) -> dict[str, Asset]:
+        """Every configured asset by code."""
+        return {a.code: a for c in self.contexts.values() for a in c.spec.assets}
+
+    def context_of(self, asset: str) -> Context | None:
+        """The chain on which an asset is paid."""
+        found = self.assets().get(asset)
+        return None if found is None else self.contexts[found.chain]

@@ -1,0 +1,79 @@
+"""Errors as RFC 9457 problem documents: a stable ``code``, and ``error`` for clients that read only that."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from chainwatch.errors import Rejected
+
+PROBLEM = "application/problem+json"
+
+STATUS: Mapping[str, int] = {
+    "unauthorized": 401,
+    "forbidden": 403,
+    "not_found": 404,
+    "unknown_event": 404,
+    "unknown_purchase": 404,
+    "unknown_ticket": 404,
+    "method_not_allowed": 405,
+    "event_exists": 409,
+    "idempotency_mismatch": 409,
+    "idempotency_running": 409,
+    "not_for_sale": 409,
+    "sold_out": 409,
+    "purchase_open": 409,
+    "wallet_limit": 409,
+    "conflict": 409,
+    "too_large": 413,
+    "unsupported_media_type": 415,
+    "too_many_requests": 429,
+    "internal": 500,
+    "no_address": 503,
+    "no_rate": 503,
+    "unavailable": 503,
+    "stopping": 503,
+    "timeout": 504,
+}
+"""HTTP status of a code; what is not here is 400: the request is wrong."""
+
+
+class Problem(Exception):
+    """An answer that is a problem.  ``more`` are members of the document beside the usual ones."""
+
+    def __init__(
+        self,
+        code: str,
+        detail: str = "",
+        *,
+        status: int | None = None,
+        headers: Mapping[str, str] | None = None,
+        **more: Any,
+    ) -> None:
+        super().__init__(detail or code)
+        self.code, self.detail = code, detail or code.replace("_", " ")
+        self.status = status or STATUS.get(code, 400)
+        self.headers = dict(headers or {})
+        self.more = more
+
+    @classmethod
+    def of(cls, error: Rejected) -> "Problem":
+        """A domain's refusal, as it is."""
+        return cls(error.code, str(error))
+
+    def response(self, instance: str = "") -> web.Response:
+        """The document.  ``instance``: the request's id."""
+        document = {
+            "type": "about:blank",
+            "title": self.code.replace("_", " ").capitalize(),
+            "status": self.status,
+            "code": self.code,
+            "error": self.detail,
+            "detail": self.detail,
+            **({"instance": f"urn:request:{instance}"} if instance else {}),
+            **self.more,
+        }
+        return web.Response(
+            body=msgspec.json.encode(document), status=self.status, content_type=PROBLEM, headers=self.headers
+        )

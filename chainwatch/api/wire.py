@@ -1,0 +1,86 @@
+"""The only place that knows JSON: bodies and queries to typed values, answers to bytes.
+
+Field names are snake_case; requests may write camelCase too (the platform's client does both).  Amounts are strings:
+``amount_base`` in base units, ``amount`` as people write it.  Times are RFC 3339; a bare integer in a request is Unix
+milliseconds.
+"""
+
+import functools
+import re
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import msgspec
+
+from chainwatch.api.problems import Problem
+from chainwatch.errors import ChainwatchError
+from chainwatch.times import parse_ms
+
+T = TypeVar("T")
+
+JSON = "application/json"
+
+MAX_DEPTH = 16
+"""Levels of a JSON body: the deepest legitimate one, typed data of a signature, has six."""
+
+_BORDER = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+
+
+def encode(value: Any) -> bytes:
+    """Return an answer's JSON."""
+    return msgspec.json.encode(value)
+
+
+def snake(name: str) -> str:
+    """``walletAddress`` -> ``wallet_address``."""
+    return _BORDER.sub("_", name).lower()
+
+
+def body(raw: bytes, kind: type[T]) -> T:
+    """Read a JSON body of ``kind``; ``Problem`` ``bad_request`` names the field that is wrong."""
+    try:
+        data = msgspec.json.decode(raw or b"{}")
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise Problem("bad_json", "the body is not JSON") from error
+    if not isinstance(data, dict):
+        raise Problem("bad_request", "the body is not a JSON object")
+    return convert(data, kind)
+
+
+def convert(data: Mapping[str, Any], kind: type[T], *, strict: bool = True) -> T:
+    """Read ``data`` as ``kind``; keys may be camelCase.  Unknown keys are ignored: clients send more than we read."""
+    struct: Any = kind
+    names = _names(struct)
+    renamed: dict[str, Any] = {}
+    for key, value in data.items():
+        name = names.get(key) or names.get(snake(key))
+        if name is None:
+            continue
+        if name in renamed and renamed[name] != value:
+            raise Problem("bad_request", f"{name} is given twice, differently")
+        renamed[name] = value
+    try:
+        return msgspec.convert(renamed, kind, strict=strict)
+    except msgspec.ValidationError as error:
+        raise Problem("bad_request", str(error).replace(" - at `$.", ": `")) from error
+
+
+def query(items: Mapping[str, str], kind: type[T]) -> T:
+    """Read a query string as ``kind``: numbers and truth values are written as text there."""
+    return convert(items, kind, strict=False)
+
+
+def time_ms(value: str | int | None, name: str) -> int | None:
+    """Read a time of a request: RFC 3339, or Unix milliseconds as a number."""
+    if value is None or isinstance(value, int):
+        return value
+    try:
+        return parse_ms(value)
+    except ChainwatchError as error:
+        raise Problem("bad_request", f"{name}: {error}") from error
+
+
+@functools.cache
+def _names(kind: Any) -> dict[str, str]:
+    fields = msgspec.structs.fields(kind)
+    return {f.encode_name: f.encode_name for f in fields} | {f.name: f.encode_name for f in fields}

@@ -1,0 +1,70 @@
+"""Small writes that share a commit: each whole or not at all, answered after the commit, on both databases."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, event, func, insert, select
+
+from chainwatch.errors import Rejected
+from chainwatch.ledger import schema
+from chainwatch.ledger.store import Store
+from chainwatch.ledger.tables import audit_log
+
+pytestmark = pytest.mark.network
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store(request: pytest.FixtureRequest, tmp_path: Any) -> Iterator[Store]:
+    make: Callable[..., str] = (
+        (lambda: f"sqlite:///{tmp_path}/x.db")
+        if request.param == "sqlite"
+        else request.getfixturevalue("postgres_database")
+    )
+    opened = Store(make())
+    schema.upgrade(opened)
+    yield opened
+    opened.close()
+
+
+def note(connection: Connection, n: int) -> int:
+    connection.execute(insert(audit_log).values(at_ms=n, actor="t", action="note", subject=str(n), detail="{}"))
+    if n % 5 == 4:
+        raise Rejected("fifth", "every fifth goes wrong after it wrote")
+    return n
+
+
+async def test_writes_share_commits_and_one_that_fails_undoes_only_itself(store: Store) -> None:
+    commits = 0
+
+    def count(_connection: object) -> None:
+        nonlocal commits
+        commits += 1
+
+    event.listen(store.engine, "commit", count)
+    got = await asyncio.gather(*(store.write_together(note, n) for n in range(100)), return_exceptions=True)
+    assert [g for g in got if isinstance(g, int)] == [n for n in range(100) if n % 5 != 4]
+    assert sum(isinstance(g, Rejected) for g in got) == 20
+    with store.reading() as connection:
+        assert connection.execute(select(func.count()).select_from(audit_log)).scalar_one() == 80
+    assert commits < 50
+
+
+async def test_a_commit_that_fails_fails_everybody_in_it(store: Store) -> None:
+    def refuse(_connection: object) -> None:
+        raise RuntimeError("the disk is full")
+
+    event.listen(store.engine, "commit", refuse)
+    got = await asyncio.gather(*(store.write_together(note, n) for n in range(4)), return_exceptions=True)
+    assert all(isinstance(g, RuntimeError) for g in got)
+    event.remove(store.engine, "commit", refuse)
+    with store.reading() as connection:
+        assert connection.execute(select(func.count()).select_from(audit_log)).scalar_one() == 0
+
+
+async def test_a_caller_that_goes_away_does_not_hold_the_others_up(store: Store) -> None:
+    gone = asyncio.ensure_future(store.write_together(note, 1))
+    await asyncio.sleep(0)
+    gone.cancel()
+    assert await store.write_together(note, 2) == 2
