@@ -91,9 +91,7 @@ def admit(
     ``ticket`` need only be its row as read before: what decides is read again under the lock.  Accepted, it counts
     in ``entries``, ``total_access_count`` and the access times of the ticket, and makes it ``used``.
     """
-    attempt = Attempt(
-        ticket_id=ticket.id, method=method, device_id=device_id, gate=gate, nonce=nonce, at_ms=at_ms
-    )
+    attempt = Attempt(ticket_id=ticket.id, method=method, device_id=device_id, gate=gate, nonce=nonce, at_ms=at_ms)
     return admit_all(connection, [attempt], event, now_ms, early_ms)[0]
 
 
@@ -213,7 +211,9 @@ class _Guard:
         insert_rows(self.connection, entries, self.new)
         for row_id, result in self.raised:
             self.connection.execute(
-                update(entries).where(entries.c.id == row_id).values(result=result, admitted=True)
+                update(entries)
+                .where(entries.c.id == row_id)
+                .values(result=result, admitted=True, received_ms=self.now_ms)
             )
 
     def _refusal(self, ticket: _Ticket, attempt: Attempt, first: First | None) -> str:
@@ -361,7 +361,8 @@ def note_strays(connection: Connection, strays: Sequence[Stray], event_id: int, 
         if (row := known.get(key)) is not None:
             admitted = row.admitted or s.forced
             if admitted != row.admitted:
-                connection.execute(update(entries).where(entries.c.id == row.id).values(admitted=True))
+                changed = {"admitted": True, "received_ms": now_ms}
+                connection.execute(update(entries).where(entries.c.id == row.id).values(changed))
             answers.append(Entry(row.result, admitted, row.at_ms, row.gate, replayed=True))
             continue
         held = new.setdefault(
