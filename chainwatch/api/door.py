@@ -176,7 +176,6 @@ def endpoints(backend: Backend) -> Sequence[Endpoint]:
             who=DEVICE,
             body=CheckIn,
             answer=Answer,
-            limit="door",
         ),
         Endpoint(
             method="POST",
@@ -187,7 +186,6 @@ def endpoints(backend: Backend) -> Sequence[Endpoint]:
             who=DEVICE,
             body=Log,
             answer=Drained,
-            limit="door",
             problems=("forbidden",),
         ),
         Endpoint(
