@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import msgspec
 import typer
 
+from chainwatch.cli_door import devices
 from chainwatch.cli_events import event
 from chainwatch.errors import ChainwatchError, Misconfigured, Rejected
 from chainwatch.terminal import (
@@ -37,6 +38,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 db = typer.Typer(no_args_is_help=True, help="The database.")
 keys = typer.Typer(no_args_is_help=True, help="Signing keys.")
 app.add_typer(event, name="event")
+app.add_typer(devices, name="devices")
 app.add_typer(db, name="db")
 app.add_typer(keys, name="keys")
 

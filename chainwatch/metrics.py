@@ -82,6 +82,10 @@ class Metrics:
         self.verify_seconds = self._histogram("verify_seconds", "Duration of checks", _VERIFY_BUCKETS, "scheme")
         self.access_decisions = self._counter("access_decisions_total", "Decisions at the door", "decision", "reason")
 
+        self.checkins = self._counter("checkins_total", "Scans at doors, by answer", "outcome")
+        for outcome in ("accepted", "already_redeemed", "conflict", "bad_checksum"):
+            self.checkins.labels(outcome)  # the alarms' own: there from the start, so that `increase` sees the first
+
     def _service_metrics(self) -> None:
         self.outbox_pending = self._gauge("outbox_pending", "Messages not yet delivered")
         self.outbox_oldest = self._gauge("outbox_oldest_seconds", "Age of the oldest undelivered message")
@@ -179,6 +183,10 @@ class Metrics:
     def access(self, decision: str, reason: str) -> None:
         """Count one decision at the door."""
         self.access_decisions.labels(word(decision), word(reason)).inc()
+
+    def checkin(self, outcome: str) -> None:
+        """Count one scan at a door."""
+        self.checkins.labels(word(outcome)).inc()
 
     def outbox(self, pending: int, oldest_ms: int | None) -> None:
         """Record the outbox: how many wait, and when the oldest was written."""

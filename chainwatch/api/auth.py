@@ -7,6 +7,7 @@ import msgspec
 from aiohttp import web
 
 from chainwatch.api.backend import Backend
+from chainwatch.api.device_auth import device_of
 from chainwatch.api.problems import Problem
 
 Kind = Literal["public", "operator", "creator", "device", "session"]
@@ -35,7 +36,13 @@ Authenticator = Callable[[web.Request, Backend], Awaitable[Caller | None]]
 """Returns the caller when the request carries a proof of this kind; None when it carries none; ``Problem`` when it
 carries a wrong one."""
 
-AUTHENTICATORS: Mapping[Kind, Authenticator] = {}
+
+async def _device(request: web.Request, backend: Backend) -> Caller | None:
+    device = await device_of(request, backend)
+    return device and Caller("device", device.name, event_id=device.event_id, device_id=device.id)
+
+
+AUTHENTICATORS: Mapping[Kind, Authenticator] = {"device": _device}
 """Kind to how it proves itself.  A kind that is not here cannot call anything."""
 
 

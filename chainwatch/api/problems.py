@@ -17,6 +17,7 @@ STATUS: Mapping[str, int] = {
     "unknown_event": 404,
     "unknown_purchase": 404,
     "unknown_ticket": 404,
+    "unknown_device": 404,
     "method_not_allowed": 405,
     "event_exists": 409,
     "idempotency_mismatch": 409,
