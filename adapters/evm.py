@@ -156,7 +156,7 @@ class EvmSource:
         version = await rpc.call("web3_clientVersion", result=str, on=endpoint)
         warnings = []
         known = self._spec.params.get("genesis")
-        if genesis is not None and known is not None and genesis != known:
+        if self._options.genesis is None and genesis is not None and known is not None and genesis != known:
             warnings.append(f"block 0 is {genesis}, not the main network's: a private or test network")
         head, final = await self._tips(endpoint)
         if final is None and self._options.final_tag:
@@ -173,6 +173,7 @@ class EvmSource:
             head=head,
             final=final,
             warnings=tuple(warnings),
+            genesis=genesis,
         )
 
     def _check_chain_id(self, endpoint: Endpoint, text: str) -> None:

@@ -203,6 +203,7 @@ class SolanaSource:
             head=head if head.height >= final.height else final,
             final=final,
             warnings=tuple(warnings),
+            genesis=genesis,
         )
 
     async def _check(self, endpoint: Endpoint) -> str:

@@ -322,15 +322,15 @@ class UtxoSource:
 
     async def _introduce(self, endpoint: Endpoint) -> NodeFacts:
         about = await self.backend.about(endpoint)
-        await self.check_genesis(endpoint)
+        genesis = await self.check_genesis(endpoint)
         head = await self.backend.header(endpoint, await self.backend.tip(endpoint))
         final = await self.backend.final(endpoint, head)
         warnings = about.warnings
         if self.quorum is not None:
             warnings += self.quorum.warnings()
-        return NodeFacts(endpoint.name, about.version, about.network, head.ref, final, warnings)
+        return NodeFacts(endpoint.name, about.version, about.network, head.ref, final, warnings, genesis)
 
-    async def check_genesis(self, endpoint: Endpoint) -> None:
+    async def check_genesis(self, endpoint: Endpoint) -> str:
         """Let the endpoint prove that it is of our network; ``Misconfigured`` when it is not."""
         genesis = await self.backend.hash_at(endpoint, 0)
         if genesis != self.spec.chain_id:
@@ -340,6 +340,7 @@ class UtxoSource:
                 f"{genesis}, chain_id says {self.spec.chain_id}"
             )
         endpoint.checked = True
+        return genesis
 
     def _check_lag(self, endpoint: Endpoint, height: int) -> None:
         """Take an endpoint out of use that is far behind what another one showed a moment ago."""

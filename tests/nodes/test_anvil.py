@@ -212,6 +212,18 @@ async def test_contract(case: Case, anvil: Anvil) -> None:
     await case(anvil)
 
 
+async def test_check_names_the_node_and_refuses_one_of_another_chain(anvil: Anvil, check: Any) -> None:
+    genesis = (await anvil.rpc("eth_getBlockByNumber", "0x0", False))["hash"]
+    code, lines = await check(anvil.spec)
+    assert code == 0, lines
+    for told in ("anvil/", f"network eip155:{anvil.spec.chain_id},", f"genesis {genesis},", "head ", "final "):
+        assert told in lines[0]
+    assert any("block 0" in line for line in lines), "a private chain that borrows a main network's id"
+    code, lines = await check(anvil.spec, chain_id=5)
+    assert code == 2
+    assert f"chain id {anvil.spec.chain_id}, not 5" in lines[0]
+
+
 async def read_after(anvil: Anvil, replica: Replica, *txids: str) -> None:
     """Mine, and read until everything of these transactions that there is has been read."""
     await anvil.mine()

@@ -39,6 +39,8 @@ REGTEST = "0f9188f13cb7b2c71f2a335e3a4fc328bf5beb436012afca590b1a11466e2206"
 MATURE = 110
 """Blocks after which the first rewards can be spent."""
 READY_S = 60.0
+KEY = "of-a-chain-without-worth"
+"""The nodes' password."""
 
 pytestmark = [pytest.mark.network, pytest.mark.node]
 
@@ -111,18 +113,18 @@ class Bcoin:
 
     def __init__(self, folder: Path) -> None:
         port, self._wallet_port, p2p = free_ports(3)
-        self.url, self._wallet = f"http://x:k@127.0.0.1:{port}", f"http://127.0.0.1:{self._wallet_port}"
+        self.url, self._wallet = f"http://x:{KEY}@127.0.0.1:{port}", f"http://127.0.0.1:{self._wallet_port}"
         node = shutil.which("node") or "node"
         self._process = Process(
             *(node, "-r", str(Path(__file__).parent / "bcoin_preload.js"), str(BCOIN / "bin" / "node")),
             *("--network=regtest", "--memory=true", f"--prefix={folder}", "--workers=false", "--log-file=false"),
             *("--listen=false", "--no-dns=true", "--only=127.0.0.1:1", f"--port={p2p}", "--host=127.0.0.1"),
-            *("--http-host=127.0.0.1", f"--http-port={port}", "--api-key=k", "--index-tx=true"),
-            *("--wallet-http-host=127.0.0.1", f"--wallet-http-port={self._wallet_port}", "--wallet-api-key=k"),
+            *("--http-host=127.0.0.1", f"--http-port={port}", f"--api-key={KEY}", "--index-tx=true"),
+            *("--wallet-http-host=127.0.0.1", f"--wallet-http-port={self._wallet_port}", f"--wallet-api-key={KEY}"),
             "--wallet-wallet-auth=false",
             env={"BCOIN_NETWORK": "regtest", "NODE_BACKEND": "js"},
         )
-        self.rpc, self._wallet_rpc = plain_rpc(self.url), plain_rpc(f"http://x:k@127.0.0.1:{self._wallet_port}")
+        self.rpc, self._wallet_rpc = plain_rpc(self.url), plain_rpc(f"http://x:{KEY}@127.0.0.1:{self._wallet_port}")
 
     async def start(self) -> None:
         await self.rpc.open()
@@ -146,7 +148,7 @@ class Bcoin:
         # The wallet follows its node a moment behind: until then it has too little to spend.
         async with (
             asyncio.timeout(READY_S),
-            aiohttp.ClientSession(headers={"Authorization": aiohttp.encode_basic_auth("x", "k")}) as session,
+            aiohttp.ClientSession(headers={"Authorization": aiohttp.encode_basic_auth("x", KEY)}) as session,
         ):
             while True:
                 async with session.post(f"{self._wallet}/wallet/primary/send", json=body) as response:
@@ -165,9 +167,9 @@ class Bitcoind:
 
     def __init__(self, folder: Path) -> None:
         port, p2p = free_ports(2)
-        self.url = f"http://u:p@127.0.0.1:{port}"
+        self.url = f"http://u:{KEY}@127.0.0.1:{port}"
         self._process = Process(
-            *(str(BITCOIND), "-regtest", f"-datadir={folder}", "-rpcuser=u", "-rpcpassword=p", f"-rpcport={port}"),
+            *(str(BITCOIND), "-regtest", f"-datadir={folder}", "-rpcuser=u", f"-rpcpassword={KEY}", f"-rpcport={port}"),
             *("-rpcbind=127.0.0.1", "-rpcallowip=127.0.0.1", f"-bind=127.0.0.1:{p2p}", "-listenonion=0"),
             *("-dnsseed=0", "-fixedseeds=0", "-discover=0", "-txindex=1", "-fallbackfee=0.0001", "-server=1"),
         )
@@ -334,6 +336,21 @@ async def test_a_day_of_blocks_is_caught_up_with(kind: str, folder: Path) -> Non
         async with reading(harness, start=start) as replica:
             assert {t.txid for t in replica.facts.values()} == sent
             assert replica.position.height == start.height + 144
+
+
+async def test_check_names_the_node_and_refuses_one_of_another_network(kind: str, folder: Path, check: Any) -> None:
+    async with running(kind, folder) as harness:
+        # An operator's addresses are those of the network: bcoin's own prefixes are not.
+        told = msgspec.structs.replace(harness.spec, receive=("mipcBbFg9gMiCh81Kj8tqqdgoZub1ZJRfn",), options={})
+        code, lines = await check(told)
+        assert code == 0, lines
+        assert f"network regtest, genesis {REGTEST}, head " in lines[0]
+        assert kind in lines[0] if kind == "bcoin" else "Satoshi" in lines[0]
+        assert "no finality of its own; a payment counts at depth 2 below 0.01 BTC, else depth 6" in lines[0]
+        main = spec("BTC").chain_id
+        code, lines = await check(told, chain_id=main, receive=["1BoatSLRHtKNngkdXEeobR76b53LETtpyT"])
+        assert code == 2
+        assert f"genesis block is {REGTEST}, chain_id says {main}" in lines[0]
 
 
 async def test_an_underpayment_arrives_as_what_it_is(kind: str, folder: Path) -> None:

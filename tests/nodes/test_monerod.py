@@ -318,6 +318,18 @@ async def test_real_node(case: Case, harness: NodeHarness) -> None:
     await case(harness)
 
 
+async def test_check_names_wallet_and_daemon_and_refuses_another_network(harness: NodeHarness, check: Any) -> None:
+    genesis = harness.regtest.daemon("get_block_header_by_height", height=0)["block_header"]["hash"]
+    code, lines = await check(harness.spec)
+    assert code == 0, lines
+    for told in ("monero-wallet-rpc ", "monerod ", "network fakechain,", f"genesis {genesis},", "head "):
+        assert told in lines[0]
+    assert "no finality of its own; a payment counts at depth 10" in lines[0]
+    code, lines = await check(harness.spec, chain_id="mainnet")
+    assert code == 2
+    assert "is of fakechain, not of mainnet" in lines[0]
+
+
 async def test_one_transaction_to_two_subaddresses_one_of_them_twice(harness: NodeHarness) -> None:
     async with opened(harness.source()) as source:
         start = (await source.read(None, ())).end

@@ -223,6 +223,20 @@ async def test_contract(case, url):
         await case(h)
 
 
+async def test_check_names_the_node_and_refuses_one_of_another_cluster(url, check):
+    async with surfpool(url) as h:
+        genesis = h.spec.chain_id
+        code, lines = await check(h.spec)
+        assert code == 0, lines
+        for told in ("surfnet ", f"network solana:{genesis[:32]},", f"genesis {genesis},", "head ", "final "):
+            assert told in lines[0]
+        mainnet = spec("SOL").chain_id
+        code, lines = await check(h.spec, chain_id=mainnet)
+        assert code == 2
+        assert genesis in lines[0]
+        assert mainnet in lines[0]
+
+
 async def test_a_payment_is_reported_with_the_time_of_the_listing_not_of_the_block(url):
     """This node's blocks say January 1970: the signature list is right."""
     async with surfpool(url) as h, reading(h) as replica:

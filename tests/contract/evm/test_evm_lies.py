@@ -274,6 +274,10 @@ async def test_a_private_chain_under_a_main_networks_id_is_pointed_out(scene: An
     async with scene(start=False) as s:
         (facts,) = await s.source.open()
         assert any("not the main network" in warning for warning in facts.warnings)
+        genesis = facts.genesis
+    async with scene(1, start=False, genesis=genesis) as s:  # who names it himself, as the devnet does, knows it
+        (facts,) = await s.source.open()
+        assert (facts.warnings, facts.genesis) == ((), genesis)
 
 
 async def test_a_node_that_turns_into_another_chain_is_not_followed(scene: Any) -> None:
