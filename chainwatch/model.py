@@ -137,7 +137,8 @@ class Window(msgspec.Struct, frozen=True):
 class NodeFacts(msgspec.Struct, frozen=True):
     """What a node said of itself when it was opened: one line of ``chainwatch check``.
 
-    ``network`` is its name (CAIP-2, or the node's own word), ``genesis`` the hash of block 0, where the chain has one and the node shows it.
+    ``network`` is its name (CAIP-2, or the node's own word), ``genesis`` the hash of block 0, where the chain has one
+    and the node shows it.
     """
 
     endpoint: str

@@ -29,8 +29,9 @@ from chainwatch.adapters.rpc import Limits, Rpc, RpcError
 from chainwatch.adapters.utxo import UtxoSource
 from chainwatch.clock import SystemClock
 from chainwatch.config.networks import spec
-from chainwatch.testing.contract import CASES, Case, missing
+from chainwatch.testing.contract import CASES, Case, missing, price
 from chainwatch.testing.replica import reading
+from chainwatch.testing.shop import EVENT, Shop
 
 ROOT = Path(__file__).resolve().parents[2]
 BCOIN = Path(os.environ.get("CHAINWATCH_TOOLS", ROOT / ".tools")) / "node_modules" / "bcoin"
@@ -324,18 +325,31 @@ async def test_contract(case: Case, kind: str, folder: Path) -> None:
         await case(harness)
 
 
-async def test_a_day_of_blocks_is_caught_up_with(kind: str, folder: Path) -> None:
-    """144 blocks and a payment in every twelfth, read after the fact."""
-    async with running(kind, folder) as harness:
-        async with reading(harness) as before:
-            start = before.position
-        sent = set()
-        for n in range(12):
-            sent.add(await harness.pay(10_000 + n))
+async def test_a_day_of_blocks_mints_every_payment_once(kind: str, folder: Path, tmp_path: Path) -> None:
+    """144 blocks and a payment in every twelfth, while we were away."""
+    async with (
+        running(kind, folder) as harness,
+        Shop(harness.spec, tmp_path, price(harness.spec.native)) as shop,
+    ):
+        await harness.pay(shop.price, memo=f"event:{EVENT}:wallet:early")
+        await harness.mine()
+        await shop.settle()
+        await shop.close()
+        buyers = [f"buyer{n}" for n in range(12)]
+        for buyer in buyers:
+            await harness.pay(shop.price, memo=f"event:{EVENT}:wallet:{buyer}")
             await harness.mine(12)
-        async with reading(harness, start=start) as replica:
-            assert {t.txid for t in replica.facts.values()} == sent
-            assert replica.position.height == start.height + 144
+        short = await harness.pay(shop.price // 2, memo=f"event:{EVENT}:wallet:short")
+        await harness.mine()
+        await shop.open()
+        await shop.poll()  # it ends again in the middle of catching up
+        await shop.close()
+        await shop.open()
+        await shop.settle()
+        assert shop.sold_to() == sorted(["early", *buyers])
+        assert [p for p in shop.payments() if p[0] == short] == [(short, shop.price // 2, "confirmed")]
+        assert len(shop.payments()) == 14
+        shop.check()
 
 
 async def test_check_names_the_node_and_refuses_one_of_another_network(kind: str, folder: Path, check: Any) -> None:

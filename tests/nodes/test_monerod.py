@@ -26,7 +26,8 @@ from chainwatch.clock import SystemClock
 from chainwatch.config.networks import spec as known_spec
 from chainwatch.errors import ChainwatchError, Misconfigured, Transient
 from chainwatch.model import ChainSpec, InBlock, Unconfirmed
-from chainwatch.testing.contract import CASES, Case, missing
+from chainwatch.testing.contract import CASES, Case, missing, price
+from chainwatch.testing.shop import Shop
 
 PROGRAMS = ("monerod", "monero-wallet-rpc")
 pytestmark = [
@@ -316,6 +317,32 @@ async def test_real_node(case: Case, harness: NodeHarness) -> None:
     if reason := missing(case, harness):
         pytest.skip(reason)
     await case(harness)
+
+
+async def test_a_day_of_blocks_mints_every_payment_once(harness: NodeHarness, tmp_path: Path) -> None:
+    """720 blocks; each purchase has a subaddress of its own, handed out before we went away."""
+    alone = msgspec.structs.replace(harness.spec, receive=())
+    async with Shop(alone, tmp_path, price(alone.native)) as shop:
+        buyers = [f"buyer{n}" for n in range(6)]
+        await harness.pay(shop.price, to=await shop.address_for("early"))
+        await harness.mine()
+        await shop.settle()
+        addresses = [await shop.address_for(buyer) for buyer in (*buyers, "short")]
+        await shop.close()
+        for address in addresses[:-1]:
+            await harness.pay(shop.price, to=address)
+            await harness.mine(120)
+        short = await harness.pay(shop.price - 1, to=addresses[-1])
+        await harness.mine()
+        await shop.open()
+        await shop.poll()
+        await shop.close()
+        await shop.open()
+        await shop.settle()
+        assert shop.sold_to() == sorted(["early", *buyers])
+        assert [p for p in shop.payments() if p[0] == short] == [(short, shop.price - 1, "confirmed")]
+        assert len(shop.payments()) == 8
+        shop.check()
 
 
 async def test_check_names_wallet_and_daemon_and_refuses_another_network(harness: NodeHarness, check: Any) -> None:
