@@ -127,6 +127,15 @@ def test_an_address_is_never_given_out_twice(store: Store) -> None:
     assert ask(store, "erin1").address == "till"
 
 
+def test_an_address_that_is_everybodys_is_nobodys_own(store: Store) -> None:
+    """An operator may list an address of his account key in ``receive``: payments to it need a memo."""
+    with store.transaction() as connection:
+        pool.add(connection, "BTC", 1, ["till", "own2"], NOW)
+    assert ask(store).address == "own2"
+    quote = ask(store, "bobby")
+    assert (quote.address, quote.memo is None) == ("till", False)
+
+
 def test_two_processes_never_take_the_same_address_or_seat(store: Store) -> None:
     fill(store)
     found: list[quotes.Quote] = []
