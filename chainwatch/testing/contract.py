@@ -185,6 +185,20 @@ async def a_payment_is_reported_once_with_its_exact_amount(h: Harness) -> None:
         check_paid(replica, h, txid, price(h.spec.native))
 
 
+@case()
+async def an_underpayment_and_its_rest_are_told_exactly(h: Harness) -> None:
+    """Nothing is rounded up to the price, and two payments to one address do not become one."""
+    whole = price(h.spec.native)
+    async with reading(h) as replica:
+        short = await h.pay(whole // 2)
+        await h.mine()
+        rest = await h.pay(whole - whole // 2)
+        await h.mine()
+        await replica.see(short, rest)
+        check_paid(replica, h, short, whole // 2)
+        check_paid(replica, h, rest, whole - whole // 2)
+
+
 @case("memo")
 async def a_memo_arrives_byte_for_byte(h: Harness) -> None:
     """The raw bytes as carried; their meaning is not for the adapter."""

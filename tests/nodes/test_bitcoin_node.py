@@ -30,7 +30,6 @@ from chainwatch.adapters.utxo import UtxoSource
 from chainwatch.clock import SystemClock
 from chainwatch.config.networks import spec
 from chainwatch.testing.contract import CASES, Case, missing, price
-from chainwatch.testing.replica import reading
 from chainwatch.testing.shop import EVENT, Shop
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -365,14 +364,6 @@ async def test_check_names_the_node_and_refuses_one_of_another_network(kind: str
         code, lines = await check(told, chain_id=main, receive=["1BoatSLRHtKNngkdXEeobR76b53LETtpyT"])
         assert code == 2
         assert f"genesis block is {REGTEST}, chain_id says {main}" in lines[0]
-
-
-async def test_an_underpayment_arrives_as_what_it_is(kind: str, folder: Path) -> None:
-    async with running(kind, folder) as harness, reading(harness) as replica:
-        txid = await harness.pay(1_000)
-        await harness.mine()
-        await replica.see(txid)
-        assert [t.amount for t in replica.of(txid)] == [1_000]
 
 
 async def test_every_answer_of_the_node_decodes_to_the_same_transfers(kind: str, folder: Path) -> None:

@@ -371,17 +371,6 @@ async def test_one_transaction_to_two_subaddresses_one_of_them_twice(harness: No
         assert all(t.ok for t in paid)
 
 
-async def test_an_underpayment_and_its_rest_are_told_exactly(harness: NodeHarness) -> None:
-    async with opened(harness.source()) as source:
-        start = (await source.read(None, ())).end
-        short = await harness.pay(XMR // 100 - 1)
-        await harness.mine()
-        rest = await harness.pay(1)
-        await harness.mine()
-        paid = {t.txid: t.amount for t in (await source.read(start, ())).transfers}
-        assert paid == {short: XMR // 100 - 1, rest: 1}
-
-
 async def test_a_payment_that_is_locked_for_long_says_so(harness: NodeHarness) -> None:
     """monero-project/research-lab#78: it arrives as an ordinary payment with confirmations."""
     async with opened(harness.source()) as source:
