@@ -39,6 +39,8 @@ REGTEST = "0f9188f13cb7b2c71f2a335e3a4fc328bf5beb436012afca590b1a11466e2206"
 MATURE = 110
 """Blocks after which the first rewards can be spent."""
 READY_S = 60.0
+SEED = "abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon about"
+"""The payer's wallet: BIP-39's first test vector."""
 KEY = "of-a-chain-without-worth"
 """The nodes' password."""
 
@@ -68,6 +70,7 @@ class Regtest(Protocol):
 
     async def start(self) -> None: ...
     async def stop(self) -> None: ...
+    async def restart(self) -> None: ...
     async def new_address(self) -> str: ...
     async def send(self, outputs: list[tuple[str, int]], memo: bytes | None) -> str: ...
 
@@ -105,15 +108,16 @@ def plain_rpc(url: str) -> Rpc:
 
 
 class Bcoin:
-    """bcoin keeps its chain in memory: it cannot be restarted."""
+    """bcoin keeps chain and wallet in memory: a restarted one is given its blocks and its seed again."""
 
-    can = frozenset({"memo", "outputs", "reorg", "mempool", "stranger"})
+    can = frozenset({"memo", "outputs", "reorg", "mempool", "stranger", "restart"})
     options: Mapping[str, Any] = MappingProxyType({"p2pkh": 60, "p2sh": [38], "hrp": "rb"})
     """bcoin's regtest has address prefixes of its own."""
 
     def __init__(self, folder: Path) -> None:
         port, self._wallet_port, p2p = free_ports(3)
         self.url, self._wallet = f"http://x:{KEY}@127.0.0.1:{port}", f"http://127.0.0.1:{self._wallet_port}"
+        self._addresses, self._blocks = 0, list[str]()
         node = shutil.which("node") or "node"
         self._process = Process(
             *(node, "-r", str(Path(__file__).parent / "bcoin_preload.js"), str(BCOIN / "bin" / "node")),
@@ -130,14 +134,36 @@ class Bcoin:
         await self.rpc.open()
         await self._wallet_rpc.open()
         await self._process.start(self.rpc)
-        await self.rpc.call("generatetoaddress", [MATURE, await self.new_address()])
+        async with self._session() as session:
+            seed = {"mnemonic": SEED}
+            async with session.put(f"{self._wallet}/wallet/payer", json=seed) as response:
+                assert response.status == 200, await response.text()
+        await self._wallet_rpc.call("selectwallet", ["payer"])
+        known, self._addresses = self._addresses, 0
+        for _ in range(known):
+            await self.new_address()
+        for block in self._blocks:
+            assert await self.rpc.call("submitblock", [block]) is None
+        if not self._blocks:
+            await self.rpc.call("generatetoaddress", [MATURE, await self.new_address()])
 
     async def stop(self) -> None:
         await self._wallet_rpc.close()
         await self.rpc.close()
         await self._process.stop()
 
+    async def restart(self) -> None:
+        height = await self.rpc.call("getblockcount")
+        hashes = [await self.rpc.call("getblockhash", [h]) for h in range(1, height + 1)]
+        self._blocks = [await self.rpc.call("getblock", [h, False], result=str) for h in hashes]
+        await self.stop()
+        await self.start()
+
+    def _session(self) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(headers={"Authorization": aiohttp.encode_basic_auth("x", KEY)})
+
     async def new_address(self) -> str:
+        self._addresses += 1
         return str(await self._wallet_rpc.call("getnewaddress", ["default"]))
 
     async def send(self, outputs: list[tuple[str, int]], memo: bytes | None) -> str:
@@ -148,10 +174,10 @@ class Bcoin:
         # The wallet follows its node a moment behind: until then it has too little to spend.
         async with (
             asyncio.timeout(READY_S),
-            aiohttp.ClientSession(headers={"Authorization": aiohttp.encode_basic_auth("x", KEY)}) as session,
+            self._session() as session,
         ):
             while True:
-                async with session.post(f"{self._wallet}/wallet/primary/send", json=body) as response:
+                async with session.post(f"{self._wallet}/wallet/payer/send", json=body) as response:
                     answer = await response.json()
                 if "hash" in answer:
                     return str(answer["hash"])
@@ -190,6 +216,10 @@ class Bitcoind:
         await self._wallet.close()
         await self.rpc.close()
         await self._process.stop()
+
+    async def restart(self) -> None:
+        await self.stop()
+        await self.start()
 
     async def new_address(self) -> str:
         return str(await self._wallet.call("getnewaddress", ["", "bech32"]))
@@ -271,8 +301,7 @@ class NodeHarness:
         await self.mine(depth + 1)
 
     async def restart(self) -> None:
-        await self.node.stop()
-        await self.node.start()
+        await self.node.restart()
 
     async def _undo(self, txid: str) -> int:
         """Take the transaction's block, and all above it, off; return how many those were."""
