@@ -26,7 +26,7 @@ import msgspec
 
 from chainwatch.adapters.base import Services, Window
 from chainwatch.adapters.monero_node import DAEMON, WALLET, MoneroNode, is_by_height
-from chainwatch.adapters.monero_wire import ById, Entries, Entry, Output, Outputs, Subaddress, decode, received
+from chainwatch.adapters.monero_wire import ById, Entries, Entry, Header, Output, Outputs, Subaddress, decode, received
 from chainwatch.adapters.rpc import Endpoint, Limits, RpcError
 from chainwatch.errors import Inconsistent, Persistent, Transient
 from chainwatch.model import BlockRef, ChainSpec, NodeFacts, Transfer, Unconfirmed
@@ -143,7 +143,8 @@ class MoneroSource:
         start = min(max(news - overlap, min(first, news - 1), 0), end)
         entries, ours = await self._entries(wallet, start, end, open_ids)
         verdicts = await self._judge(wallet, entries)
-        heights = {e.height for e in entries if e.type == "in" and e.height <= end}
+        paying = {e.height for e in entries if e.type == "in" and e.height <= end}
+        heights = paying | {h - 1 for h in paying if h}
         # Blocks below the end and the position are shown too, payments or not: a fork is found among them.
         known = (range(max(top - overlap, 0), top + 1) for top in (end, min(news - 1, end)))
         headers = await self._node.headers(heights.union(*known))
@@ -151,7 +152,7 @@ class MoneroSource:
         moved = position is not None and position.hash and not refs.get(position.height, position).same(position)
         if moved and overlap < DEEP_OVERLAP:
             return await self._window(wallet, tip, position, open_ids, DEEP_OVERLAP)
-        transfers = [self._transfer(e, refs, verdicts.get(e.id), e.txid in ours) for e in entries]
+        transfers = [self._transfer(e, headers, verdicts.get(e.id), e.txid in ours) for e in entries]
         return Window(
             endpoint=wallet.name,
             start=start,
@@ -210,11 +211,14 @@ class MoneroSource:
         if other is None or (entry.type == "pool", -entry.amount) > (other.type == "pool", -other.amount):
             found[entry.id] = entry
 
-    def _transfer(self, entry: Entry, refs: Mapping[int, BlockRef], verdict: "Verdict | None", ours: bool) -> Transfer:
+    def _transfer(self, entry: Entry, headers: Mapping[int, Header], verdict: "Verdict | None", ours: bool) -> Transfer:
         flags = ("internal",) if ours else ()
         if verdict is not None and verdict.duplicate:
             flags = (*flags, "duplicate_output_key")
-        block = refs.get(entry.height) if entry.type == "in" else None
+        block = headers[entry.height].ref if entry.type == "in" and entry.height in headers else None
+        if block is not None and entry.height - 1 in headers:
+            # A miner may set a block's time back, to the median of the sixty before it: not below its parent's.
+            entry = msgspec.structs.replace(entry, timestamp=max(entry.timestamp, headers[entry.height - 1].timestamp))
         transfer = received(entry, self.spec, block=block, flags=flags)
         if isinstance(transfer.position, Unconfirmed):
             now = self._services.clock.now_ms()

@@ -210,6 +210,21 @@ async def test_check_says_when_no_daemon_is_named() -> None:
         assert any("height only" in w for w in facts.warnings)
 
 
+async def test_a_block_s_time_is_never_before_its_parent_s() -> None:
+    """A miner may set it back to the median of sixty blocks, and so make a late payment look timely."""
+    async with harness() as h, opened(h) as source:
+        start = (await source.read(None, ())).end
+        await h.mine()
+        txid = await h.pay(XMR)
+        await h.mine()
+        *_, parent, payer = h.node.chain.best
+        set_back = msgspec.structs.replace(payer, time_ms=parent.time_ms - 3_600_000)
+        h.node.chain.best[-1] = h.node.chain.by_hash[payer.ref.hash] = set_back
+        position = the(await source.read(start, ()), txid).position
+        assert isinstance(position, InBlock)
+        assert position.time_ms == parent.time_ms // 1000 * 1000
+
+
 # -- silence is no answer ------------------------------------------------------------------------
 
 
