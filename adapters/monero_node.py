@@ -21,11 +21,12 @@ from chainwatch.adapters.monero_wire import (
     Validity,
     Version,
 )
+from chainwatch.adapters.quorum import Quorum, option_of
 from chainwatch.adapters.rpc import Endpoint, Limits, Rpc, RpcError
 from chainwatch.errors import Inconsistent, Misconfigured, Rejected, Transient, Unreachable
 from chainwatch.model import BlockRef, ChainSpec, NodeFacts
 
-OPTIONS = frozenset({"daemon", "login_file", "daemon_login_file", "account"})
+OPTIONS = frozenset({"daemon", "login_file", "daemon_login_file", "account", "quorum"})
 
 HEADERS = 1_000
 """Headers in one request: what a restricted monerod allows."""
@@ -69,6 +70,7 @@ class MoneroNode:
             raise Misconfigured(f"chains.{spec.code}.{unknown[0]}: the monero adapter knows no such key")
         self.spec = spec
         self.wallets = self._rpc(spec.endpoints, services, wallet, login(spec, "login_file"))
+        self.quorum = Quorum.of(spec, option_of(spec), self.wallets.endpoints, self.check)
         self.daemon: Rpc | None = None
         url = spec.options.get("daemon")
         if url is not None:
@@ -122,7 +124,8 @@ class MoneroNode:
 
     async def check(self, wallet: Endpoint) -> NodeFacts:
         """Refuse a wallet of another network, another wallet than before, and one that could spend."""
-        name, head, genesis, warnings = "", None, None, []
+        name, head, genesis = "", None, None
+        warnings = list(self.quorum.warnings()) if self.quorum is not None else []
         if self.daemon is not None:
             info, genesis = await self._check_daemon(self.daemon)
             name, head = f", monerod {info.version}", await self.tip(wallet)

@@ -25,6 +25,15 @@ class QuorumOption(msgspec.Struct, forbid_unknown_fields=True):
     nodes: int
 
 
+def option_of(spec: ChainSpec) -> QuorumOption | None:
+    """Return the key of a chain whose other keys are read one by one; ``Misconfigured`` for another shape."""
+    try:
+        option: QuorumOption | None = msgspec.convert(spec.options.get("quorum"), QuorumOption | None)
+    except msgspec.ValidationError as error:
+        raise Misconfigured(f"[chains.{spec.code}] quorum: {error}") from error
+    return option
+
+
 Ask = Callable[[Endpoint], Awaitable[object]]
 
 

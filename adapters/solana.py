@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from chainwatch.adapters.base import Services, Window
-from chainwatch.adapters.quorum import Quorum, QuorumOption
+from chainwatch.adapters.quorum import Quorum, option_of
 from chainwatch.adapters.rpc import Endpoint, Limits, Rpc, RpcError
 from chainwatch.adapters.solana_decode import decode_documents
 from chainwatch.adapters.solana_history import Found, History
@@ -104,7 +104,7 @@ class SolanaSource:
         self._guard = bool(spec.options.get("min_context_slot", True))
         self.spec, self._services = spec, services
         self._rpc = Rpc(spec.code, spec.endpoints, services, limits=limits, probe="getHealth")
-        self._quorum = Quorum.of(spec, self._quorum_option(spec), self._rpc.endpoints, self._check)
+        self._quorum = Quorum.of(spec, option_of(spec), self._rpc.endpoints, self._check)
         self._table = Table(spec.code, spec.assets)
         self._ours = Ours({}, set())
         self._history: History | None = None
@@ -120,13 +120,6 @@ class SolanaSource:
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise Misconfigured(f"[chains.{spec.code}] {key}: a positive number is wanted")
         return value
-
-    @staticmethod
-    def _quorum_option(spec: ChainSpec) -> QuorumOption | None:
-        try:
-            return msgspec.convert(spec.options.get("quorum"), QuorumOption | None)
-        except msgspec.ValidationError as error:
-            raise Misconfigured(f"[chains.{spec.code}] quorum: {error}") from error
 
     # -- reference keys ---------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from chainwatch.devnet.node import Faults, Payment
 from chainwatch.errors import Misconfigured, Persistent, Rejected, Transient
 from chainwatch.model import BlockRef, ChainSpec, InBlock, Transfer, Unconfirmed, Window
 from chainwatch.testing.contract import CASES, Case, missing
+from chainwatch.testing.simulated import bend
 
 pytestmark = pytest.mark.network
 
@@ -223,6 +224,42 @@ async def test_a_block_s_time_is_never_before_its_parent_s() -> None:
         position = the(await source.read(start, ()), txid).position
         assert isinstance(position, InBlock)
         assert position.time_ms == parent.time_ms // 1000 * 1000
+
+
+QUORUM = {"above": "1", "nodes": 2}
+
+
+async def test_a_large_payment_waits_until_a_second_wallet_shows_it_alike() -> None:
+    async with harness() as h:
+        other = MoneroNode(h.node.spec, clock=SystemClock(), rng=random.Random(9), chain=h.node.chain)
+        other.wallet = h.node.wallet  # the same keys behind another wallet-rpc
+        bend(other, twists := {})
+        await other.start()
+        options = {"daemon": h.node.url, "quorum": QUORUM}
+        async with opened(h, options=options, endpoints=(h.node.url, other.url)) as source:
+            start = (await source.read(None, ())).end
+            twists["get_transfer_by_txid"] = lambda answer, _: {"transfers": []}
+            small = await h.pay(XMR)
+            await h.mine()
+            assert the(await source.read(start, ()), small).ok, "not above the value: one wallet is enough"
+            large = await h.pay(XMR + 1)
+            await h.mine()
+            with pytest.raises(Transient, match="1 of 2 nodes"):
+                await source.read(start, ())
+            twists.clear()
+            assert the(await source.read(start, ()), large).ok
+            before = other.requests.get("get_transfer_by_txid", 0)
+            assert the(await source.read(start, ()), large).ok
+            assert other.requests.get("get_transfer_by_txid", 0) == before, "it is asked once"
+        await other.stop()
+
+
+async def test_a_quorum_of_one_wallet_is_pointed_out() -> None:
+    async with harness() as h:
+        source = h.source(options={"daemon": h.node.url, "quorum": QUORUM})
+        (facts,) = await source.open()
+        await source.close()
+        assert any("quorum needs 2" in w for w in facts.warnings)
 
 
 # -- silence is no answer ------------------------------------------------------------------------
