@@ -370,19 +370,19 @@ def payments(reading: Reading, ours: Ours, table: Table, position: Position | No
     references = tuple(k for k in reading.view.keys if k in ours.references) if ours.references else ()
     return [
         Transfer(
-            chain=table.chain,
-            txid=reading.view.txid,
-            index=m.index,
-            asset=asset.code,
-            asset_id=asset.asset_id,
-            amount=m.amount,
-            to=wallet,
-            sender=sender_of(m, reading.book),
-            memo=reading.memo,
-            ok=reading.ok,
-            position=position,
-            flags=_flags(reading, m, ours.accounts),
-            references=references,
+            table.chain,
+            reading.view.txid,
+            m.index,
+            asset.code,
+            m.amount,
+            wallet,
+            asset.asset_id,
+            sender_of(m, reading.book),
+            reading.memo,
+            reading.ok,
+            position,
+            _flags(reading, m, ours.accounts),
+            references,
         )
         for m, wallet, asset in mine
     ]

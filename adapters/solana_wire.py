@@ -204,8 +204,9 @@ class Row(msgspec.Struct, rename="camel", gc=False):
 
     def _steps(self, top: Sequence[Instruction], keys: Sequence[str], programs: Collection[str]) -> list[Step]:
         """Return the steps of ``programs`` (of these, some that are among ``keys``), in the order they ran."""
-        called: dict[int | str | None, str] = {keys.index(program): program for program in programs}
-        called.update((program, program) for program in programs)
+        called: dict[int | str | None, str] = {program: program for program in programs}
+        if top and top[0].program_id is None:  # indices
+            called = {keys.index(program): program for program in programs} | called
         groups = self.meta.inner_instructions if self.meta is not None else None
         inner = {g.index: g.instructions for g in groups} if groups else None
         steps = []
