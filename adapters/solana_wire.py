@@ -206,7 +206,7 @@ class Row(msgspec.Struct, rename="camel", gc=False):
         """Return the steps of ``programs`` (of these, some that are among ``keys``), in the order they ran."""
         called: dict[int | str | None, str] = {program: program for program in programs}
         if top and top[0].program_id is None:  # indices
-            called = {keys.index(program): program for program in programs} | called
+            called.update((keys.index(program), program) for program in programs)
         groups = self.meta.inner_instructions if self.meta is not None else None
         inner = {g.index: g.instructions for g in groups} if groups else None
         steps = []
@@ -278,7 +278,7 @@ def token_balances(raw: msgspec.Raw) -> list[TokenBalance] | None:
 
 def accounts_of(instruction: Instruction, keys: Sequence[str]) -> list[str | None]:
     """Return an instruction's accounts in its own order."""
-    places = _accounts.decode(instruction.accounts)
+    places: list[Any] = _accounts.decode(instruction.accounts)
     try:
         return [keys[a] for a in places]
     except (IndexError, TypeError):  # keys themselves, or more than the data holds
@@ -297,7 +297,7 @@ def short_base58(text: str) -> bytes:
     digits = text.encode().translate(_DIGITS)
     if 255 in digits or len(digits) > SHORT_DATA:
         raise ValueError("not base58, or long")
-    number = sum(map(mul, digits, _PLACES[SHORT_DATA - len(digits) :]))
+    number: int = sum(map(mul, digits, _PLACES[SHORT_DATA - len(digits) :]))
     data = number.to_bytes((number.bit_length() + 7) // 8, "big")
     return data if not digits or digits[0] else bytes(len(digits) - len(digits.lstrip(b"\0"))) + data
 
