@@ -19,11 +19,11 @@ from chainwatch.adapters.evm_decode import decode_documents
 from chainwatch.adapters.evm_traces import FlatTrace, TracedTx, allow_deep_json
 from chainwatch.adapters.evm_transfers import Names
 from chainwatch.adapters.evm_types import Header, hash32, quantity
-from chainwatch.adapters.evm_view import Chain, EvmView, Quorum, side_by_side
+from chainwatch.adapters.evm_view import Chain, EvmView, side_by_side
+from chainwatch.adapters.quorum import Quorum, QuorumOption
 from chainwatch.adapters.rpc import Endpoint, HttpRefused, Limits, Rpc, RpcError
-from chainwatch.errors import Inconsistent, Misconfigured, Rejected, Transient, Unreachable
+from chainwatch.errors import Inconsistent, Misconfigured, Transient, Unreachable
 from chainwatch.model import BlockRef, ChainSpec, NodeFacts, Transfer
-from chainwatch.units import parse_units
 
 SPAN = 40
 """Blocks of one catch-up step: four requests at once of ten full blocks, some megabytes each on busy chains."""
@@ -33,19 +33,13 @@ BATCH = 10
 _EVM_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}", re.ASCII)
 
 
-class QuorumOption(msgspec.Struct, forbid_unknown_fields=True):
-    """``quorum = {above = "1.0", nodes = 2}``: native payments above so many coins need so many nodes."""
-
-    above: str
-    nodes: int
-
-
 class Options(msgspec.Struct, forbid_unknown_fields=True):
     """The operator's keys of an EVM chain."""
 
     xpub: str | None = None
     """Account key (BIP-44, m/44'/60'/0') of the addresses that purchases get: for tokens and exchange withdrawals."""
     quorum: QuorumOption | None = None
+    """Larger payments need so many nodes that show them alike."""
     traces: bool = False
     """See what contracts send, by the node's trace methods."""
     pending: bool = False
@@ -89,7 +83,7 @@ class EvmSource:
             names=Names.of(spec),
             rpc=rpc,
             services=services,
-            quorum=_quorum(spec, self._options.quorum),
+            quorum=Quorum.of(spec, self._options.quorum, rpc.endpoints, self._vet),
             traces=self._options.traces,
             pending=self._options.pending,
         )
@@ -162,16 +156,13 @@ class EvmSource:
         version = await rpc.call("web3_clientVersion", result=str, on=endpoint)
         warnings = []
         known = self._spec.params.get("genesis")
-        if genesis is not None and known is not None and genesis != known:
+        if self._options.genesis is None and genesis is not None and known is not None and genesis != known:
             warnings.append(f"block 0 is {genesis}, not the main network's: a private or test network")
         head, final = await self._tips(endpoint)
         if final is None and self._options.final_tag:
             warnings.append(f"no {self._options.final_tag} block: nothing is final until there is one")
-        quorum = self._chain.quorum
-        if quorum is not None and quorum.nodes > len(self._spec.endpoints):
-            warnings.append(
-                f"quorum needs {quorum.nodes} endpoints: with {len(self._spec.endpoints)} large payments wait"
-            )
+        if self._chain.quorum is not None:
+            warnings += self._chain.quorum.warnings()
         if self._options.traces:
             self._chain.tracers[endpoint.name] = await self._find_tracer(endpoint, head)
         endpoint.checked = True
@@ -182,6 +173,7 @@ class EvmSource:
             head=head,
             final=final,
             warnings=tuple(warnings),
+            genesis=genesis,
         )
 
     def _check_chain_id(self, endpoint: Endpoint, text: str) -> None:
@@ -289,16 +281,3 @@ def _account_key(spec: ChainSpec, xpub: str | None) -> AccountKey | None:
     if key.kind != "pkh" or key.test:
         raise Misconfigured(f"[chains.{spec.code}] xpub: an EVM account key begins with xpub")
     return key
-
-
-def _quorum(spec: ChainSpec, option: QuorumOption | None) -> Quorum | None:
-    if option is None:
-        return None
-    where = f"[chains.{spec.code}] quorum"
-    try:
-        above = parse_units(option.above, spec.native.decimals)
-    except Rejected as error:
-        raise Misconfigured(f"{where}: above is no decimal number of coins: {error}") from error
-    if option.nodes < 2:
-        raise Misconfigured(f"{where}: nodes must be 2 or more")
-    return Quorum(above, option.nodes)

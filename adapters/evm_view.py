@@ -31,6 +31,7 @@ from chainwatch.adapters.evm_types import (
     quantity,
     unique,
 )
+from chainwatch.adapters.quorum import Quorum
 from chainwatch.adapters.rpc import Endpoint, Rpc, RpcError
 from chainwatch.errors import Inconsistent, Transient
 from chainwatch.model import Block, BlockRef, InBlock, Transfer, Unconfirmed
@@ -39,13 +40,6 @@ MAX_TOPICS = 100
 """Receiving addresses named in a log search; beyond it nodes refuse, and the search is by contract alone."""
 
 Internals = Mapping[str, Sequence[Internal]]
-
-
-class Quorum(msgspec.Struct, frozen=True):
-    """``nodes`` endpoints must agree on native payments above ``above`` wei."""
-
-    above: int
-    nodes: int
 
 
 class Chain(msgspec.Struct):
@@ -90,17 +84,21 @@ class EvmView:
             return ()
         if last > self.head.height:
             raise Transient(f"{self._where()} ends at {self.head.height}, before block {last}")
+        blocks = await self._read(first, last)
+        if self._chain.quorum is not None:
+            for block in blocks:
+                await self._confirm_large(self._chain.quorum, block)
+        return blocks
+
+    async def _read(self, first: int, last: int) -> Sequence[Block]:
         raw = await self._full_blocks(first, last)
         _, logs, traces = await side_by_side(self._check_counts(raw), self._token_logs(raw), self._traces(raw))
         found = [self._candidates(block, logs[ref], traces[ref]) for ref, block in raw.items()]
         receipts = await self._receipts(raw, logs, found)
-        blocks = [
+        return [
             Block(ref, block.time_ms, tuple(self._transfers(ref, block, hashes, receipts, traces[ref])))
             for (ref, block), hashes in zip(raw.items(), found, strict=True)
         ]
-        if self._chain.quorum is not None:
-            await self._confirm_large(self._chain.quorum, blocks)
-        return blocks
 
     async def mempool(self) -> Sequence[Transfer] | None:
         """Return what the endpoint's pending block pays us, where the operator trusts it to have one."""
@@ -379,27 +377,19 @@ class EvmView:
 
     # -- quorum ----------------------------------------------------------------------------------
 
-    async def _confirm_large(self, quorum: Quorum, blocks: Sequence[Block]) -> None:
-        """Have large native payments confirmed by other endpoints; until enough agree, wait."""
-        for block in blocks:
-            large = {t.txid for t in block.transfers if t.asset_id is None and t.ok and t.amount > quorum.above}
-            for txid in sorted(large):
-                others = [e for e in self._chain.rpc.endpoints if e is not self._on]
-                votes = 1 + sum(await side_by_side(*(self._agrees(e, block.ref, txid) for e in others)))
-                if votes < quorum.nodes:
-                    raise Transient(f"{self._where()}: {votes} of {quorum.nodes} nodes confirm {txid}")
+    async def _confirm_large(self, quorum: Quorum, block: Block) -> None:
+        """Have large payments shown alike by other endpoints; until enough do, wait."""
+        large = quorum.large(block.transfers)
+        if not large:
+            return
 
-    async def _agrees(self, endpoint: Endpoint, ref: BlockRef, txid: str) -> bool:
-        """Does another endpoint have this block at its height, and the transaction in it, successful?"""
-        rpc = self._chain.rpc
-        try:
-            header = await rpc.call("eth_getBlockByNumber", [hex(ref.height), False], result=Header | None, on=endpoint)
-            receipt = await rpc.call("eth_getTransactionReceipt", [txid], result=Receipt | None, on=endpoint)
-            if header is None or receipt is None:
-                return False
-            return bool(header.ref.same(ref)) and hash32(receipt.block_hash) == ref.hash and receipt.ok is True
-        except Transient:
-            return False
+        async def agrees(endpoint: Endpoint) -> bool:
+            other = EvmView(self._chain, endpoint, block.ref, self.final)  # another block there is Inconsistent
+            (same,) = await other._read(block.ref.height, block.ref.height)
+            return same.ref.same(block.ref) and set(large) <= set(same.transfers)
+
+        what = f"{self._where()}: a large payment in block {block.ref.height}"
+        await quorum.confirm(self._on, agrees, what)
 
     # -- asking ----------------------------------------------------------------------------------
 

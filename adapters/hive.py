@@ -14,6 +14,7 @@ from chainwatch.adapters.hive_decode import decode_documents
 from chainwatch.adapters.hive_memo import read_key
 from chainwatch.adapters.hive_view import Chain, HiveView
 from chainwatch.adapters.hive_wire import Account, Accounts, Config, MaybeBlock, Properties, Version, height_of
+from chainwatch.adapters.quorum import Quorum, QuorumOption
 from chainwatch.adapters.rpc import Endpoint, HttpRefused, Limits, Rpc, RpcError
 from chainwatch.errors import Inconsistent, Misconfigured, Transient, Unreachable
 from chainwatch.model import BlockRef, ChainSpec, NodeFacts, Transfer
@@ -33,6 +34,8 @@ STEEM_CHAIN_ID = "0" * 64
 class Options(msgspec.Struct, forbid_unknown_fields=True):
     """The operator's keys of a Hive chain."""
 
+    quorum: QuorumOption | None = None
+    """Larger payments need so many nodes that show them alike."""
     recurrent: bool = True
     """See recurrent transfers too; every node must then offer ``account_history_api``."""
     memo_key_file: str | None = None
@@ -69,6 +72,7 @@ class HiveSource:
         path, where = self._options.memo_key_file, f"[chains.{spec.code}] memo_key_file"
         memo_key = read_key(path, where) if path is not None else None
         self._chain = Chain(spec, rpc, services, memo_key=memo_key, recurrent=self._options.recurrent)
+        self._chain.quorum = Quorum.of(spec, self._options.quorum, rpc.endpoints, self._vet)
         self.watch(spec.receive)
 
     async def open(self) -> Sequence[NodeFacts]:
@@ -121,6 +125,8 @@ class HiveSource:
                 f"{self._spec.code}: {endpoint.name} is a node of chain id {chain_id:.64}{steem}, not {self._chain_id}"
             )
         warnings = await self._check_accounts(endpoint)
+        if self._chain.quorum is not None:
+            warnings += self._chain.quorum.warnings()
         head, final = await self._tips(endpoint)
         if not self._chain.recurrent:
             warnings.append("recurrent = false: payments by recurrent transfer are not seen")

@@ -24,6 +24,7 @@ from chainwatch.adapters.hive_wire import (
     virtual_number,
     virtual_txid,
 )
+from chainwatch.adapters.quorum import Quorum
 from chainwatch.adapters.rpc import Endpoint, Rpc, RpcError
 from chainwatch.errors import Inconsistent, Transient
 from chainwatch.model import Block, BlockRef, ChainSpec, InBlock, Transfer
@@ -60,6 +61,7 @@ class Chain:
         self.memo_key, self.recurrent = memo_key, recurrent
         self.assets = Assets.of(spec)
         self.watched: set[str] = set()
+        self.quorum: Quorum | None = None
 
 
 class HiveView:
@@ -93,6 +95,9 @@ class HiveView:
         blocks: list[Block] = []
         for start in range(first, last + 1, RANGE):
             blocks += await self._range(start, min(start + RANGE - 1, last), blocks[-1].ref if blocks else None)
+        if self._chain.quorum is not None:
+            for block in blocks:
+                await self._confirm_large(self._chain.quorum, block)
         return blocks
 
     async def mempool(self) -> Sequence[Transfer] | None:
@@ -100,6 +105,23 @@ class HiveView:
         return None
 
     # -- blocks ----------------------------------------------------------------------------------
+
+    async def _confirm_large(self, quorum: Quorum, block: Block) -> None:
+        """Have large payments shown alike by other endpoints; until enough do, wait.
+
+        A block's id covers the signed operations, but we do not compute it: the others show their own reading.
+        """
+        large = quorum.large(block.transfers)
+        if not large:
+            return
+
+        async def agrees(endpoint: Endpoint) -> bool:
+            other = HiveView(self._chain, endpoint, block.ref, self.final or block.ref)
+            (same,) = await other._range(block.ref.height, block.ref.height, None)
+            return same.ref.same(block.ref) and set(large) <= set(same.transfers)
+
+        what = f"{self._where}: a large payment in block {block.ref.height}"
+        await quorum.confirm(self._on, agrees, what)
 
     async def _range(self, first: int, last: int, before: BlockRef | None) -> list[Block]:
         raw = await self._full_blocks(first, last, before)

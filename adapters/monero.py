@@ -26,10 +26,10 @@ import msgspec
 
 from chainwatch.adapters.base import Services, Window
 from chainwatch.adapters.monero_node import DAEMON, WALLET, MoneroNode, is_by_height
-from chainwatch.adapters.monero_wire import ById, Entries, Entry, Output, Outputs, Subaddress, decode, received
+from chainwatch.adapters.monero_wire import ById, Entries, Entry, Header, Output, Outputs, Subaddress, decode, received
 from chainwatch.adapters.rpc import Endpoint, Limits, RpcError
 from chainwatch.errors import Inconsistent, Persistent, Transient
-from chainwatch.model import BlockRef, ChainSpec, NodeFacts, Transfer, Unconfirmed
+from chainwatch.model import BlockRef, ChainSpec, InBlock, NodeFacts, Transfer, Unconfirmed
 
 __all__ = ["MoneroSource", "decode", "open_source"]
 
@@ -69,6 +69,7 @@ class MoneroSource:
         self._unresolved = set(spec.receive)
         self._first = spec.start if isinstance(spec.start, int) else None
         self._verdicts: dict[Fact, Verdict] = {}
+        self._agreed: set[Transfer] = set()
 
     async def open(self) -> Sequence[NodeFacts]:
         """See ``AccountSource.open``; a wallet that could spend is ``Misconfigured``."""
@@ -127,6 +128,7 @@ class MoneroSource:
                 if window is None:
                     # Behind: it lags.  Ahead: its daemon has undone blocks and not yet replaced them.
                     raise Transient(f"{code}: {wallet.name} is at {top}, its daemon at {tip.height}")
+                await self._confirm_large(wallet, window)
                 return window
         raise Inconsistent(f"{code}: the chain moved each of {TRIES} times that {wallet.name} was read")
 
@@ -143,7 +145,8 @@ class MoneroSource:
         start = min(max(news - overlap, min(first, news - 1), 0), end)
         entries, ours = await self._entries(wallet, start, end, open_ids)
         verdicts = await self._judge(wallet, entries)
-        heights = {e.height for e in entries if e.type == "in" and e.height <= end}
+        paying = {e.height for e in entries if e.type == "in" and e.height <= end}
+        heights = paying | {h - 1 for h in paying if h}
         # Blocks below the end and the position are shown too, payments or not: a fork is found among them.
         known = (range(max(top - overlap, 0), top + 1) for top in (end, min(news - 1, end)))
         headers = await self._node.headers(heights.union(*known))
@@ -151,7 +154,7 @@ class MoneroSource:
         moved = position is not None and position.hash and not refs.get(position.height, position).same(position)
         if moved and overlap < DEEP_OVERLAP:
             return await self._window(wallet, tip, position, open_ids, DEEP_OVERLAP)
-        transfers = [self._transfer(e, refs, verdicts.get(e.id), e.txid in ours) for e in entries]
+        transfers = [self._transfer(e, headers, verdicts.get(e.id), e.txid in ours) for e in entries]
         return Window(
             endpoint=wallet.name,
             start=start,
@@ -210,11 +213,14 @@ class MoneroSource:
         if other is None or (entry.type == "pool", -entry.amount) > (other.type == "pool", -other.amount):
             found[entry.id] = entry
 
-    def _transfer(self, entry: Entry, refs: Mapping[int, BlockRef], verdict: "Verdict | None", ours: bool) -> Transfer:
+    def _transfer(self, entry: Entry, headers: Mapping[int, Header], verdict: "Verdict | None", ours: bool) -> Transfer:
         flags = ("internal",) if ours else ()
         if verdict is not None and verdict.duplicate:
             flags = (*flags, "duplicate_output_key")
-        block = refs.get(entry.height) if entry.type == "in" else None
+        block = headers[entry.height].ref if entry.type == "in" and entry.height in headers else None
+        if block is not None and entry.height - 1 in headers:
+            # A miner may set a block's time back, to the median of the sixty before it: not below its parent's.
+            entry = msgspec.structs.replace(entry, timestamp=max(entry.timestamp, headers[entry.height - 1].timestamp))
         transfer = received(entry, self.spec, block=block, flags=flags)
         if isinstance(transfer.position, Unconfirmed):
             now = self._services.clock.now_ms()
@@ -224,6 +230,34 @@ class MoneroSource:
         return transfer if verdict is None or verdict.backed else msgspec.structs.replace(transfer, ok=None)
 
     # -- believing -------------------------------------------------------------------------------
+
+    async def _confirm_large(self, wallet: Endpoint, window: Window) -> None:
+        """Have large payments in blocks shown alike by other wallets (of other daemons); until enough do, wait."""
+        quorum = self._node.quorum
+        if quorum is None:
+            return
+        by_block: dict[BlockRef, list[Transfer]] = {}
+        for transfer in window.transfers:
+            if isinstance(transfer.position, InBlock):
+                by_block.setdefault(transfer.position.block, []).append(transfer)
+        large = {t for transfers in by_block.values() for t in quorum.large(transfers)}
+        self._agreed &= large  # the overlap shows them again for a while
+        asked = large - self._agreed
+
+        async def agrees(other: Endpoint) -> bool:
+            await self._node.wallets.call("refresh", {}, on=other)
+            return all([await self._shows(other, t) for t in asked])
+
+        if asked:
+            await quorum.confirm(wallet, agrees, f"{self.spec.code}: {wallet.name}: a large payment")
+            self._agreed |= asked
+
+    async def _shows(self, wallet: Endpoint, transfer: Transfer) -> bool:
+        """Does this wallet list the payment with the same amount, in a block of the same height?"""
+        assert isinstance(transfer.position, InBlock)
+        told = ("in", transfer.amount, transfer.position.block.height)
+        entries = await self._by_id(wallet, transfer.txid, transfer.index)
+        return any(e.id == (transfer.txid, transfer.index) and (e.type, e.amount, e.height) == told for e in entries)
 
     async def _judge(self, wallet: Endpoint, entries: Sequence[Entry]) -> dict[Id, "Verdict"]:
         """Hold entries in blocks against the outputs that the wallet has for them.

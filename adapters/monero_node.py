@@ -21,11 +21,12 @@ from chainwatch.adapters.monero_wire import (
     Validity,
     Version,
 )
+from chainwatch.adapters.quorum import Quorum, option_of
 from chainwatch.adapters.rpc import Endpoint, Limits, Rpc, RpcError
 from chainwatch.errors import Inconsistent, Misconfigured, Rejected, Transient, Unreachable
 from chainwatch.model import BlockRef, ChainSpec, NodeFacts
 
-OPTIONS = frozenset({"daemon", "login_file", "daemon_login_file", "account"})
+OPTIONS = frozenset({"daemon", "login_file", "daemon_login_file", "account", "quorum"})
 
 HEADERS = 1_000
 """Headers in one request: what a restricted monerod allows."""
@@ -69,6 +70,7 @@ class MoneroNode:
             raise Misconfigured(f"chains.{spec.code}.{unknown[0]}: the monero adapter knows no such key")
         self.spec = spec
         self.wallets = self._rpc(spec.endpoints, services, wallet, login(spec, "login_file"))
+        self.quorum = Quorum.of(spec, option_of(spec), self.wallets.endpoints, self.check)
         self.daemon: Rpc | None = None
         url = spec.options.get("daemon")
         if url is not None:
@@ -122,9 +124,10 @@ class MoneroNode:
 
     async def check(self, wallet: Endpoint) -> NodeFacts:
         """Refuse a wallet of another network, another wallet than before, and one that could spend."""
-        name, head, warnings = "", None, []
+        name, head, genesis = "", None, None
+        warnings = list(self.quorum.warnings()) if self.quorum is not None else []
         if self.daemon is not None:
-            info = await self._check_daemon(self.daemon)
+            info, genesis = await self._check_daemon(self.daemon)
             name, head = f", monerod {info.version}", await self.tip(wallet)
             if not info.synchronized:
                 warnings.append(f"monerod is still synchronising: at {info.height} of {info.target_height}")
@@ -145,9 +148,10 @@ class MoneroNode:
             network=self.spec.chain_id,
             head=head or by_height(height - 1).ref,
             warnings=tuple(warnings),
+            genesis=genesis,
         )
 
-    async def _check_daemon(self, daemon: Rpc) -> Info:
+    async def _check_daemon(self, daemon: Rpc) -> tuple[Info, str]:
         info = await daemon.call("get_info", {}, result=Info)
         self._not_busy(info.status)
         where = f"chains.{self.spec.code}.daemon"
@@ -155,9 +159,9 @@ class MoneroNode:
             raise Misconfigured(f"{where}: the node is of {info.nettype or '?'}, not of {self.spec.chain_id}")
         genesis: Mapping[str, str] = self.spec.params.get("genesis", {})
         (first,) = await self._header_run(0, 0)
-        if first.hash != genesis.get(info.nettype, first.hash):
-            raise Misconfigured(f"{where}: its first block is not that of {info.nettype}")
-        return info
+        if first.hash != (known := genesis.get(info.nettype, first.hash)):
+            raise Misconfigured(f"{where}: its first block is {first.hash}, that of {info.nettype} is {known}")
+        return info, first.hash
 
     async def _check_address(self, wallet: Endpoint) -> None:
         # A regtest daemon calls itself fakechain; its wallets are those of the main network.

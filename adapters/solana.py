@@ -13,17 +13,19 @@ that the node cannot show is waited for), a skipped slot (no block, no error), t
 import asyncio
 import hashlib
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from chainwatch.adapters.base import Services, Window
+from chainwatch.adapters.quorum import Quorum, option_of
 from chainwatch.adapters.rpc import Endpoint, Limits, Rpc, RpcError
+from chainwatch.adapters.solana_decode import decode_documents
 from chainwatch.adapters.solana_history import Found, History
-from chainwatch.adapters.solana_tx import PROGRAMS, SPL, Ours, Table, payments, read, transfers
-from chainwatch.adapters.solana_wire import Item, Row, read_document
-from chainwatch.errors import ChainwatchError, Inconsistent, Misconfigured, Rejected, Transient, Unreachable
+from chainwatch.adapters.solana_tx import PROGRAMS, SPL, Ours, Table, payments, read
+from chainwatch.adapters.solana_wire import Row
+from chainwatch.errors import ChainwatchError, Inconsistent, Misconfigured, Transient, Unreachable
 from chainwatch.model import BlockRef, ChainSpec, InBlock, NodeFacts, Position, Transfer, Unconfirmed
 from chainwatch.verifiers.encodings import base58_text
 
@@ -52,9 +54,9 @@ SKIPPED = frozenset({SLOT_SKIPPED, SLOT_SKIPPED_LONG_TERM})
 NO_BLOCK = SKIPPED | {BLOCK_CLEANED_UP, BLOCK_NOT_AVAILABLE, STATUS_NOT_YET}
 LAGGING = frozenset({UNHEALTHY, MIN_CONTEXT_SLOT})
 
-OPTIONS = frozenset({"batch", "overlap", "min_context_slot"})
+OPTIONS = frozenset({"batch", "overlap", "min_context_slot", "quorum"})
 """An operator's keys: ``batch`` (calls in one request; 1 for nodes that refuse batches), ``overlap`` (slots),
-``min_context_slot`` (false for a node that takes it for a filter, as surfpool 1.5 does)."""
+``min_context_slot`` (false for a node that takes it for a filter, as surfpool 1.5 does), ``quorum``."""
 
 
 class _Head(msgspec.Struct, rename="camel"):
@@ -73,6 +75,11 @@ class _Version(msgspec.Struct, rename={"solana": "solana-core", "surfnet": "surf
 def open_source(spec: ChainSpec, services: Services) -> "SolanaSource":
     """Build the source of a configured chain."""
     return SolanaSource(spec, services)
+
+
+def decode(documents: Sequence[bytes], spec: ChainSpec) -> Iterator[Transfer]:
+    """Read recorded blocks and transactions: see ``solana_decode``."""
+    return decode_documents(documents, spec)
 
 
 def token_account(wallet: str, mint: str, program: str) -> str:
@@ -97,6 +104,7 @@ class SolanaSource:
         self._guard = bool(spec.options.get("min_context_slot", True))
         self.spec, self._services = spec, services
         self._rpc = Rpc(spec.code, spec.endpoints, services, limits=limits, probe="getHealth")
+        self._quorum = Quorum.of(spec, option_of(spec), self._rpc.endpoints, self._check)
         self._table = Table(spec.code, spec.assets)
         self._ours = Ours({}, set())
         self._history: History | None = None
@@ -173,7 +181,7 @@ class SolanaSource:
     async def _facts(self, endpoint: Endpoint) -> NodeFacts:
         genesis = await self._check(endpoint)
         version = await self._rpc.call("getVersion", result=_Version, on=endpoint)
-        warnings = []
+        warnings = list(self._quorum.warnings()) if self._quorum is not None else []
         try:
             await self._rpc.call("getHealth", on=endpoint)
         except RpcError as error:
@@ -188,6 +196,7 @@ class SolanaSource:
             head=head if head.height >= final.height else final,
             final=final,
             warnings=tuple(warnings),
+            genesis=genesis,
         )
 
     async def _check(self, endpoint: Endpoint) -> str:
@@ -370,6 +379,8 @@ class SolanaSource:
             if row is None:
                 raise Transient(f"{self.spec.code}: {endpoint.name} lists a transaction that it cannot show")
             parsed[found.signature] = self._payments(endpoint, found, row, None)
+        if self._quorum is not None:
+            await self._confirm_large(self._quorum, endpoint, wanted, parsed)
         slots = sorted({f.slot for f in wanted if parsed[f.signature]})
         blocks = dict(zip(slots, await self._blocks_at(endpoint, slots), strict=True))
         results: dict[str, tuple[Transfer, ...]] = {}
@@ -385,6 +396,26 @@ class SolanaSource:
         _forget(self._read)
         return iter(answer)
 
+    async def _confirm_large(
+        self, quorum: Quorum, on: Endpoint, listed: Sequence[Found], parsed: Mapping[str, Sequence[Transfer]]
+    ) -> None:
+        """Have a slot's large payments shown alike, and as final, by other endpoints; until enough do, wait."""
+        by_slot: dict[int, list[Transfer]] = {}
+        for found in listed:
+            by_slot.setdefault(found.slot, []).extend(parsed[found.signature])
+        for slot, transfers in by_slot.items():
+            large = set(quorum.large(transfers))
+            asked = [f for f in listed if f.slot == slot and not large.isdisjoint(parsed[f.signature])]
+            if not asked:
+                continue
+
+            async def agrees(other: Endpoint, asked: Sequence[Found] = asked, large: set[Transfer] = large) -> bool:
+                rows = await self._transactions(other, asked, "finalized")
+                shown = [self._payments(other, f, row, None) for f, row in zip(asked, rows, strict=True) if row]
+                return large <= {t for transfers in shown for t in transfers}
+
+            await quorum.confirm(on, agrees, f"{self.spec.code}: {on.name}: a large payment in slot {slot}")
+
     async def _sightings(self, endpoint: Endpoint, listed: Sequence[Found]) -> list[Transfer]:
         """Show what is confirmed and not yet final; what the node cannot show yet is left for later."""
         shown = [f for f in listed if f.err is None][:SIGHTINGS]
@@ -397,7 +428,9 @@ class SolanaSource:
         self._seen = seen
         return [t for f in shown for t in seen.get(f.signature, ())]
 
-    async def _transactions(self, endpoint: Endpoint, listed: Sequence[Found]) -> list[Row | None]:
+    async def _transactions(
+        self, endpoint: Endpoint, listed: Sequence[Found], commitment: str = "confirmed"
+    ) -> list[Row | None]:
         """Fetch transactions in order; None where the node answers null."""
         if not listed:
             return []
@@ -405,7 +438,7 @@ class SolanaSource:
         def call(found: Found, version: int) -> tuple[str, list[Any]]:
             options = {
                 "encoding": "jsonParsed",
-                "commitment": "confirmed",
+                "commitment": commitment,
                 "maxSupportedTransactionVersion": version,
             }
             return "getTransaction", [found.signature, options]
@@ -428,7 +461,7 @@ class SolanaSource:
                 raise ValueError("another transaction or slot than was asked for")
             if row.ok is None or row.ok != (found.err is None):
                 raise ValueError("whether it succeeded is not known")
-            return payments(read(row, view), row.signers(), self._ours, self._table, position)
+            return payments(read(row, view), self._ours, self._table, position)
         except ValueError as error:
             self._rpc.fail(endpoint, "an impossible transaction")
             raise Inconsistent(
@@ -439,38 +472,3 @@ class SolanaSource:
 def _forget(cache: "OrderedDict[Any, Any]") -> None:
     while len(cache) > REMEMBERED:
         cache.popitem(last=False)
-
-
-# -- recorded data -------------------------------------------------------------------------------
-
-
-def decode(documents: Sequence[bytes], spec: ChainSpec) -> Iterator[Transfer]:
-    """Read ``getTransaction`` and ``getBlock`` answers (json, jsonParsed, base64, base58) or bare transactions.
-
-    Every movement of SOL and of tokens, whoever's; not fees and rewards.  A ``getBlock`` answer does not
-    name its own slot: the one after its parent's is given.
-    """
-    table = Table(spec.code, spec.assets)
-    try:
-        for document in documents:
-            for item in read_document(document):
-                yield from _item(item, table)
-    except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
-        raise Rejected("not_solana", f"not Solana chain data: {error}") from error
-
-
-def _item(item: Item, table: Table) -> Iterator[Transfer]:
-    if item.transaction is not None:
-        view = item.view(PROGRAMS)
-        yield from transfers(read(item, view), table, _where(item.slot, "", item.block_time))
-    if not item.transactions:
-        return
-    slot = item.parent_slot + 1 if item.parent_slot is not None else None
-    position = _where(slot, item.blockhash or "", item.block_time)
-    for row in item.transactions:
-        if row.calls(PROGRAMS) and (view := row.view(PROGRAMS)).steps:  # votes, most of every block, end here
-            yield from transfers(read(row, view), table, position)
-
-
-def _where(slot: int | None, blockhash: str, block_time: int | None) -> Position | None:
-    return None if slot is None else InBlock(BlockRef(slot, blockhash), (block_time or 0) * 1000)

@@ -160,9 +160,9 @@ class Book:
         """Let the balances rule: what an account did not get in the end is taken off its movements."""
         done: set[tuple[str, bool]] = set()
         for m in self.movements:
-            if m.account is None or (m.account, m.token) in done:
+            if m.account is None or (place := (m.account, m.token)) in done:
                 continue
-            done.add((m.account, m.token))
+            done.add(place)
             missing = -self.excess(m.account, m.token)
             if missing > 0:
                 reduce([o for o in self.movements if o.account == m.account and o.token == m.token], missing)

@@ -16,9 +16,18 @@ from typing import NamedTuple
 import msgspec
 
 from chainwatch.adapters.solana_book import Book, Movement, reduce, u64
-from chainwatch.adapters.solana_wire import Row, Step, TokenAmount, View, accounts_of, from_base58, key_at
+from chainwatch.adapters.solana_wire import (
+    SHORT_DATA,
+    Row,
+    Step,
+    TokenAmount,
+    View,
+    accounts_of,
+    from_base58,
+    key_at,
+    short_base58,
+)
 from chainwatch.model import Asset, Position, Transfer
-from chainwatch.verifiers.encodings import base58_bytes
 
 SYSTEM = "11111111111111111111111111111111"
 SPL = "TokenkegQfeZyiNwAJbNbGKPFXCWuBvf9Ss623VQ5DA"
@@ -27,8 +36,6 @@ MEMO_V1 = "Memo1UhkJRfHyvLMcVucJwxXeuD728EqVDDwQDxFMNo"
 MEMO_V2 = "MemoSq4gqABAXKb96qnH8TysNcWxMyWCqXgDLGmfcHr"
 MAX_MEMO = 4096
 """Bytes of memo that are kept: more than any signed transaction holds (1,232, and 4,096 in version 1)."""
-SHORT_DATA = 300
-"""Characters of base58 in the longest instruction read below (createAccountWithSeed, about 130 bytes)."""
 
 
 class Info(msgspec.Struct, rename="camel", gc=False):
@@ -50,14 +57,20 @@ class Info(msgspec.Struct, rename="camel", gc=False):
 
 
 class Parsed(msgspec.Struct, gc=False):
-    """A parsed instruction; ``info`` differs by type."""
+    """A parsed instruction of a type that is read below."""
 
     type: str
-    info: msgspec.Raw = msgspec.Raw(b"{}")
+    info: Info = msgspec.field(default_factory=Info)
+
+
+class Kind(msgspec.Struct, gc=False):
+    """A parsed instruction of any type: the same names may hold something else in it."""
+
+    type: str
 
 
 _parsed = msgspec.json.Decoder(Parsed)
-_info = msgspec.json.Decoder(Info)
+_kind = msgspec.json.Decoder(Kind)
 _text = msgspec.json.Decoder(str)
 
 
@@ -166,19 +179,24 @@ def _replay(step: Step, keys: Sequence[str], book: Book) -> None:
     The program itself refuses raw data that is too short or lacks accounts, so that it moves nothing:
     it is passed over, as is a kind added later, and the balances show what came of it.
     """
-    path, program, instruction, wire = step
+    path, program, instruction, wire = step.path, step.program, step.instruction, step.wire
     reader = _READERS[program]
     if instruction.parsed:
-        answer = _parsed.decode(instruction.parsed)
+        try:
+            answer = _parsed.decode(instruction.parsed)
+        except msgspec.ValidationError:
+            if _kind.decode(instruction.parsed).type in reader.kinds:
+                raise
+            return
         if answer.type in reader.kinds:
-            reader.parsed(book, path, program, answer.type, _info.decode(answer.info))
+            reader.parsed(book, path, program, answer.type, answer.info)
         return
     if wire is not None:
         data, accounts = wire[0], [key_at(keys, a) for a in wire[1]]
     elif len(instruction.data) > SHORT_DATA:
         return
     else:
-        data, accounts = base58_bytes(instruction.data), accounts_of(instruction, keys)
+        data, accounts = short_base58(instruction.data), accounts_of(instruction, keys)
     try:
         reader.raw(book, path, program, data, accounts)
     except (ValueError, IndexError):
@@ -197,7 +215,7 @@ def _memo(step: Step) -> bytes:
 # -- one transaction -----------------------------------------------------------------------------
 
 
-class Reading(NamedTuple):
+class Reading(msgspec.Struct, gc=False):
     """One transaction, read."""
 
     view: View
@@ -276,29 +294,33 @@ def owner_of(account: str | None, m: Movement, book: Book) -> str | None:
 
 def sender_of(m: Movement, book: Book) -> tuple[str, ...]:
     """Return who paid: the owner of what was debited, not who signed the fee."""
-    entry = book.token_account(m.source) if m.token else None
+    if not m.token:
+        return (m.source,) if m.source is not None else ()
+    entry = book.token_account(m.source)
     sender = (entry.owner if entry is not None else None) or m.authority or m.source
     return (sender,) if sender is not None else ()
 
 
 def transfers(reading: Reading, table: Table, position: Position | None) -> Iterator[Transfer]:
     """Yield every movement of a transaction, whoever's."""
+    book, txid, memo, ok = reading.book, reading.view.txid, reading.memo, reading.ok
+    if reading.movements and not txid:
+        raise ValueError("a transaction without a signature has no id")
+    flags, differs = reading.flags, (*reading.flags, "balance_differs")
     for m in reading.movements:
-        if not reading.view.txid:
-            raise ValueError("a transaction without a signature has no id")
         yield Transfer(
-            chain=table.chain,
-            txid=reading.view.txid,
-            index=m.index,
-            asset=table.code(m, reading.book),
-            asset_id=m.mint,
-            amount=m.amount,
-            to=owner_of(m.account, m, reading.book),
-            sender=sender_of(m, reading.book),
-            memo=reading.memo,
-            ok=reading.ok,
-            position=position,
-            flags=_flags(reading, m, ()),
+            table.chain,
+            txid,
+            m.index,
+            table.code(m, book) if m.token else table.native,
+            m.amount,
+            owner_of(m.account, m, book) if m.token else m.account,
+            m.mint,
+            sender_of(m, book),
+            memo,
+            ok,
+            position,
+            differs if m.differs else flags,
         )
 
 
@@ -323,9 +345,7 @@ class Ours(msgspec.Struct):
     references: set[str]
 
 
-def payments(
-    reading: Reading, signers: Collection[str], ours: Ours, table: Table, position: Position | None
-) -> list[Transfer]:
+def payments(reading: Reading, ours: Ours, table: Table, position: Position | None) -> list[Transfer]:
     """Return what ``ours`` received, by the balances; ``ValueError`` where these are missing.
 
     An account that did not sign has not spent, but a delegate or a program may have: what left it is
@@ -343,24 +363,26 @@ def payments(
             if m.account == account and m.source != account and table.code(m, reading.book) == asset.code
         ]
         if reading.ok and table.holds(account, asset, reading.book):
-            arrived += _settle_ours(reading, place, token, wallet in signers, arrived)
+            arrived += _settle_ours(reading, place, token, wallet in reading.view.signers, arrived)
         mine += [(m, wallet, asset) for m in arrived if m.amount > 0]
-    references = tuple(k for k in reading.view.keys if k in ours.references)
+    if not mine:
+        return []
+    references = tuple(k for k in reading.view.keys if k in ours.references) if ours.references else ()
     return [
         Transfer(
-            chain=table.chain,
-            txid=reading.view.txid,
-            index=m.index,
-            asset=asset.code,
-            asset_id=asset.asset_id,
-            amount=m.amount,
-            to=wallet,
-            sender=sender_of(m, reading.book),
-            memo=reading.memo,
-            ok=reading.ok,
-            position=position,
-            flags=_flags(reading, m, ours.accounts),
-            references=references,
+            table.chain,
+            reading.view.txid,
+            m.index,
+            asset.code,
+            m.amount,
+            wallet,
+            asset.asset_id,
+            sender_of(m, reading.book),
+            reading.memo,
+            reading.ok,
+            position,
+            _flags(reading, m, ours.accounts),
+            references,
         )
         for m, wallet, asset in mine
     ]

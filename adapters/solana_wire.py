@@ -10,21 +10,28 @@ and the structs are kept from the garbage collector (``gc=False``): they are tre
 import base64
 import binascii
 import re
-from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, NamedTuple
+from collections.abc import Collection, Iterator, Sequence
+from operator import mul
+from typing import Annotated, Any
 
 import msgspec
 
-from chainwatch.verifiers.encodings import MAX_BASE58, base58_bytes
+from chainwatch.verifiers.encodings import B58_ALPHABET, MAX_BASE58, base58_bytes
 
 MAX_DATA = 16_384
 """Characters of one instruction's base58 data that are read: a program may pass 10 KiB to another
 (MAX_INSTRUCTION_DATA_LEN), which is 14 thousand characters; base58 is quadratic, so longer is refused."""
+SHORT_DATA = 300
+"""Characters of base58 in the longest instruction that moves value (createAccountWithSeed, about 130 bytes)."""
 MAX_WIRE = 65_536
 """Bytes of one signed transaction that are read.  The network's limit is 1,232 (4,096 for version 1)."""
 U64 = 2**64 - 1
 
 Index = Annotated[int, msgspec.Meta(ge=0)]
+_DIGITS = bytes(B58_ALPHABET.find(chr(c)) % 256 for c in range(256))
+_PLACES = tuple(58**n for n in reversed(range(SHORT_DATA)))
+VOTE_IS_LAST = b'"Vote111111111111111111111111111111111111111"]'
+"""How the keys of a vote end: the vote program's is the only one that is called, and the last."""
 _TEXT = re.compile(rb"[A-Za-z0-9+/=]{64,}")
 
 
@@ -112,7 +119,7 @@ class Meta(msgspec.Struct, rename="camel", gc=False):
     loaded_addresses: Loaded | None = None
 
 
-class Step(NamedTuple):
+class Step(msgspec.Struct, gc=False):
     """One instruction: where it stands (``i``, or ``i.j`` for the j-th inside i), whose it is, what it holds."""
 
     path: str
@@ -122,11 +129,12 @@ class Step(NamedTuple):
     """Data and accounts, when they came as bytes."""
 
 
-class View(NamedTuple):
-    """A transaction, whatever its encoding was: its keys, and the steps that were asked for."""
+class View(msgspec.Struct, gc=False):
+    """A transaction, whatever its encoding was: its keys, who signed, and the steps that were asked for."""
 
     txid: str
     keys: Sequence[str]
+    signers: Sequence[str]
     steps: Sequence[Step]
 
 
@@ -157,35 +165,32 @@ class Row(msgspec.Struct, rename="camel", gc=False):
         if message is None:
             raise ValueError("this data leaves the instructions out")
         txid = body.signatures[0] if body.signatures else ""
-        keys = self._keys(message)
-        if programs.isdisjoint(keys):  # a program that is called is a key: most of every block ends here
-            return View(txid, keys, ())
-        return View(txid, keys, self._steps(message.instructions, keys, programs))
+        if message.header is not None:
+            plain = _plain_keys.decode(message.account_keys)
+            keys, signers = self._with_loaded(plain), plain[: message.header.num_required_signatures]
+        else:
+            parsed = _parsed_keys.decode(message.account_keys)
+            keys, signers = [k.pubkey for k in parsed], [k.pubkey for k in parsed if k.signer]
+        called = programs.intersection(keys)
+        if not called:  # a program that is called is a key: most of every block ends here
+            return View(txid, keys, signers, ())
+        return View(txid, keys, signers, self._steps(message.instructions, keys, called))
 
     def calls(self, programs: frozenset[str]) -> bool:
-        """May this transaction call one of ``programs``?  No, cheaply, for most of a block in jsonParsed."""
+        """May this transaction call one of ``programs``?  No, cheaply, for most of a block (votes)."""
         body = self.transaction
-        if not isinstance(body, Body) or body.message is None or body.message.header is not None:
+        if not isinstance(body, Body) or body.message is None:
             return True  # the keys have to be read to tell, and ``view`` does that
         groups = self.meta.inner_instructions if self.meta is not None else None
-        for instruction in body.message.instructions:
+        called = body.message.instructions
+        if body.message.header is not None:  # the keys have to be decoded to tell, but for a vote
+            keys = bytes(body.message.account_keys)
+            last = called[0].program_id_index == keys.count(b",") if len(called) == 1 and not groups else False
+            return not (last and keys.endswith(VOTE_IS_LAST))
+        for instruction in called:
             if instruction.program_id in programs:
                 return True
         return any(i.program_id in programs for g in groups or () for i in g.instructions)
-
-    def _keys(self, message: Message) -> Sequence[str]:
-        if message.header is not None:
-            return self._with_loaded(_plain_keys.decode(message.account_keys))
-        return [k.pubkey for k in _parsed_keys.decode(message.account_keys)]
-
-    def signers(self) -> Sequence[str]:
-        """Return who signed a transaction that is not in bytes."""
-        message = self.transaction.message if isinstance(self.transaction, Body) else None
-        if message is None:
-            raise ValueError("no message in it")
-        if message.header is not None:
-            return _plain_keys.decode(message.account_keys)[: message.header.num_required_signatures]
-        return [k.pubkey for k in _parsed_keys.decode(message.account_keys) if k.signer]
 
     def _with_loaded(self, keys: Sequence[str]) -> Sequence[str]:
         """Add the keys from lookup tables; some clients have put them behind the others already."""
@@ -197,16 +202,23 @@ class Row(msgspec.Struct, rename="camel", gc=False):
             return keys
         return [*keys, *loaded.writable, *loaded.readonly]
 
-    def _steps(self, top: Sequence[Instruction], keys: Sequence[str], programs: frozenset[str]) -> list[Step]:
-        inner = {} if self.meta is None else {g.index: g.instructions for g in self.meta.inner_instructions or ()}
-        called = {keys.index(program) for program in programs.intersection(keys)}
+    def _steps(self, top: Sequence[Instruction], keys: Sequence[str], programs: Collection[str]) -> list[Step]:
+        """Return the steps of ``programs`` (of these, some that are among ``keys``), in the order they ran."""
+        called: dict[int | str | None, str] = {program: program for program in programs}
+        if top and top[0].program_id is None:  # indices
+            called.update((keys.index(program), program) for program in programs)
+        groups = self.meta.inner_instructions if self.meta is not None else None
+        inner = {g.index: g.instructions for g in groups} if groups else None
         steps = []
         for i, instruction in enumerate(top):
-            if instruction.program_id_index in called or instruction.program_id in programs:
-                steps.append(Step(str(i), _program(instruction, keys), instruction))
-            for j, child in enumerate(inner.get(i, ())):
-                if child.program_id_index in called or child.program_id in programs:
-                    steps.append(Step(f"{i}.{j}", _program(child, keys), child))
+            program = called.get(instruction.program_id or instruction.program_id_index)
+            if program is not None:
+                steps.append(Step(str(i), program, instruction))
+            if inner is not None and i in inner:
+                for j, child in enumerate(inner[i]):
+                    program = called.get(child.program_id or child.program_id_index)
+                    if program is not None:
+                        steps.append(Step(f"{i}.{j}", program, child))
         return steps
 
     def _from_wire(self, wire: bytes, programs: frozenset[str]) -> View:
@@ -217,17 +229,20 @@ class Row(msgspec.Struct, rename="camel", gc=False):
         except Exception as error:  # solders raises its own types, and ValueError
             raise ValueError(f"not a Solana transaction: {error}") from error
         message = transaction.message
-        keys = self._with_loaded([str(k) for k in message.account_keys])
+        plain = [str(k) for k in message.account_keys]
+        keys, signers = self._with_loaded(plain), plain[: message.header.num_required_signatures]
         txid = str(transaction.signatures[0]) if transaction.signatures else ""
-        if programs.isdisjoint(keys):  # unpacking the instructions is the slow part
-            return View(txid, keys, ())
+        called = programs.intersection(keys)
+        if not called:  # unpacking the instructions is the slow part
+            return View(txid, keys, signers, ())
         compiled = message.instructions
         top = [Instruction(program_id_index=c.program_id_index) for c in compiled]
-        steps = [
-            s if "." in s.path else s._replace(wire=(bytes(compiled[int(s.path)].data), compiled[int(s.path)].accounts))
-            for s in self._steps(top, keys, programs)
-        ]
-        return View(txid, keys, steps)
+        steps = self._steps(top, keys, called)
+        for step in steps:
+            if "." not in step.path:  # inner instructions are in ``meta``, and have both
+                own = compiled[int(step.path)]
+                step.wire = bytes(own.data), own.accounts
+        return View(txid, keys, signers, steps)
 
 
 class Item(Row, gc=False):
@@ -261,13 +276,13 @@ def token_balances(raw: msgspec.Raw) -> list[TokenBalance] | None:
     return balances
 
 
-def _program(instruction: Instruction, keys: Sequence[str]) -> str:
-    return instruction.program_id or keys[instruction.program_id_index or 0]
-
-
 def accounts_of(instruction: Instruction, keys: Sequence[str]) -> list[str | None]:
     """Return an instruction's accounts in its own order."""
-    return [key_at(keys, a) for a in _accounts.decode(instruction.accounts)]
+    places: list[Any] = _accounts.decode(instruction.accounts)
+    try:
+        return [keys[a] for a in places]
+    except (IndexError, TypeError):  # keys themselves, or more than the data holds
+        return [key_at(keys, a) for a in places]
 
 
 def key_at(keys: Sequence[str], index: int | str | None) -> str | None:
@@ -275,6 +290,16 @@ def key_at(keys: Sequence[str], index: int | str | None) -> str | None:
     if isinstance(index, str):
         return index
     return keys[index] if index is not None and index < len(keys) else None
+
+
+def short_base58(text: str) -> bytes:
+    """Decode an instruction's few bytes: what ``base58_bytes`` does, faster; at most ``SHORT_DATA`` characters."""
+    digits = text.encode().translate(_DIGITS)
+    if 255 in digits or len(digits) > SHORT_DATA:
+        raise ValueError("not base58, or long")
+    number: int = sum(map(mul, digits, _PLACES[SHORT_DATA - len(digits) :]))
+    data = number.to_bytes((number.bit_length() + 7) // 8, "big")
+    return data if not digits or digits[0] else bytes(len(digits) - len(digits.lstrip(b"\0"))) + data
 
 
 def from_base58(text: str, limit: int = MAX_DATA) -> bytes:

@@ -15,12 +15,12 @@ from chainwatch.adapters.base import Services
 from chainwatch.adapters.derivation import deriver
 from chainwatch.adapters.derivation import parse as parse_key
 from chainwatch.adapters.logins import login
+from chainwatch.adapters.quorum import Quorum, QuorumOption
 from chainwatch.adapters.rawblock import Format, Tx, scan_block
 from chainwatch.adapters.rpc import Endpoint, Limits, Rpc
 from chainwatch.adapters.scripts import Prefixes, memo_of, prefixes, to_script
 from chainwatch.errors import ChainwatchError, Inconsistent, Misconfigured, Persistent, Rejected, Transient, Unreachable
 from chainwatch.model import Block, BlockRef, ChainSpec, InBlock, NodeFacts, Position, Transfer
-from chainwatch.units import parse_units
 
 T = TypeVar("T")
 
@@ -32,18 +32,11 @@ LAG_BLOCKS, LAG_S = 3, 600.0
 """An endpoint this many blocks below another's head of the last ten minutes lags: honest reorgs are shorter."""
 
 
-class Quorum(msgspec.Struct, forbid_unknown_fields=True):
-    """``quorum = {above = "1.0", nodes = 2}``: a payment above so many coins needs its block on so many nodes."""
-
-    above: str
-    nodes: int
-
-
 class Options(msgspec.Struct, forbid_unknown_fields=True):
     """The operator's keys that bitcoind and Esplora share."""
 
-    quorum: Quorum | None = None
-
+    quorum: QuorumOption | None = None
+    """A payment above so many coins needs its block on so many nodes."""
     xpub: str | None = None
     """Account key or descriptor of the addresses that purchases get (``chainwatch.adapters.derivation``)."""
     p2pkh: int | None = None
@@ -181,20 +174,7 @@ def options_of(spec: ChainSpec, kind: type[OptionsT]) -> OptionsT:
         raise Misconfigured(f"chain {spec.code}: timeout must be positive and at most {MOST_SECONDS:g} seconds")
     if options.xpub is not None:
         parse_key(options.xpub)
-    large_of(spec, options.quorum)
-    if options.quorum is not None and options.quorum.nodes < 2:
-        raise Misconfigured(f"chain {spec.code}: quorum: nodes must be 2 or more")
     return options
-
-
-def large_of(spec: ChainSpec, quorum: Quorum | None) -> int | None:
-    """Return the amount above which a quorum is asked for, in base units."""
-    if quorum is None:
-        return None
-    try:
-        return parse_units(quorum.above, spec.native.decimals)
-    except Rejected as error:
-        raise Misconfigured(f"chain {spec.code}: quorum: above is not a decimal amount: {error}") from error
 
 
 def rpc_of(spec: ChainSpec, services: Services, options: Options, *, probe: str) -> Rpc:
@@ -248,23 +228,16 @@ class UtxoView:
         return found
 
     async def _confirm_large(self, block: Block) -> None:
-        """Let other endpoints confirm the block of large payments (their sum: splitting gains nothing)."""
-        source, quorum = self._source, self._source.options.quorum
-        large = large_of(source.spec, quorum)
-        if quorum is None or large is None or sum(t.amount for t in block.transfers) <= large:
+        """Let other endpoints confirm the block of large payments: its hash proves what is in it."""
+        source = self._source
+        if source.quorum is None or not source.quorum.large(block.transfers):
             return
-        votes = 1
-        for endpoint in source.rpc.endpoints:
-            if endpoint is self._on or votes >= quorum.nodes:
-                continue
-            try:
-                if not endpoint.checked:
-                    await source.check_genesis(endpoint)
-                votes += await source.backend.hash_at(endpoint, block.ref.height) == block.ref.hash
-            except ChainwatchError:
-                continue  # no answer is no vote
-        if votes < quorum.nodes:
-            raise Transient(f"{self._who}: {votes} of {quorum.nodes} nodes have block {block.ref.height} as told")
+
+        async def agrees(endpoint: Endpoint) -> bool:
+            return await source.backend.hash_at(endpoint, block.ref.height) == block.ref.hash
+
+        what = f"{self._who}: block {block.ref.height}"
+        await source.quorum.confirm(self._on, agrees, what)
 
     @property
     def _who(self) -> str:
@@ -295,6 +268,7 @@ class UtxoSource:
         self.spec, self.services, self.options = spec, services, options
         self.rpc, self.backend, self.watched = rpc, backend, watched
         self.form = format_of(spec)
+        self.quorum = Quorum.of(spec, options.quorum, rpc.endpoints, self.check_genesis)
         self._seen: tuple[int, float] = (0, float("-inf"))
         self._derive = deriver(spec)
         self.own_addresses = self._derive is not None
@@ -348,15 +322,15 @@ class UtxoSource:
 
     async def _introduce(self, endpoint: Endpoint) -> NodeFacts:
         about = await self.backend.about(endpoint)
-        await self.check_genesis(endpoint)
+        genesis = await self.check_genesis(endpoint)
         head = await self.backend.header(endpoint, await self.backend.tip(endpoint))
         final = await self.backend.final(endpoint, head)
         warnings = about.warnings
-        if self.options.quorum is not None and self.options.quorum.nodes > len(self.rpc.endpoints):
-            warnings += (f"quorum needs {self.options.quorum.nodes} endpoints: until then large payments wait",)
-        return NodeFacts(endpoint.name, about.version, about.network, head.ref, final, warnings)
+        if self.quorum is not None:
+            warnings += self.quorum.warnings()
+        return NodeFacts(endpoint.name, about.version, about.network, head.ref, final, warnings, genesis)
 
-    async def check_genesis(self, endpoint: Endpoint) -> None:
+    async def check_genesis(self, endpoint: Endpoint) -> str:
         """Let the endpoint prove that it is of our network; ``Misconfigured`` when it is not."""
         genesis = await self.backend.hash_at(endpoint, 0)
         if genesis != self.spec.chain_id:
@@ -366,6 +340,7 @@ class UtxoSource:
                 f"{genesis}, chain_id says {self.spec.chain_id}"
             )
         endpoint.checked = True
+        return genesis
 
     def _check_lag(self, endpoint: Endpoint, height: int) -> None:
         """Take an endpoint out of use that is far behind what another one showed a moment ago."""

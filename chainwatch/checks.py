@@ -8,11 +8,13 @@ import msgspec
 from chainwatch import adapters
 from chainwatch.adapters.base import Services, SilentObserver
 from chainwatch.clock import SystemClock
+from chainwatch.config.chains import ChainSettings
+from chainwatch.config.finality import describe
 from chainwatch.config.settings import Settings
 from chainwatch.errors import ChainwatchError, Transient
 from chainwatch.ledger import schema
 from chainwatch.ledger.store import Store
-from chainwatch.model import ChainSpec, NodeFacts
+from chainwatch.model import NodeFacts
 from chainwatch.tickets.token import load_issuer
 
 REFUSED, SILENT = 2, 3
@@ -30,7 +32,7 @@ class Line(msgspec.Struct, frozen=True):
 async def check(settings: Settings) -> list[Line]:
     """Ask all parts at once; never raises for what a part says."""
     lines = [Line("configuration", True, settings.origin), _database(settings), _key(settings)]
-    asked = await asyncio.gather(*(_chain(c.spec) for c in settings.chains.values()))
+    asked = await asyncio.gather(*(_chain(c) for c in settings.chains.values()))
     return lines + [line for part in asked for line in part]
 
 
@@ -63,23 +65,27 @@ def _key(settings: Settings) -> Line:
         return _failed("signing key", error)
 
 
-async def _chain(spec: ChainSpec) -> list[Line]:
+async def _chain(chain: ChainSettings) -> list[Line]:
+    spec = chain.spec
     clock = SystemClock()
     services = Services(clock=clock, random=random.SystemRandom(), observer=SilentObserver())
     try:
         source = adapters.open_source(spec, services)
         try:
-            return [line for facts in await source.open() for line in _facts(spec, facts)]
+            return [line for facts in await source.open() for line in _facts(chain, facts)]
         finally:
             await source.close()
     except ChainwatchError as error:
         return [_failed(spec.code, error)]
 
 
-def _facts(spec: ChainSpec, facts: NodeFacts) -> list[Line]:
-    final = f", final {facts.final.height}" if facts.final else ", no finality of its own"
-    head = f"head {facts.head.height}{final}"
-    lines = [Line(spec.code, True, f"{facts.endpoint} {facts.version}, network {facts.network}, {head}")]
+def _facts(chain: ChainSettings, facts: NodeFacts) -> list[Line]:
+    spec = chain.spec
+    who = f"{facts.endpoint} {facts.version}, network {facts.network}"
+    genesis = f", genesis {facts.genesis}" if facts.genesis else ""
+    final = f"final {facts.final.height}" if facts.final else "no finality of its own"
+    rule = f"a payment counts at {describe(chain.finality, spec.native)}"
+    lines = [Line(spec.code, True, f"{who}{genesis}, head {facts.head.height}, {final}; {rule}")]
     lines += [Line(spec.code, True, f"{facts.endpoint} warning: {w}") for w in facts.warnings]
     return lines
 

@@ -135,7 +135,11 @@ class Window(msgspec.Struct, frozen=True):
 
 
 class NodeFacts(msgspec.Struct, frozen=True):
-    """What a node said of itself when it was opened: one line of ``chainwatch check``."""
+    """What a node said of itself when it was opened: one line of ``chainwatch check``.
+
+    ``network`` is its name (CAIP-2, or the node's own word), ``genesis`` the hash of block 0, where the chain has one
+    and the node shows it.
+    """
 
     endpoint: str
     version: str
@@ -143,6 +147,7 @@ class NodeFacts(msgspec.Struct, frozen=True):
     head: BlockRef
     final: BlockRef | None = None
     warnings: tuple[str, ...] = ()
+    genesis: str | None = None
 
 
 class ChainSpec(msgspec.Struct, frozen=True):

@@ -11,7 +11,8 @@ import msgspec
 
 from chainwatch.errors import Rejected
 from chainwatch.finality import Rule, Tier
-from chainwatch.units import parse_units
+from chainwatch.model import Asset
+from chainwatch.units import format_units, parse_units
 
 FINAL_WORDS = frozenset({"finalized", "irreversible", "chainlock"})
 """The chain's own word for "cannot be taken back"; each chain has one of them."""
@@ -50,6 +51,18 @@ def parse_finality(value: Any, decimals: int) -> Rule:
     if any(_both(small, large) != large for small, large in itertools.pairwise(needs)):
         raise ValueError("a larger amount must not need fewer confirmations")
     return Rule(tiers)
+
+
+def describe(rule: Rule, native: Asset) -> str:
+    """Return a rule for people: ``depth 2 below 0.01 BTC, else depth 6``."""
+
+    def tier(t: Tier) -> str:
+        ways = [f"depth {t.depth}"] if t.depth is not None else []
+        ways += ["the chain's final block"] if t.final else []
+        limit = f" below {format_units(t.below, native.decimals)} {native.code}" if t.below is not None else ""
+        return " or ".join(ways) + limit
+
+    return ", else ".join(map(tier, rule.tiers))
 
 
 def stricter(a: Rule, b: Rule) -> Rule:

@@ -11,7 +11,7 @@ from chainwatch.errors import Inconsistent, Persistent
 from chainwatch.follower import Step
 from chainwatch.ledger.bulk import among, chunks, insert_rows, update_rows
 from chainwatch.ledger.context import Context
-from chainwatch.ledger.tables import purchases, transfers
+from chainwatch.ledger.tables import blocks, purchases, transfers
 from chainwatch.model import MAX_BASE_UNITS, BlockRef, InBlock, Transfer
 
 MAX_MEMO = 16 * 1024
@@ -34,6 +34,14 @@ class Changed(msgspec.Struct):
     def all(self) -> set[int]:
         """Every id."""
         return self.seen | self.confirming | self.confirmed | self.orphaned
+
+
+class Arrival(msgspec.Struct, frozen=True):
+    """A transfer as a step brings it: the time of its block and of that one's parent (0: not known)."""
+
+    transfer: Transfer
+    block_time_ms: int = 0
+    parent_time_ms: int = 0
 
 
 def check_numbers(step: Step) -> None:
@@ -75,17 +83,31 @@ def _orphan(connection: Connection, ids: Sequence[int]) -> set[int]:
 def record(connection: Connection, step: Step, final: BlockRef | None, context: Context, now_ms: int) -> Changed:
     """Upsert the step's transfers, then say how far every waiting transfer of the chain is."""
     changed = Changed()
-    incoming: dict[tuple[str, str], tuple[Transfer, int]] = {}
+    incoming: dict[tuple[str, str], Arrival] = {}
+    parents = _parent_times(connection, step)
     for block in step.blocks:
         for t in block.transfers:
-            incoming[t.txid, t.index] = (t, block.time_ms)
-    sightings = {(t.txid, t.index): (t, 0) for t in step.snapshot or () if (t.txid, t.index) not in incoming}
+            incoming[t.txid, t.index] = Arrival(t, block.time_ms, parents.get(block.ref.height, 0))
+    sightings = {(t.txid, t.index): Arrival(t) for t in step.snapshot or () if (t.txid, t.index) not in incoming}
     held = _held(connection, step.chain, [*incoming, *sightings])
     _upsert(connection, {**sightings, **incoming}, held, changed, now_ms)
     if step.snapshot is not None:
         changed.orphaned |= _evict(connection, step.chain, sightings.keys() | incoming.keys())
     _advance(connection, step, final, context, changed)
     return changed
+
+
+def _parent_times(connection: Connection, step: Step) -> dict[int, int]:
+    """Return when the block below each block that pays us was made, by the payer's height, where we know it."""
+    paying = [b.ref for b in step.blocks if b.transfers]
+    known = {b.ref.height: (b.ref.hash, b.time_ms) for b in step.blocks}
+    for heights in chunks({ref.height - 1 for ref in paying} - known.keys()):
+        rows = select(blocks.c.height, blocks.c.hash, blocks.c.time_ms).where(
+            blocks.c.chain == step.chain, among(connection, blocks.c.height, heights)
+        )
+        known.update({r.height: (r.hash, r.time_ms) for r in connection.execute(rows)})
+    below = [(ref, known[ref.height - 1]) for ref in paying if ref.height - 1 in known]
+    return {ref.height: time_ms for ref, (digest, time_ms) in below if ref.parent in ("", digest)}
 
 
 def _held(connection: Connection, chain: str, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Row[Any]]:
@@ -98,7 +120,7 @@ def _held(connection: Connection, chain: str, keys: Sequence[tuple[str, str]]) -
 
 def _upsert(
     connection: Connection,
-    arrived: Mapping[tuple[str, str], tuple[Transfer, int]],
+    arrived: Mapping[tuple[str, str], Arrival],
     held: Mapping[tuple[str, str], Row[Any]],
     changed: Changed,
     now_ms: int,
@@ -106,9 +128,9 @@ def _upsert(
     """Write what is new; replace every fact of what is here already when its block is another."""
     fresh: list[dict[str, Any]] = []
     moved: list[dict[str, Any]] = []
-    for key, (t, block_time_ms) in arrived.items():
+    for key, arrival in arrived.items():
         row = held.get(key)
-        facts = _facts(t, block_time_ms, now_ms, row)
+        facts = _facts(arrival, now_ms, row)
         if row is None:
             fresh.append(facts)
         elif _tells_more(row, facts):
@@ -152,8 +174,13 @@ def _note(changed: Changed, transfer_id: int, state: str) -> None:
         changed.confirming.add(transfer_id)
 
 
-def _facts(t: Transfer, block_time_ms: int, now_ms: int, row: Row[Any] | None) -> dict[str, Any]:
-    """Return a transfer's columns.  Paid time: the earlier of first sighting and block time, never in our future."""
+def _facts(arrival: Arrival, now_ms: int, row: Row[Any] | None) -> dict[str, Any]:
+    """Return a transfer's columns.
+
+    Paid time: the earlier of first sighting and block time.  So it is never in our future, and a block's time, which
+    its maker may set back (Bitcoin: to the median of the eleven before it), is never earlier than its parent's.
+    """
+    t, block_time_ms = arrival.transfer, arrival.block_time_ms
     if not 0 <= t.amount <= MAX_BASE_UNITS:
         raise Persistent(f"{t.chain} {t.txid}:{t.index}: amount {t.amount} is no amount")
     first_seen = row.first_seen_ms if row is not None else now_ms
@@ -163,7 +190,7 @@ def _facts(t: Transfer, block_time_ms: int, now_ms: int, row: Row[Any] | None) -
     else:
         state = "failed" if t.ok is False else "confirming"
         block_time_ms = in_block.time_ms or block_time_ms
-    paid = min(first_seen, block_time_ms) if block_time_ms else first_seen
+    paid = min(first_seen, max(block_time_ms, arrival.parent_time_ms)) if block_time_ms else first_seen
     return {
         "chain": t.chain,
         "txid": t.txid,

@@ -4,7 +4,7 @@ A purchase only takes one from this pool, so whatever process hands it out, no p
 (DESIGN invariant 13).  An address belongs to its purchase for ever: it is never given out again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from sqlalchemy import Connection, func, select, update
 
@@ -55,11 +55,14 @@ def all_of(connection: Connection, chain: str) -> list[str]:
     return [r.address for r in rows]
 
 
-def take(connection: Connection, chain: str, purchase_id: int) -> str | None:
-    """Give the first free address to a purchase; None when the pool is empty (then: a memo, or later)."""
+def take(connection: Connection, chain: str, purchase_id: int, receive: Collection[str] = ()) -> str | None:
+    """Give the first free address to a purchase; None when the pool is empty (then: a memo, or later).
+
+    An address that the operator has put into ``receive`` too is everybody's, and so nobody's own.
+    """
     row = connection.execute(
         select(addresses.c.id, addresses.c.address)
-        .where(addresses.c.chain == chain, addresses.c.purchase_id.is_(None))
+        .where(addresses.c.chain == chain, addresses.c.purchase_id.is_(None), addresses.c.address.not_in(list(receive)))
         .order_by(addresses.c.path_index)
         .limit(1)
         .with_for_update(skip_locked=True)

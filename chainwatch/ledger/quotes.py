@@ -70,7 +70,7 @@ def quote(connection: Connection, event_id: str, wallet: str, asset: str, contex
     }
     insert_rows(connection, purchases, [row])
     row_id = connection.execute(select(purchases.c.id).where(purchases.c.ref == ref)).scalar_one()
-    own = pool.take(connection, context.chain, row_id)
+    own = pool.take(connection, context.chain, row_id, context.spec.receive)
     reference = own.removeprefix(pool.REFERENCE) if own and own.startswith(pool.REFERENCE) else None
     if reference:
         own = None  # it goes beside the receiving account, not in its place

@@ -19,6 +19,7 @@ from chainwatch.devnet.node import Payment
 from chainwatch.errors import Inconsistent, Misconfigured, Transient
 from chainwatch.model import Block, Transfer
 from chainwatch.testing.replica import Replica
+from chainwatch.testing.simulated import Twist, bend
 
 pytestmark = pytest.mark.network
 
@@ -80,6 +81,89 @@ async def tip(made: HiveSource) -> Block:
 
 async def paid(made: HiveSource) -> list[Transfer]:
     return list((await tip(made)).transfers)
+
+
+# -- quorum --------------------------------------------------------------------------------------
+
+QUORUM = {"above": {"HIVE": "10", "HBD": "5"}, "nodes": 2}
+
+
+@pytest.fixture
+async def second(node: devnet.HiveNode) -> AsyncIterator[tuple[devnet.HiveNode, dict[str, Twist]]]:
+    """Another node of the same chain, whose answers a test bends."""
+    made = devnet.HiveNode(node.spec, clock=SystemClock(), rng=random.Random(4), chain=node.chain)
+    twists: dict[str, Twist] = {}
+    bend(made, twists)
+    await made.start()
+    yield made, twists
+    await made.stop()
+
+
+Second = tuple[devnet.HiveNode, dict[str, Twist]]
+
+
+def on_both(node: devnet.HiveNode, second: Second) -> HiveSource:
+    services = Services(clock=SystemClock(), random=random.Random(7), observer=SilentObserver())
+    urls = (node.url, second[0].url)
+    options = {"timeout": 1.0, "quorum": QUORUM}
+    return HiveSource(spec("HIVE", endpoints=urls, receive=(OURS,), options=options), services)
+
+
+def other_memo(answer: Any, _: Any) -> Any:
+    for block in answer["blocks"]:
+        for tx in block["transactions"]:
+            for op in tx["operations"]:
+                op["value"]["memo"] = "event:1:wallet:mallory"
+    return answer
+
+
+@pytest.mark.parametrize("lie", [other_memo, lambda answer, _: {"blocks": []}])
+async def test_a_large_payment_waits_until_a_second_node_shows_it_alike(
+    node: devnet.HiveNode, second: Second, lie: Twist
+) -> None:
+    """One node alone may say whom a payment is for: a block's id is not computed here."""
+    made = on_both(node, second)
+    await made.open()
+    second[1]["block_api.get_block_range"] = lie
+    node.pay(Payment(OURS, 10_000, memo="event:1:wallet:alice"))
+    node.pay(Payment(OURS, 5_000, asset_id=HBD, memo="event:1:wallet:alice"))
+    node.chain.mine()
+    assert len(await paid(made)) == 2, "not above the values: one node is enough"
+    node.pay(Payment(OURS, 2_500, asset_id=HBD, memo="event:1:wallet:alice"))
+    node.pay(Payment(OURS, 2_501, asset_id=HBD, memo="event:1:wallet:alice"))
+    node.chain.mine()
+    with pytest.raises(Transient, match="1 of 2 nodes"):
+        await tip(made)
+    second[1].clear()
+    assert [t.amount for t in await paid(made)] == [2_500, 2_501]
+    await made.close()
+
+
+async def test_a_second_node_proves_its_network_before_it_counts(node: devnet.HiveNode, second: Second) -> None:
+    made = on_both(node, second)
+    await made.open()
+    made._chain.rpc.endpoints[1].checked = False  # as after an outage
+    second[0].faults.wrong_chain = True
+    node.pay(Payment(OURS, 10_001))
+    node.chain.mine()
+    with pytest.raises(Transient, match="1 of 2 nodes"):
+        await tip(made)
+    second[0].faults.wrong_chain = False
+    assert len(await paid(made)) == 1
+    await made.close()
+
+
+async def test_a_quorum_that_cannot_be_reached_is_pointed_out(source: Make) -> None:
+    (facts,) = await source(quorum=QUORUM).open()
+    assert any("quorum needs 2" in w for w in facts.warnings)
+
+
+@pytest.mark.parametrize(
+    "quorum", [{"above": "1", "nodes": 1}, {"above": "much", "nodes": 2}, {"above": {"BTC": "1"}, "nodes": 2}, {}]
+)
+async def test_a_quorum_that_means_nothing_is_refused(source: Make, quorum: Any) -> None:
+    with pytest.raises(Misconfigured, match="quorum"):
+        source(quorum=quorum)
 
 
 # -- recurrent transfers -------------------------------------------------------------------------

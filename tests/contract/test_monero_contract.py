@@ -21,6 +21,7 @@ from chainwatch.devnet.node import Faults, Payment
 from chainwatch.errors import Misconfigured, Persistent, Rejected, Transient
 from chainwatch.model import BlockRef, ChainSpec, InBlock, Transfer, Unconfirmed, Window
 from chainwatch.testing.contract import CASES, Case, missing
+from chainwatch.testing.simulated import bend
 
 pytestmark = pytest.mark.network
 
@@ -208,6 +209,57 @@ async def test_check_says_when_no_daemon_is_named() -> None:
         (facts,) = await source.open()
         await source.close()
         assert any("height only" in w for w in facts.warnings)
+
+
+async def test_a_block_s_time_is_never_before_its_parent_s() -> None:
+    """A miner may set it back to the median of sixty blocks, and so make a late payment look timely."""
+    async with harness() as h, opened(h) as source:
+        start = (await source.read(None, ())).end
+        await h.mine()
+        txid = await h.pay(XMR)
+        await h.mine()
+        *_, parent, payer = h.node.chain.best
+        set_back = msgspec.structs.replace(payer, time_ms=parent.time_ms - 3_600_000)
+        h.node.chain.best[-1] = h.node.chain.by_hash[payer.ref.hash] = set_back
+        position = the(await source.read(start, ()), txid).position
+        assert isinstance(position, InBlock)
+        assert position.time_ms == parent.time_ms // 1000 * 1000
+
+
+QUORUM = {"above": "1", "nodes": 2}
+
+
+async def test_a_large_payment_waits_until_a_second_wallet_shows_it_alike() -> None:
+    async with harness() as h:
+        other = MoneroNode(h.node.spec, clock=SystemClock(), rng=random.Random(9), chain=h.node.chain)
+        other.wallet = h.node.wallet  # the same keys behind another wallet-rpc
+        bend(other, twists := {})
+        await other.start()
+        options = {"daemon": h.node.url, "quorum": QUORUM}
+        async with opened(h, options=options, endpoints=(h.node.url, other.url)) as source:
+            start = (await source.read(None, ())).end
+            twists["get_transfer_by_txid"] = lambda answer, _: {"transfers": []}
+            small = await h.pay(XMR)
+            await h.mine()
+            assert the(await source.read(start, ()), small).ok, "not above the value: one wallet is enough"
+            large = await h.pay(XMR + 1)
+            await h.mine()
+            with pytest.raises(Transient, match="1 of 2 nodes"):
+                await source.read(start, ())
+            twists.clear()
+            assert the(await source.read(start, ()), large).ok
+            before = other.requests.get("get_transfer_by_txid", 0)
+            assert the(await source.read(start, ()), large).ok
+            assert other.requests.get("get_transfer_by_txid", 0) == before, "it is asked once"
+        await other.stop()
+
+
+async def test_a_quorum_of_one_wallet_is_pointed_out() -> None:
+    async with harness() as h:
+        source = h.source(options={"daemon": h.node.url, "quorum": QUORUM})
+        (facts,) = await source.open()
+        await source.close()
+        assert any("quorum needs 2" in w for w in facts.warnings)
 
 
 # -- silence is no answer ------------------------------------------------------------------------

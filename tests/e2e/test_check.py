@@ -43,6 +43,8 @@ async def test_every_chain_names_its_version_network_and_final_block(network: De
         assert "network " in lines[code].text
         assert "head " in lines[code].text
         assert "final" in lines[code].text
+        assert "a payment counts at " in lines[code].text
+        assert ("genesis " in lines[code].text) is (code != "HIVE"), "Hive and Steem have one first block: the chain id"
 
 
 @pytest.mark.parametrize("code", ["HIVE", "BTC", "ETH", "SOL", "XMR"])

@@ -13,6 +13,7 @@ from chainwatch.finality import Rule, Tier
 from chainwatch.follower import Step
 from chainwatch.ledger import events, pool, quotes, schema
 from chainwatch.ledger.apply import apply
+from chainwatch.ledger.apply import held as chain_held
 from chainwatch.ledger.audit import audit
 from chainwatch.ledger.context import Context, Policy
 from chainwatch.ledger.store import Store
@@ -126,6 +127,15 @@ def test_an_address_is_never_given_out_twice(store: Store) -> None:
     assert ask(store, "erin1").address == "till"
 
 
+def test_an_address_that_is_everybodys_is_nobodys_own(store: Store) -> None:
+    """An operator may list an address of his account key in ``receive``: payments to it need a memo."""
+    with store.transaction() as connection:
+        pool.add(connection, "BTC", 1, ["till", "own2"], NOW)
+    assert ask(store).address == "own2"
+    quote = ask(store, "bobby")
+    assert (quote.address, quote.memo is None) == ("till", False)
+
+
 def test_two_processes_never_take_the_same_address_or_seat(store: Store) -> None:
     fill(store)
     found: list[quotes.Quote] = []
@@ -231,3 +241,52 @@ def test_a_reference_key_finds_its_purchase_and_two_of_them_are_ambiguous(store:
         states = {t.txid: (t.shown, t.reason) for t in connection.execute(select(transfers))}
         assert states == {"r0": ("minted", ""), "r1": ("review", "ambiguous"), "r2": ("review", "no_memo")}
         assert [t.wallet for t in connection.execute(select(tickets))] == ["bobby"]
+
+
+def chain_of(*times: int, first: int = 1, parent: str = "h0", fork: str = "") -> tuple[Block, ...]:
+    """Make blocks of these times (milliseconds after NOW); each pays one unit to nobody we know."""
+    made: list[Block] = []
+    for height, after_ms in enumerate(times, first):
+        ref = BlockRef(height, f"h{height}{fork}", made[-1].ref.hash if made else parent)
+        at = InBlock(ref, NOW + after_ms)
+        made.append(Block(ref, NOW + after_ms, (Transfer("BTC", f"t{height}", "0", "BTC", 1, "own9", position=at),)))
+    return tuple(made)
+
+
+def paid_times(store: Store) -> list[int]:
+    """Return when each payment was paid, in milliseconds after NOW, by height."""
+    with store.reading() as connection:
+        rows = connection.execute(select(transfers.c.paid_ms).order_by(transfers.c.height))
+        return [ms - NOW for ms in rows.scalars()]
+
+
+def follow(store: Store, made: tuple[Block, ...], *, final: bool = True, undo_to: BlockRef | None = None) -> None:
+    """Apply blocks in one step, a hundred seconds after NOW."""
+    with store.transaction() as connection:
+        tip = made[-1].ref
+        step = Step("BTC", chain_held(connection, "BTC").cursor, tip, tip, tip if final else None, undo_to, blocks=made)
+        apply(connection, step, CONTEXT, 1, NOW + 100_000)
+
+
+def test_a_block_s_time_is_never_before_its_parent_s(store: Store) -> None:
+    """A miner may set a block's time back by an hour, and so make a late payment look timely."""
+    follow(store, chain_of(5_000, 1_000, 1_500))  # the parent's own time counts, not what it was lifted to
+    assert paid_times(store) == [5_000, 5_000, 1_500]
+
+
+def test_the_parent_may_be_of_an_earlier_step(store: Store) -> None:
+    follow(store, chain_of(1_000, 60_000))
+    follow(store, chain_of(2_000, first=3, parent="h2"))
+    assert paid_times(store) == [1_000, 60_000, 60_000]
+
+
+def test_a_time_in_our_future_is_our_own_clock_s(store: Store) -> None:
+    follow(store, chain_of(7_200_000, 90_000))
+    assert paid_times(store) == [100_000, 100_000]
+
+
+def test_a_payment_that_moved_has_its_new_block_s_parent(store: Store) -> None:
+    follow(store, chain_of(50_000, 10_000), final=False)
+    assert paid_times(store) == [50_000, 50_000]
+    follow(store, chain_of(20_000, 10_000, fork="b"), final=False, undo_to=BlockRef(0, "h0"))
+    assert paid_times(store) == [20_000, 20_000]

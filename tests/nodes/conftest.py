@@ -3,17 +3,21 @@
 The packages are those of ``tests/setup/package.json``, in the folder of ``CHAINWATCH_TOOLS`` (default ``.tools``).
 """
 
+import asyncio
 import json
 import os
 import random
 import shutil
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from chainwatch.model import ChainSpec
+from chainwatch.testing.process import command
 
 ROOT = Path(__file__).parents[2]
 COUNT = int(os.environ.get("CHAINWATCH_DIFFERENTIAL", "2000"))
@@ -101,3 +105,32 @@ def messages() -> Callable[[int], list[str]]:
         return out[:count]
 
     return build
+
+
+def toml(value: Any) -> str:
+    """Write a value of a configuration."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{k} = {toml(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(toml, value)) + "]"
+    return json.dumps(value)
+
+
+Check = Callable[..., Awaitable[tuple[int, list[str]]]]
+
+
+@pytest.fixture
+def check(tmp_path: Path) -> Check:
+    """``check(spec, key=value)``: ``chainwatch check`` on that chain alone; its exit code and the chain's lines."""
+
+    async def run(spec: ChainSpec, **changes: Any) -> tuple[int, list[str]]:
+        chain_id: int | str = int(spec.chain_id) if spec.family == "evm" else spec.chain_id
+        section = {"adapter": spec.adapter, "chain_id": chain_id, "endpoints": spec.endpoints, "receive": spec.receive}
+        lines = [f"{key} = {toml(value)}" for key, value in {**section, **spec.options, **changes}.items()]
+        file = tmp_path / "chainwatch.toml"
+        file.write_text("\n".join([f"[chains.{spec.code}]", *lines, ""]))
+        file.chmod(0o600)
+        code, out, err = await asyncio.to_thread(command, tmp_path, "check", "--config", str(file))
+        return code, [line for line in (out + err).splitlines() if spec.code in line]
+
+    return run

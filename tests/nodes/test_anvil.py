@@ -20,8 +20,9 @@ from chainwatch.clock import SystemClock
 from chainwatch.config.networks import spec
 from chainwatch.errors import Misconfigured
 from chainwatch.model import Asset
-from chainwatch.testing.contract import CASES, Case, missing
+from chainwatch.testing.contract import CASES, Case, missing, price
 from chainwatch.testing.replica import Replica, reading
+from chainwatch.testing.shop import EVENT, Shop
 from chainwatch.testing.tools import find_tool, tools_dir
 from chainwatch.verifiers.addresses import eip55
 
@@ -41,14 +42,20 @@ GAS = hex(500_000)
 
 
 class Anvil:
-    """An anvil process with our contracts on it: the contract suite's harness over a real node."""
+    """An anvil process with our contracts on it: the contract suite's harness over a real node.
+
+    ``light``: it keeps no old states (thousands of blocks would cost minutes), so it has no traces and no restart.
+    """
 
     can = frozenset({"memo", "token", "fail", "reorg", "restart", "stranger", "outputs", "mempool"})
     faults = None
 
-    def __init__(self, code: str, folder: Path, port: int) -> None:
-        self._code, self._state, self._port = code, folder / "state.json", port
-        self._url = f"http://127.0.0.1:{port}"
+    def __init__(self, code: str, folder: Path, *, light: bool = False) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self._port = free.getsockname()[1]
+        self._code, self._state, self._light = code, folder / "state.json", light
+        self._url = f"http://127.0.0.1:{self._port}"
         self._process: asyncio.subprocess.Process | None = None
         self._session = aiohttp.ClientSession()
         self._services = Services(clock=SystemClock(), random=random.Random(5), observer=SilentObserver())
@@ -72,14 +79,16 @@ class Anvil:
             endpoints=(self._url,),
             receive=(ours, eip55(bytes.fromhex(REFUSER[2:]))),
             assets=(native, token),
-            options={"traces": True, "pending": True, "timeout": 5.0},
+            options={"traces": not self._light, "pending": True, "timeout": 5.0},
         )
 
     async def _launch(self) -> None:
         chain_id = spec(self._code).chain_id
+        kept = ("--state", str(self._state), "--preserve-historical-states")
         self._process = await asyncio.create_subprocess_exec(
             *(str(ANVIL), "--host", "127.0.0.1", "--port", str(self._port), "--chain-id", chain_id, "--no-mining"),
-            *("--slots-in-an-epoch", "1", "--state", str(self._state), "--preserve-historical-states", "--quiet"),
+            *("--slots-in-an-epoch", "1", "--quiet"),
+            *(("--prune-history",) if self._light else kept),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,
@@ -194,10 +203,8 @@ def call(contract: str, signature: str, *words: str | int) -> str:
 
 @pytest.fixture(params=["ETH", "MATIC", "BNB"])
 async def anvil(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Anvil]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    node = Anvil(request.param, tmp_path, port)
+    code, _, light = request.param.partition(" ")
+    node = Anvil(code, tmp_path, light=bool(light))
     try:
         await node.start()
         yield node
@@ -210,6 +217,44 @@ async def test_contract(case: Case, anvil: Anvil) -> None:
     if reason := missing(case, anvil):
         pytest.skip(reason)
     await case(anvil)
+
+
+@pytest.mark.parametrize("anvil", ["ETH light"], indirect=True)
+async def test_a_day_of_blocks_mints_every_payment_once(anvil: Anvil, tmp_path: Path) -> None:
+    """7,200 blocks, Ethereum's day.  A day of Polygon or BNB Smart Chain is ten times that: anvil needs minutes."""
+    async with Shop(anvil.spec, tmp_path, price(anvil.spec.native)) as shop:
+        await anvil.pay(shop.price, memo=f"event:{EVENT}:wallet:early")
+        await anvil.mine(2)
+        await shop.settle()
+        await shop.close()
+        buyers = [f"buyer{n}" for n in range(12)]
+        for buyer in buyers:
+            await anvil.pay(shop.price, memo=f"event:{EVENT}:wallet:{buyer}")
+            await anvil.mine(600)
+        short = await anvil.pay(shop.price - 1, memo=f"event:{EVENT}:wallet:short")
+        await anvil.mine(2)
+        await shop.open()
+        await shop.poll()  # it ends again in the middle of catching up
+        assert "buyer11" not in shop.sold_to()
+        await shop.close()
+        await shop.open()
+        await shop.settle()
+        assert shop.sold_to() == sorted(["early", *buyers])
+        assert [p for p in shop.payments() if p[0] == short] == [(short, shop.price - 1, "confirmed")]
+        assert len(shop.payments()) == 14
+        shop.check()
+
+
+async def test_check_names_the_node_and_refuses_one_of_another_chain(anvil: Anvil, check: Any) -> None:
+    genesis = (await anvil.rpc("eth_getBlockByNumber", "0x0", False))["hash"]
+    code, lines = await check(anvil.spec)
+    assert code == 0, lines
+    for told in ("anvil/", f"network eip155:{anvil.spec.chain_id},", f"genesis {genesis},", "head ", "final "):
+        assert told in lines[0]
+    assert any("block 0" in line for line in lines), "a private chain that borrows a main network's id"
+    code, lines = await check(anvil.spec, chain_id=5)
+    assert code == 2
+    assert f"chain id {anvil.spec.chain_id}, not 5" in lines[0]
 
 
 async def read_after(anvil: Anvil, replica: Replica, *txids: str) -> None:

@@ -29,8 +29,8 @@ from chainwatch.adapters.rpc import Limits, Rpc, RpcError
 from chainwatch.adapters.utxo import UtxoSource
 from chainwatch.clock import SystemClock
 from chainwatch.config.networks import spec
-from chainwatch.testing.contract import CASES, Case, missing
-from chainwatch.testing.replica import reading
+from chainwatch.testing.contract import CASES, Case, missing, price
+from chainwatch.testing.shop import EVENT, Shop
 
 ROOT = Path(__file__).resolve().parents[2]
 BCOIN = Path(os.environ.get("CHAINWATCH_TOOLS", ROOT / ".tools")) / "node_modules" / "bcoin"
@@ -39,6 +39,10 @@ REGTEST = "0f9188f13cb7b2c71f2a335e3a4fc328bf5beb436012afca590b1a11466e2206"
 MATURE = 110
 """Blocks after which the first rewards can be spent."""
 READY_S = 60.0
+SEED = "abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon about"
+"""The payer's wallet: BIP-39's first test vector."""
+KEY = "of-a-chain-without-worth"
+"""The nodes' password."""
 
 pytestmark = [pytest.mark.network, pytest.mark.node]
 
@@ -66,6 +70,7 @@ class Regtest(Protocol):
 
     async def start(self) -> None: ...
     async def stop(self) -> None: ...
+    async def restart(self) -> None: ...
     async def new_address(self) -> str: ...
     async def send(self, outputs: list[tuple[str, int]], memo: bytes | None) -> str: ...
 
@@ -103,39 +108,62 @@ def plain_rpc(url: str) -> Rpc:
 
 
 class Bcoin:
-    """bcoin keeps its chain in memory: it cannot be restarted."""
+    """bcoin keeps chain and wallet in memory: a restarted one is given its blocks and its seed again."""
 
-    can = frozenset({"memo", "outputs", "reorg", "mempool", "stranger"})
+    can = frozenset({"memo", "outputs", "reorg", "mempool", "stranger", "restart"})
     options: Mapping[str, Any] = MappingProxyType({"p2pkh": 60, "p2sh": [38], "hrp": "rb"})
     """bcoin's regtest has address prefixes of its own."""
 
     def __init__(self, folder: Path) -> None:
         port, self._wallet_port, p2p = free_ports(3)
-        self.url, self._wallet = f"http://x:k@127.0.0.1:{port}", f"http://127.0.0.1:{self._wallet_port}"
+        self.url, self._wallet = f"http://x:{KEY}@127.0.0.1:{port}", f"http://127.0.0.1:{self._wallet_port}"
+        self._addresses, self._blocks = 0, list[str]()
         node = shutil.which("node") or "node"
         self._process = Process(
             *(node, "-r", str(Path(__file__).parent / "bcoin_preload.js"), str(BCOIN / "bin" / "node")),
             *("--network=regtest", "--memory=true", f"--prefix={folder}", "--workers=false", "--log-file=false"),
             *("--listen=false", "--no-dns=true", "--only=127.0.0.1:1", f"--port={p2p}", "--host=127.0.0.1"),
-            *("--http-host=127.0.0.1", f"--http-port={port}", "--api-key=k", "--index-tx=true"),
-            *("--wallet-http-host=127.0.0.1", f"--wallet-http-port={self._wallet_port}", "--wallet-api-key=k"),
+            *("--http-host=127.0.0.1", f"--http-port={port}", f"--api-key={KEY}", "--index-tx=true"),
+            *("--wallet-http-host=127.0.0.1", f"--wallet-http-port={self._wallet_port}", f"--wallet-api-key={KEY}"),
             "--wallet-wallet-auth=false",
             env={"BCOIN_NETWORK": "regtest", "NODE_BACKEND": "js"},
         )
-        self.rpc, self._wallet_rpc = plain_rpc(self.url), plain_rpc(f"http://x:k@127.0.0.1:{self._wallet_port}")
+        self.rpc, self._wallet_rpc = plain_rpc(self.url), plain_rpc(f"http://x:{KEY}@127.0.0.1:{self._wallet_port}")
 
     async def start(self) -> None:
         await self.rpc.open()
         await self._wallet_rpc.open()
         await self._process.start(self.rpc)
-        await self.rpc.call("generatetoaddress", [MATURE, await self.new_address()])
+        async with self._session() as session:
+            seed = {"mnemonic": SEED}
+            async with session.put(f"{self._wallet}/wallet/payer", json=seed) as response:
+                assert response.status == 200, await response.text()
+        await self._wallet_rpc.call("selectwallet", ["payer"])
+        known, self._addresses = self._addresses, 0
+        for _ in range(known):
+            await self.new_address()
+        for block in self._blocks:
+            assert await self.rpc.call("submitblock", [block]) is None
+        if not self._blocks:
+            await self.rpc.call("generatetoaddress", [MATURE, await self.new_address()])
 
     async def stop(self) -> None:
         await self._wallet_rpc.close()
         await self.rpc.close()
         await self._process.stop()
 
+    async def restart(self) -> None:
+        height = await self.rpc.call("getblockcount")
+        hashes = [await self.rpc.call("getblockhash", [h]) for h in range(1, height + 1)]
+        self._blocks = [await self.rpc.call("getblock", [h, False], result=str) for h in hashes]
+        await self.stop()
+        await self.start()
+
+    def _session(self) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(headers={"Authorization": aiohttp.encode_basic_auth("x", KEY)})
+
     async def new_address(self) -> str:
+        self._addresses += 1
         return str(await self._wallet_rpc.call("getnewaddress", ["default"]))
 
     async def send(self, outputs: list[tuple[str, int]], memo: bytes | None) -> str:
@@ -146,10 +174,10 @@ class Bcoin:
         # The wallet follows its node a moment behind: until then it has too little to spend.
         async with (
             asyncio.timeout(READY_S),
-            aiohttp.ClientSession(headers={"Authorization": aiohttp.encode_basic_auth("x", "k")}) as session,
+            self._session() as session,
         ):
             while True:
-                async with session.post(f"{self._wallet}/wallet/primary/send", json=body) as response:
+                async with session.post(f"{self._wallet}/wallet/payer/send", json=body) as response:
                     answer = await response.json()
                 if "hash" in answer:
                     return str(answer["hash"])
@@ -165,9 +193,9 @@ class Bitcoind:
 
     def __init__(self, folder: Path) -> None:
         port, p2p = free_ports(2)
-        self.url = f"http://u:p@127.0.0.1:{port}"
+        self.url = f"http://u:{KEY}@127.0.0.1:{port}"
         self._process = Process(
-            *(str(BITCOIND), "-regtest", f"-datadir={folder}", "-rpcuser=u", "-rpcpassword=p", f"-rpcport={port}"),
+            *(str(BITCOIND), "-regtest", f"-datadir={folder}", "-rpcuser=u", f"-rpcpassword={KEY}", f"-rpcport={port}"),
             *("-rpcbind=127.0.0.1", "-rpcallowip=127.0.0.1", f"-bind=127.0.0.1:{p2p}", "-listenonion=0"),
             *("-dnsseed=0", "-fixedseeds=0", "-discover=0", "-txindex=1", "-fallbackfee=0.0001", "-server=1"),
         )
@@ -188,6 +216,10 @@ class Bitcoind:
         await self._wallet.close()
         await self.rpc.close()
         await self._process.stop()
+
+    async def restart(self) -> None:
+        await self.stop()
+        await self.start()
 
     async def new_address(self) -> str:
         return str(await self._wallet.call("getnewaddress", ["", "bech32"]))
@@ -269,8 +301,7 @@ class NodeHarness:
         await self.mine(depth + 1)
 
     async def restart(self) -> None:
-        await self.node.stop()
-        await self.node.start()
+        await self.node.restart()
 
     async def _undo(self, txid: str) -> int:
         """Take the transaction's block, and all above it, off; return how many those were."""
@@ -322,26 +353,46 @@ async def test_contract(case: Case, kind: str, folder: Path) -> None:
         await case(harness)
 
 
-async def test_a_day_of_blocks_is_caught_up_with(kind: str, folder: Path) -> None:
-    """144 blocks and a payment in every twelfth, read after the fact."""
-    async with running(kind, folder) as harness:
-        async with reading(harness) as before:
-            start = before.position
-        sent = set()
-        for n in range(12):
-            sent.add(await harness.pay(10_000 + n))
-            await harness.mine(12)
-        async with reading(harness, start=start) as replica:
-            assert {t.txid for t in replica.facts.values()} == sent
-            assert replica.position.height == start.height + 144
-
-
-async def test_an_underpayment_arrives_as_what_it_is(kind: str, folder: Path) -> None:
-    async with running(kind, folder) as harness, reading(harness) as replica:
-        txid = await harness.pay(1_000)
+async def test_a_day_of_blocks_mints_every_payment_once(kind: str, folder: Path, tmp_path: Path) -> None:
+    """144 blocks and a payment in every twelfth, while we were away."""
+    async with (
+        running(kind, folder) as harness,
+        Shop(harness.spec, tmp_path, price(harness.spec.native)) as shop,
+    ):
+        await harness.pay(shop.price, memo=f"event:{EVENT}:wallet:early")
         await harness.mine()
-        await replica.see(txid)
-        assert [t.amount for t in replica.of(txid)] == [1_000]
+        await shop.settle()
+        await shop.close()
+        buyers = [f"buyer{n}" for n in range(12)]
+        for buyer in buyers:
+            await harness.pay(shop.price, memo=f"event:{EVENT}:wallet:{buyer}")
+            await harness.mine(12)
+        short = await harness.pay(shop.price // 2, memo=f"event:{EVENT}:wallet:short")
+        await harness.mine()
+        await shop.open()
+        await shop.poll()  # it ends again in the middle of catching up
+        await shop.close()
+        await shop.open()
+        await shop.settle()
+        assert shop.sold_to() == sorted(["early", *buyers])
+        assert [p for p in shop.payments() if p[0] == short] == [(short, shop.price // 2, "confirmed")]
+        assert len(shop.payments()) == 14
+        shop.check()
+
+
+async def test_check_names_the_node_and_refuses_one_of_another_network(kind: str, folder: Path, check: Any) -> None:
+    async with running(kind, folder) as harness:
+        # An operator's addresses are those of the network: bcoin's own prefixes are not.
+        told = msgspec.structs.replace(harness.spec, receive=("mipcBbFg9gMiCh81Kj8tqqdgoZub1ZJRfn",), options={})
+        code, lines = await check(told)
+        assert code == 0, lines
+        assert f"network regtest, genesis {REGTEST}, head " in lines[0]
+        assert kind in lines[0] if kind == "bcoin" else "Satoshi" in lines[0]
+        assert "no finality of its own; a payment counts at depth 2 below 0.01 BTC, else depth 6" in lines[0]
+        main = spec("BTC").chain_id
+        code, lines = await check(told, chain_id=main, receive=["1BoatSLRHtKNngkdXEeobR76b53LETtpyT"])
+        assert code == 2
+        assert f"genesis block is {REGTEST}, chain_id says {main}" in lines[0]
 
 
 async def test_every_answer_of_the_node_decodes_to_the_same_transfers(kind: str, folder: Path) -> None:

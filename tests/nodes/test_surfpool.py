@@ -38,6 +38,7 @@ from chainwatch.errors import Transient
 from chainwatch.model import Asset, InBlock
 from chainwatch.testing.contract import CASES, check_paid, memo_for, missing, price
 from chainwatch.testing.replica import reading
+from chainwatch.testing.shop import EVENT, Shop
 
 ROOT = Path(__file__).resolve().parents[2]
 NODES = Path(os.environ.get("CHAINWATCH_TOOLS", ROOT / ".tools"))
@@ -221,6 +222,50 @@ async def test_contract(case, url):
         if reason := missing(case, h):
             pytest.skip(reason)
         await case(h)
+
+
+DAY = 86_400_000 // 400
+"""Slots of a day."""
+
+
+async def test_a_day_of_slots_mints_every_payment_once(url, tmp_path):
+    """The node travels from payment to payment: twelve times two hours of slots."""
+    async with surfpool(url) as h, Shop(h.spec, tmp_path, price(h.spec.native)) as shop:
+        await h.pay(shop.price, memo=f"event:{EVENT}:wallet:early")
+        await h.mine()
+        await shop.settle()
+        await shop.close()
+        began = await h.rpc("getSlot")
+        buyers = [f"buyer{n}" for n in range(12)]
+        for n, buyer in enumerate(buyers, 1):
+            await h.pay(shop.price, memo=f"event:{EVENT}:wallet:{buyer}")
+            await h.rpc("surfnet_timeTravel", {"absoluteSlot": began + n * DAY // 12})
+        short = await h.pay(shop.price - 1, memo=f"event:{EVENT}:wallet:short")
+        await h.mine()
+        assert await h.rpc("getSlot") >= began + DAY
+        await shop.open()
+        await shop.poll()
+        await shop.close()
+        await shop.open()
+        await shop.settle()
+        assert shop.sold_to() == sorted(["early", *buyers])
+        assert [p for p in shop.payments() if p[0] == short] == [(short, shop.price - 1, "confirmed")]
+        assert len(shop.payments()) == 14
+        shop.check()
+
+
+async def test_check_names_the_node_and_refuses_one_of_another_cluster(url, check):
+    async with surfpool(url) as h:
+        genesis = h.spec.chain_id
+        code, lines = await check(h.spec)
+        assert code == 0, lines
+        for told in ("surfnet ", f"network solana:{genesis[:32]},", f"genesis {genesis},", "head ", "final "):
+            assert told in lines[0]
+        mainnet = spec("SOL").chain_id
+        code, lines = await check(h.spec, chain_id=mainnet)
+        assert code == 2
+        assert genesis in lines[0]
+        assert mainnet in lines[0]
 
 
 async def test_a_payment_is_reported_with_the_time_of_the_listing_not_of_the_block(url):

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chainwatch.config.finality import is_weaker, parse_finality, stricter
+from chainwatch.config.finality import describe, is_weaker, parse_finality, stricter
 from chainwatch.finality import Confirmed, Rule, Tier, state
-from chainwatch.model import BlockRef, InBlock
+from chainwatch.model import Asset, BlockRef, InBlock
 
 
 def needed(rule: Rule, amount: int) -> float:
@@ -21,6 +21,19 @@ def test_tiers_are_exact_base_units_of_the_native_coin() -> None:
     rule = parse_finality([{"below": "0.01", "depth": 2}, {"depth": 6}], 8)
     assert rule == Rule((Tier(1_000_000, 2), Tier(None, 6)))
     assert [needed(rule, a) for a in (999_999, 1_000_000)] == [2, 6]
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ("finalized", "the chain's final block"),
+        (6, "depth 6"),
+        ([{"below": "0.01", "depth": 2}, {"depth": 6}], "depth 2 below 0.01 BTC, else depth 6"),
+        ([{"depth": 6, "final": True}], "depth 6 or the chain's final block"),
+    ],
+)
+def test_a_rule_is_told_as_people_say_it(written: Any, told: str) -> None:
+    assert describe(parse_finality(written, 8), Asset("BTC", "BTC", 8)) == told
 
 
 def test_a_word_and_a_final_tier_wait_for_the_chain_itself() -> None:

@@ -102,6 +102,8 @@ class Bench:
         chain = msgspec.structs.replace(self.sim.spec, endpoints=("http://x",), receive=(self.us,), options=options)
         source = SolanaSource(chain, SERVICES)
         source._rpc = self.wire
+        if source._quorum is not None:
+            source._quorum._endpoints = self.wire.endpoints
         return source
 
     def mine(self, n: int = 1) -> None:
@@ -539,6 +541,35 @@ async def test_the_block_at_our_position_is_shown_for_comparison():
     assert (await b.read(stood)).refs[0].same(stood)
     other = BlockRef(stood.height, "another", "")
     assert not (await b.read(other)).refs[0].same(other)
+
+
+# -- quorum --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lie", [lambda *_: None, lambda _, o: {"slot": 1, "transaction": None, "meta": None}])
+async def test_a_large_payment_waits_until_a_second_node_shows_it_as_final(lie):
+    b = Bench(nodes=2, quorum={"above": {"SOL": "0.001", "USDC": "5"}, "nodes": 2})
+    stood = (await b.read()).end
+    b.nodes[1].say["getTransaction"] = lie
+    small, usdc = b.pay(10**6), b.sim.spec.assets[1].asset_id
+    b.mine(LAG)
+    assert ids(await b.read(stood)) == [small], "not above the value: one node is enough"
+    large, token = b.pay(10**6 + 1), b.pay(5_000_001, asset_id=usdc)
+    b.mine(LAG)
+    with pytest.raises(Transient, match="1 of 2 nodes"):
+        await b.read(stood)
+    b.nodes[1].say.clear()
+    assert ids(await b.read(stood)) == [small, large, token]
+    asked = [params[1]["commitment"] for method, params in b.nodes[1].asked if method == "getTransaction"]
+    assert set(asked) == {"finalized"}
+
+
+async def test_a_quorum_is_checked_before_anything_is_read():
+    for quorum in ({"above": "1", "nodes": 1}, {"above": "much", "nodes": 2}, {"above": {"BTC": "1"}, "nodes": 2}, 7):
+        with pytest.raises(Misconfigured, match="quorum"):
+            Bench(quorum=quorum)
+    (facts,) = await Bench(quorum={"above": "1", "nodes": 2}).source.open()
+    assert any("quorum needs 2" in w for w in facts.warnings)
 
 
 # -- the simulated node --------------------------------------------------------------------------

@@ -274,6 +274,10 @@ async def test_a_private_chain_under_a_main_networks_id_is_pointed_out(scene: An
     async with scene(start=False) as s:
         (facts,) = await s.source.open()
         assert any("not the main network" in warning for warning in facts.warnings)
+        genesis = facts.genesis
+    async with scene(1, start=False, genesis=genesis) as s:  # who names it himself, as the devnet does, knows it
+        (facts,) = await s.source.open()
+        assert (facts.warnings, facts.genesis) == ((), genesis)
 
 
 async def test_a_node_that_turns_into_another_chain_is_not_followed(scene: Any) -> None:
@@ -331,6 +335,31 @@ async def test_a_node_that_disagrees_does_not_confirm(scene: Any, field: str) ->
         s.pay(2 * 10**18)
         with pytest.raises(Transient, match="1 of 2"):
             await s.read()
+
+
+async def test_a_node_that_names_another_amount_does_not_mint_it(scene: Any) -> None:
+    """The block's hash is right: its content is what the first node says, until a second one is asked."""
+    async with scene(2, **QUORUM) as s:
+        s.twists[0]["eth_getBlockByNumber"] = in_block(
+            lambda b: [t.update(value=hex(9 * 10**18)) for t in b["transactions"]]
+        )
+        s.pay(10**18)
+        with pytest.raises(Transient, match="1 of 2"):
+            await s.read()
+
+
+async def test_a_large_token_payment_waits_too_where_the_token_is_named(scene: Any) -> None:
+    quorum = {"above": {"ETH": "1.0", "USDC": "100"}, "nodes": 2}
+    async with scene(2, quorum=quorum) as s:
+        s.twists[1]["eth_getTransactionReceipt"] = lambda *_: None
+        txid = s.pay(10**8, asset_id=s.usdc)
+        assert len(await s.read()) == 1, "not above the value"
+        more = s.pay(10**8 + 1, asset_id=s.usdc)
+        with pytest.raises(Transient, match="1 of 2"):
+            await s.read()
+        s.twists[1].clear()
+        await s.replica.settle()
+        assert [t.txid for t in (*s.replica.of(txid), *s.replica.of(more))] == [txid, more]
 
 
 async def test_a_quorum_that_cannot_be_reached_is_pointed_out(scene: Any) -> None:
