@@ -66,9 +66,9 @@ pytestmark = [
 PAYER = Keypair.from_seed(b"chainwatch surfpool test payer..")
 
 
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    """Start one surfpool for the whole file; each test has wallets of its own."""
+@contextlib.contextmanager
+def started() -> Iterator[str]:
+    """Run a surfpool; its URL."""
     process = subprocess.Popen(
         ["node", "-e", SCRIPT, str(SURFPOOL), str(SLOT_MS), str(PAYER.pubkey())],
         stdout=subprocess.PIPE,
@@ -82,6 +82,13 @@ def url() -> Iterator[str]:
         process.terminate()
         process.wait(30)
         process.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    """Start one surfpool for the whole file; each test has wallets of its own."""
+    with started() as where:
+        yield where
 
 
 class Surfpool:
@@ -228,30 +235,36 @@ DAY = 86_400_000 // 400
 """Slots of a day."""
 
 
-async def test_a_day_of_slots_mints_every_payment_once(url, tmp_path):
-    """The node travels from payment to payment: twelve times two hours of slots."""
-    async with surfpool(url) as h, Shop(h.spec, tmp_path, price(h.spec.native)) as shop:
-        await h.pay(shop.price, memo=f"event:{EVENT}:wallet:early")
-        await h.mine()
-        await shop.settle()
-        await shop.close()
-        began = await h.rpc("getSlot")
-        buyers = [f"buyer{n}" for n in range(12)]
-        for n, buyer in enumerate(buyers, 1):
-            await h.pay(shop.price, memo=f"event:{EVENT}:wallet:{buyer}")
-            await h.rpc("surfnet_timeTravel", {"absoluteSlot": began + n * DAY // 12})
-        short = await h.pay(shop.price - 1, memo=f"event:{EVENT}:wallet:short")
-        await h.mine()
-        assert await h.rpc("getSlot") >= began + DAY
-        await shop.open()
-        await shop.poll()
-        await shop.close()
-        await shop.open()
-        await shop.settle()
-        assert shop.sold_to() == sorted(["early", *buyers])
-        assert [p for p in shop.payments() if p[0] == short] == [(short, shop.price - 1, "confirmed")]
-        assert len(shop.payments()) == 14
-        shop.check()
+async def test_a_day_of_slots_mints_every_payment_once(tmp_path):
+    """A node of its own travels from payment to payment: twelve times two hours of slots."""
+    with started() as url:
+        async with surfpool(url) as h, Shop(h.spec, tmp_path, price(h.spec.native)) as shop:
+            await a_day(h, shop)
+
+
+async def a_day(h, shop):
+    """Let a day pass while the shop is closed; then everybody has a ticket, once."""
+    await h.pay(shop.price, memo=f"event:{EVENT}:wallet:early")
+    await h.mine()
+    await shop.settle()
+    await shop.close()
+    began = await h.rpc("getSlot")
+    buyers = [f"buyer{n}" for n in range(12)]
+    for n, buyer in enumerate(buyers, 1):
+        await h.pay(shop.price, memo=f"event:{EVENT}:wallet:{buyer}")
+        await h.rpc("surfnet_timeTravel", {"absoluteSlot": began + n * DAY // 12})
+    short = await h.pay(shop.price - 1, memo=f"event:{EVENT}:wallet:short")
+    await h.mine()
+    assert await h.rpc("getSlot") >= began + DAY
+    await shop.open()
+    await shop.poll()
+    await shop.close()
+    await shop.open()
+    await shop.settle()
+    assert shop.sold_to() == sorted(["early", *buyers])
+    assert [p for p in shop.payments() if p[0] == short] == [(short, shop.price - 1, "confirmed")]
+    assert len(shop.payments()) == 14
+    shop.check()
 
 
 async def test_check_names_the_node_and_refuses_one_of_another_cluster(url, check):
