@@ -19,9 +19,8 @@ from chainwatch.api.auth import Caller
 from chainwatch.ledger import devices
 from chainwatch.ledger.entries import Entry
 from chainwatch.ledger.scans import Scan
-from chainwatch.ledger.tables import entries
+from chainwatch.ledger.tables import entries, tickets
 from chainwatch.ledger.tables import events as event_table
-from chainwatch.ledger.tables import tickets
 from chainwatch.testing.doors import OfflineDoor, make_event, order_of, sell
 from chainwatch.testing.served import NOW_MS, Served, served
 from chainwatch.tickets import manifest as manifests
