@@ -39,7 +39,9 @@ carries a wrong one."""
 
 async def _device(request: web.Request, backend: Backend) -> Caller | None:
     device = await device_of(request, backend)
-    return device and Caller("device", device.name, event_id=device.event_id, device_id=device.id)
+    if device is None:
+        return None
+    return Caller("device", device.name, event_id=device.event_id, device_id=device.id)
 
 
 AUTHENTICATORS: Mapping[Kind, Authenticator] = {"device": _device}

@@ -264,8 +264,8 @@ class Door:
             qr_key=b64(self._codes.public),
             since=since if part else None,
             cursor=found.cursor,
-            numbers=[row.number for row in sold],
-            hashes=manifests.hashes(self._codes, salt, [row.uuid for row in sold]),
+            numbers=[number for number, _ in sold],
+            hashes=manifests.hashes(self._codes, salt, [uuid for _, uuid in sold]),
             revoked=found.revoked,
             gates=gates,
             entries=[(n, when, at[gate]) for n, when, gate in went],
@@ -290,7 +290,7 @@ class Door:
 
     async def drain(self, call: Call) -> Drained:
         """Record scans that already happened."""
-        body: Log = call.body
+        sent: Log = call.body
         log = [
             Scan(
                 nonce=s.nonce,
@@ -301,7 +301,7 @@ class Door:
                 admitted=s.admitted,
                 shown=s.reason,
             )
-            for s in body.scans
+            for s in sent.scans
         ]
         for scan in log:
             _one_of(scan)
