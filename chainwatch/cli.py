@@ -16,6 +16,7 @@ import msgspec
 import typer
 
 from chainwatch.cli_events import event
+from chainwatch.cli_sales import guests, purchase, review
 from chainwatch.errors import ChainwatchError, Misconfigured, Rejected
 from chainwatch.terminal import (
     NO,
@@ -37,6 +38,9 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 db = typer.Typer(no_args_is_help=True, help="The database.")
 keys = typer.Typer(no_args_is_help=True, help="Signing keys.")
 app.add_typer(event, name="event")
+app.add_typer(guests, name="guests")
+app.add_typer(purchase, name="purchase")
+app.add_typer(review, name="review")
 app.add_typer(db, name="db")
 app.add_typer(keys, name="keys")
 

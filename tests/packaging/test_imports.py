@@ -64,6 +64,7 @@ TOP = {
     "cli",
     "cli_events",
     "cli_money",
+    "cli_sales",
     "cli_access",
     "terminal",
     "progress",
