@@ -7,7 +7,7 @@ A purchase only takes one from this pool, so whatever process hands it out, no p
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, func, select, update
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, func, select, update
 
 from chainwatch.ledger.bulk import insert_rows
 from chainwatch.ledger.tables import addresses, transfers
@@ -51,6 +51,12 @@ def all_of(connection: Connection, chain: str) -> list[str]:
         select(addresses.c.address).where(addresses.c.chain == chain).order_by(addresses.c.path_index)
     )
     return [r.address for r in rows]
+
+
+def has_free(chain: ColumnElement[str]) -> ColumnElement[bool]:
+    """Return the question whether a chain has a free address, as part of another: most chains never have one."""
+    free = select(addresses.c.id).where(addresses.c.chain == chain, addresses.c.purchase_id.is_(None))
+    return free.exists()
 
 
 def next_free(connection: Connection, chain: str) -> Row[Any] | None:

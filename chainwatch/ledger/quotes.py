@@ -87,7 +87,7 @@ def quote(connection: Connection, ask: Ask, context: Context, now_ms: int) -> Qu
         raise Rejected("bad_wallet", f"{ask.wallet[:120]!r} is no wallet of any supported chain")
     if ask.wallet_chain is not None and not 0 < len(ask.wallet_chain) <= MAX_CHAIN:
         raise Rejected("bad_chain", "the wallet's chain is a chain code or a CAIP-2 name")
-    row = _offer(connection, ask)
+    row = _offer(connection, ask, context.chain)
     if reason := forbids(sale_of(row), now_ms):
         raise Rejected("not_for_sale", reason)
     free = offers.is_free(row.tier_price if row.tier_id is not None else row.ticket_price)
@@ -116,21 +116,22 @@ def quote(connection: Connection, ask: Ask, context: Context, now_ms: int) -> Qu
     }
     if free:
         return _give(connection, row, opened, seat, context, now_ms)
-    held = seats.hold(connection, seat, context.policy.unsigned_hold_percent)
+    held = not _is_full(row, allotment_id) and seats.hold(connection, seat, context.policy.unsigned_hold_percent)
     return _open(connection, row, {**opened, "held": held, "hold_kind": seat.kind}, context, now_ms)
 
 
 # -- what is for sale ------------------------------------------------------------------------------------
 
 
-def _offer(connection: Connection, ask: Ask) -> Row[Any]:
-    """Read the event with the tier and the price that are asked for, in one statement."""
+def _offer(connection: Connection, ask: Ask, chain: str) -> Row[Any]:
+    """Read the event with the tier and the price that are asked for, and whether the chain has an address free."""
     numbered = NUMBER.fullmatch(ask.event_id) is not None
     # Two requests of one wallet at once: the second must see the first, so a signed one locks the event's row.
     query = _offer_query(numbered, ask.tier is not None, ask.signed)
     event = int(ask.event_id) if numbered else ask.event_id
     tier = {"tier_code": ask.tier} if ask.tier is not None else {}
-    rows = connection.execute(query, {"event": event, "paid_in": ask.asset, **tier}).all()
+    known = {"event": event, "paid_in": ask.asset, "of_chain": chain, **tier}
+    rows = connection.execute(query, known).all()
     if not rows:
         raise Rejected("unknown_event", f"no event {ask.event_id[:80]!r}")
     if len(rows) > 1:
@@ -146,7 +147,7 @@ def _offer_query(numbered: bool, with_tier: bool, lock: bool) -> Select[Any]:
     named = and_(events.c.id == bindparam("event"), events.c.slug.is_(None))
     in_coin = bindparam("paid_in")
     query = (
-        select(*_OFFER)
+        select(*_OFFER, pool.has_free(bindparam("of_chain")).label("address_free"))
         .join_from(
             events, tiers, and_(of_event, tiers.c.code == bindparam("tier_code")) if with_tier else of_event, isouter=True
         )
@@ -174,6 +175,7 @@ _OFFER = (
     events.c.open_per_wallet,
     events.c.max_attendees,
     events.c.tickets_sold,
+    events.c.tickets_held,
     events.c.seats_reserved,
     events.c.ticket_price,
     events.c.ticket_currency,
@@ -220,6 +222,12 @@ def _sold_out(row: Row[Any], allotment_id: int | None) -> None:
         raise Rejected("sold_out", "every seat is sold")
     if row.tier_quantity is not None and row.tier_sold >= row.tier_quantity:
         raise Rejected("sold_out", "every ticket of this kind is sold")
+
+
+def _is_full(row: Row[Any], allotment_id: int | None) -> bool:
+    """Was every public seat sold or held a moment ago?  Then nobody is made to wait for the row to find that out."""
+    taken = row.tickets_sold + row.tickets_held + row.seats_reserved
+    return allotment_id is None and row.max_attendees is not None and taken >= row.max_attendees
 
 
 # -- who may buy -------------------------------------------------------------------------------------------
@@ -290,7 +298,7 @@ def _open(connection: Connection, row: Row[Any], opened: dict[str, Any], context
     """Write the purchase with where and how it is to be paid."""
     secret, ref = secrets.token_urlsafe(SECRET_BYTES), context.new_ref()
     event = row.slug or str(row.id)
-    entry = pool.next_free(connection, context.chain)
+    entry = pool.next_free(connection, context.chain) if row.address_free else None
     own = entry.address if entry is not None else None
     reference = own.removeprefix(pool.REFERENCE) if own and own.startswith(pool.REFERENCE) else None
     if reference:
