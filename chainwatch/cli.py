@@ -133,6 +133,7 @@ async def _run_devnet(config: Path | None, stop: asyncio.Event) -> None:
         daemon = App(settings, clock=clock, rng=rng)
         known = assets(settings)
         bps, now_ms = settings.tickets.commission_bps, clock.now_ms()
+        await daemon.store.write(network.keep_rates, known, now_ms)
         await daemon.store.write(network.sample_events, known, bps, now_ms)
         offers = await daemon.store.read(network.offers, known)
         ready = asyncio.Event()
@@ -185,6 +186,7 @@ def demo(config: ConfigOption = None, json: JsonOption = False) -> None:
         ]
         columns = ("chain", "coin", "paid", "reorg survived", "one unit short", "one too many", "at the door")
         table("What happened", columns, rows)
+        table("\nHow payments end", ("paid", "ended as"), [(e.played, e.came or "FAILED") for e in report.endings])
         verdict = "all came out right" if report.good() else "NOT all came out right"
         print(f"\naudit: {report.differences} differences · {report.seconds:.0f} s · {verdict}")
 

@@ -277,7 +277,16 @@ def event_list(config: ConfigOption = None, json: JsonOption = False) -> None:
     from chainwatch.ledger import events
 
     rows = [_event_dict(r) for r in in_ledger(config, lambda c, _: events.listing(c, 1000))]
-    names = ("id", "title", "ticket_price", "ticket_currency", "tickets_sold", "tickets_held", "max_attendees", "status")
+    names = (
+        "id",
+        "title",
+        "ticket_price",
+        "ticket_currency",
+        "tickets_sold",
+        "tickets_held",
+        "max_attendees",
+        "status",
+    )
 
     def human(found: list[dict[str, Any]]) -> None:
         table("Events", names, [["" if r[n] is None else r[n] for n in names] for r in found])

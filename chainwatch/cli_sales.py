@@ -68,7 +68,9 @@ def review_list(
 def review_decide(
     payment: Annotated[int, typer.Argument(help="Its number in the list.")],
     refund: Annotated[bool, typer.Option("--refund", help="Its money is due back.")] = False,
-    assign: Annotated[str | None, typer.Option("--assign", help="It pays for the purchase with this reference.")] = None,
+    assign: Annotated[
+        str | None, typer.Option("--assign", help="It pays for the purchase with this reference.")
+    ] = None,
     foreign: Annotated[bool, typer.Option("--foreign", help="It is not about tickets.")] = False,
     dust: Annotated[bool, typer.Option("--dust", help="It is not worth returning.")] = False,
     internal: Annotated[bool, typer.Option("--internal", help="We sent it ourselves.")] = False,

@@ -130,7 +130,9 @@ def _seats(connection: Connection) -> Iterator[Difference]:
             name = f"{table.name}:{part.id}"
             want = (sold.get(key, 0), held.get(key, 0), unsigned.get(key, 0))
             if (part.sold, part.held, part.unsigned) != want:
-                yield Difference("seats", name, f"sold, held, unsigned {part.sold, part.held, part.unsigned} not {want}")
+                yield Difference(
+                    "seats", name, f"sold, held, unsigned {part.sold, part.held, part.unsigned} not {want}"
+                )
             if part.quantity is not None and part.sold + part.held > part.quantity:
                 yield Difference("oversold", name, f"{part.sold} + {part.held} of {part.quantity}")
             if column == "allotment_id":

@@ -149,7 +149,10 @@ def _offer_query(numbered: bool, with_tier: bool, lock: bool) -> Select[Any]:
     query = (
         select(*_OFFER, pool.has_free(bindparam("of_chain")).label("address_free"))
         .join_from(
-            events, tiers, and_(of_event, tiers.c.code == bindparam("tier_code")) if with_tier else of_event, isouter=True
+            events,
+            tiers,
+            and_(of_event, tiers.c.code == bindparam("tier_code")) if with_tier else of_event,
+            isouter=True,
         )
         .join(event_prices, and_(event_prices.c.event_id == events.c.id, event_prices.c.asset == in_coin), isouter=True)
         .join(tier_prices, and_(tier_prices.c.tier_id == tiers.c.id, tier_prices.c.asset == in_coin), isouter=True)

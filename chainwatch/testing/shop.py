@@ -185,9 +185,7 @@ class Shop:
     def shown(self, payment: Transfer) -> str:
         """Return a payment's state as people see it."""
         with self.store.reading() as connection:
-            rows = select(transfers.c.shown).where(
-                transfers.c.chain == payment.chain, transfers.c.txid == payment.txid
-            )
+            rows = select(transfers.c.shown).where(transfers.c.chain == payment.chain, transfers.c.txid == payment.txid)
             return str(connection.execute(rows).scalar_one())
 
     def wallets(self, event: str = "gala") -> list[str]:

@@ -23,7 +23,12 @@ ROOT = Path(__file__).parents[2]
 def decide(shop: Shop, number: int, **decision: object) -> str:
     with shop.store.transaction() as connection:
         state = review.decide(
-            connection, number, Decision(**decision), shop.contexts, shop.now_ms, "operator:ann"  # type: ignore[arg-type]
+            connection,
+            number,
+            Decision(**decision),
+            shop.contexts,
+            shop.now_ms,
+            "operator:ann",  # type: ignore[arg-type]
         )
     shop.audit()
     return state

@@ -65,9 +65,7 @@ def test_the_platform_s_cap_on_attendees_binds_making_and_changing(shop: Shop) -
         assert no.value.code == "over_cap"
     shop.event(max_attendees=100)
     with pytest.raises(Rejected, match="at most 100"), shop.store.transaction() as connection:
-        events.change(
-            connection, "gala", events.Changes(max_attendees=101), ASSETS, NOW_MS, "t", attendee_cap=100
-        )
+        events.change(connection, "gala", events.Changes(max_attendees=101), ASSETS, NOW_MS, "t", attendee_cap=100)
 
 
 def test_by_memo_is_for_what_is_open_priced_in_coins_and_above_zero(shop: Shop) -> None:

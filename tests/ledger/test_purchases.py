@@ -57,7 +57,9 @@ def store(request: pytest.FixtureRequest, tmp_path: Any) -> Iterator[Store]:
     opened.close()
 
 
-def ask(store: Store, wallet: str = "alice", now_ms: int = NOW, context: Context = CONTEXT, **more: Any) -> quotes.Quote:
+def ask(
+    store: Store, wallet: str = "alice", now_ms: int = NOW, context: Context = CONTEXT, **more: Any
+) -> quotes.Quote:
     asked = quotes.Ask(**{"event_id": "gala", "wallet": wallet, "asset": "BTC", "signed": True, **more})
     with store.transaction() as connection:
         return quotes.quote(connection, asked, context, now_ms)
