@@ -34,8 +34,8 @@ class Paid(msgspec.Struct, frozen=True):
     ``paid_ms``: the earlier of our first sighting and its block's time.  ``gone``: parts whose refund
     has left (exported or settled): that money never counts towards a ticket again.
     ``was_confirmed``: it counted once and its block is gone now.  ``dust``: the limit of its own asset.
-    ``resolution``: what an operator decided of it in review (``refund``, ``foreign``, ``dust``, ``internal``; ``assign``:
-    it counts here, whatever made it doubtful).
+    ``resolution``: what an operator decided of it in review (``refund``, ``foreign``, ``dust``, ``internal``;
+    ``assign``: it counts here, whatever made it doubtful).
     """
 
     transfer_id: int

@@ -168,7 +168,7 @@ def _counted(connection: Connection, rows: FromClause, *where: ColumnElement[boo
 def _invites(connection: Connection) -> Iterator[Difference]:
     """An invite is used by purchases that are open or have their ticket."""
     minted = select(tickets.c.id).where(tickets.c.purchase_id == purchases.c.id).exists()
-    used = dict(
+    used: dict[int, int] = dict(
         connection.execute(
             select(purchases.c.invite_id, func.count())
             .where(purchases.c.invite_id.is_not(None), purchases.c.expired.is_(False) | minted)

@@ -8,8 +8,8 @@ import msgspec
 
 
 class Ending(msgspec.Struct, frozen=True, kw_only=True):
-    """``kind`` and ``reason`` as allocations have them.  ``name`` is the ending's own; ``next`` what is to be done, empty
-    when nothing is.  ``command``: what handles it, empty when nobody must do anything.
+    """``kind`` and ``reason`` as allocations have them.  ``name`` is the ending's own; ``next`` what is to be done and
+    ``command`` what handles it, both empty when nobody must do anything.
     """
 
     name: str

@@ -40,8 +40,8 @@ class NewEvent(msgspec.Struct, frozen=True, kw_only=True):
     """What a creator says of an event.
 
     ``prices``: further accepted coins, asset code to decimal text; ``accept``: the coins that a price in money is taken
-    in.  ``fee_on_top``: the buyer pays the commission beside the price.  ``classic_until_ms``: until when the door takes
-    classic texts (None: as configured).
+    in.  ``fee_on_top``: the buyer pays the commission beside the price.  ``classic_until_ms``: until when the door
+    takes classic texts (None: as configured).
     """
 
     title: str
@@ -92,22 +92,22 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
     description: str | UnsetType = UNSET
     space_type: str | UnsetType = UNSET
     space_id: str | UnsetType = UNSET
-    max_attendees: int | None | UnsetType = UNSET
-    event_start_ms: int | None | UnsetType = UNSET
-    event_end_ms: int | None | UnsetType = UNSET
-    sales_start_ms: int | None | UnsetType = UNSET
-    sales_end_ms: int | None | UnsetType = UNSET
+    max_attendees: int | UnsetType | None = UNSET
+    event_start_ms: int | UnsetType | None = UNSET
+    event_end_ms: int | UnsetType | None = UNSET
+    sales_start_ms: int | UnsetType | None = UNSET
+    sales_end_ms: int | UnsetType | None = UNSET
     require_camera: bool | UnsetType = UNSET
     require_microphone: bool | UnsetType = UNSET
-    age_restriction: int | None | UnsetType = UNSET
+    age_restriction: int | UnsetType | None = UNSET
     event_category: str | UnsetType = UNSET
-    tickets_per_wallet: int | None | UnsetType = UNSET
+    tickets_per_wallet: int | UnsetType | None = UNSET
     open_per_wallet: int | UnsetType = UNSET
     admission: str | UnsetType = UNSET
     entry_policy: str | UnsetType = UNSET
     door: str | UnsetType = UNSET
     anonymous: bool | UnsetType = UNSET
-    classic_until_ms: int | None | UnsetType = UNSET
+    classic_until_ms: int | UnsetType | None = UNSET
 
 
 _PRICING = frozenset({"ticket_price", "ticket_currency", "prices", "accept"})

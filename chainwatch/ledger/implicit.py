@@ -117,7 +117,7 @@ def _events(connection: Connection, ids: Sequence[int]) -> dict[int, Row[Any]]:
 def _prices(
     connection: Connection, event_ids: Iterable[int], tier_ids: Iterable[int]
 ) -> dict[tuple[str, int, str], int | None]:
-    """Return prices in coins by ("event" or "tier", row id, asset); None: priced by a rate, which a memo cannot lock."""
+    """Return prices in coins by ("event" or "tier", row id, asset); None: by a rate, which no memo can lock."""
     prices: dict[tuple[str, int, str], int | None] = {}
     for part in chunks(event_ids):
         for r in connection.execute(select(event_prices).where(among(connection, event_prices.c.event_id, part))):

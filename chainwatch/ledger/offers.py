@@ -31,7 +31,7 @@ Prices = dict[str, int | None]
 
 
 class NewTier(msgspec.Struct, frozen=True, kw_only=True):
-    """A kind of ticket.  ``ticket_currency``: None for the event's.  ``prices``: further coins, code to decimal text."""
+    """A kind of ticket.  ``ticket_currency``: None for the event's.  ``prices``: further coins, code to decimal."""
 
     code: str
     ticket_price: str

@@ -61,7 +61,8 @@ def has_free(chain: ColumnElement[str]) -> ColumnElement[bool]:
 
 def next_free(connection: Connection, chain: str) -> Row[Any] | None:
     """Return the first free address (id, address), locked; None when the pool is empty (then: a memo, or later)."""
-    return connection.execute(_NEXT_FREE, {"of_chain": chain}).first()
+    found: Row[Any] | None = connection.execute(_NEXT_FREE, {"of_chain": chain}).first()
+    return found
 
 
 _NEXT_FREE = (

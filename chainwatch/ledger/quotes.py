@@ -6,7 +6,7 @@ import secrets
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, bindparam, func, insert, select
+from sqlalchemy import BindParameter, ColumnElement, Connection, Row, Select, and_, bindparam, func, insert, select
 
 from chainwatch import memo
 from chainwatch.errors import Rejected
@@ -145,7 +145,7 @@ def _offer(connection: Connection, ask: Ask, chain: str) -> Row[Any]:
 def _offer_query(numbered: bool, with_tier: bool, lock: bool) -> Select[Any]:
     of_event: ColumnElement[bool] = tiers.c.event_id == events.c.id
     named = and_(events.c.id == bindparam("event"), events.c.slug.is_(None))
-    in_coin = bindparam("paid_in")
+    in_coin: BindParameter[Any] = bindparam("paid_in")
     query = (
         select(*_OFFER, pool.has_free(bindparam("of_chain")).label("address_free"))
         .join_from(
@@ -255,7 +255,8 @@ def _may_buy(connection: Connection, row: Row[Any], wallet: str, ask: Ask, free:
 @functools.cache
 def _tickets_query() -> Select[Any]:
     """Ask how many tickets a wallet has of an event, how many of them were free, and how many it has yet to pay."""
-    event, buyer = bindparam("event"), bindparam("buyer")
+    event: BindParameter[Any] = bindparam("event")
+    buyer: BindParameter[Any] = bindparam("buyer")
     mine = and_(tickets.c.event_id == event, tickets.c.wallet == buyer, tickets.c.state.in_(LIVE_TICKETS))
     minted = select(tickets.c.id).where(tickets.c.purchase_id == purchases.c.id).exists()
     is_open = and_(

@@ -160,8 +160,9 @@ def _view(connection: Connection, which: Any, now_ms: int, rules: Mapping[str, R
 def _counted(row: Row[Any], paid: Sequence[Row[Any]], parts: Sequence[Row[Any]]) -> int:
     """Return what of the purchase's asset is in a block and is not on its way back."""
     confirmed = {t.id for t in paid if t.state == "confirmed"}
-    coming = sum(t.amount for t in paid if t.state == "confirming" and t.asset == row.asset)
-    return coming + sum(a.amount for a in parts if a.transfer_id in confirmed and a.kind in ("ticket", "open"))
+    coming: int = sum(t.amount for t in paid if t.state == "confirming" and t.asset == row.asset)
+    counted: int = sum(a.amount for a in parts if a.transfer_id in confirmed and a.kind in ("ticket", "open"))
+    return coming + counted
 
 
 def _state(row: Row[Any], ticket: Row[Any] | None, paid: Sequence[Row[Any]], parts: Sequence[Row[Any]]) -> str:

@@ -77,7 +77,8 @@ class Shop:
 
     def ask(self, wallet: str = "alice", asset: str = "HIVE", event: str = "gala", **more: Any) -> quotes.Quote:
         """Open a purchase, signed where nothing else is said."""
-        asked = quotes.Ask(**{"event_id": event, "wallet": wallet, "asset": asset, "signed": True} | more)
+        said: dict[str, Any] = {"event_id": event, "wallet": wallet, "asset": asset, "signed": True}
+        asked = quotes.Ask(**said | more)
         with self.store.transaction() as connection:
             return quotes.quote(connection, asked, self.contexts[ASSETS[asset].chain], self.now_ms)
 

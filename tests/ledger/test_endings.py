@@ -12,7 +12,7 @@ from chainwatch.errors import Rejected
 from chainwatch.ledger import endings, review
 from chainwatch.ledger.context import Policy
 from chainwatch.ledger.review import Decision
-from chainwatch.ledger.tables import audit_log, outbox, refunds, transfers
+from chainwatch.ledger.tables import audit_log, outbox, refunds
 from chainwatch.matching import REVIEWED_FLAGS
 from chainwatch.testing.shop import Shop
 
@@ -356,8 +356,9 @@ def reasons_in_code() -> set[str]:
     found = set(REVIEWED_FLAGS)
     for name in ("chainwatch/matching.py", "chainwatch/ledger/minting.py", "chainwatch/ledger/orders.py"):
         text = (ROOT / name).read_text()
-        found |= set(re.findall(r'(?:reason = |return |_back\(order, p, |, p\.here, |else |unsold=|unsold: str = |'
-                                r'refused\[[\w.]+\] = |setdefault\([\w.]+, |t\.amount, )"([a-z_]+)"', text))  # fmt: skip
+        before = r"reason = |return |_back\(order, p, |, p\.here, |else |unsold=|unsold: str = |t\.amount, "
+        before += r"|refused\[[\w.]+\] = |setdefault\([\w.]+, "
+        found |= set(re.findall(rf'(?:{before})"([a-z_]+)"', text))
     for node in ast.walk(ast.parse((ROOT / "chainwatch/ledger/purchases.py").read_text())):
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Claim":
             found |= {a.value for a in node.args[1:] if isinstance(a, ast.Constant)}
