@@ -17,6 +17,7 @@ import typer
 
 from chainwatch.cli_door import devices
 from chainwatch.cli_events import event
+from chainwatch.cli_sales import guests, purchase, review
 from chainwatch.errors import ChainwatchError, Misconfigured, Rejected
 from chainwatch.terminal import (
     NO,
@@ -39,6 +40,9 @@ db = typer.Typer(no_args_is_help=True, help="The database.")
 keys = typer.Typer(no_args_is_help=True, help="Signing keys.")
 app.add_typer(event, name="event")
 app.add_typer(devices, name="devices")
+app.add_typer(guests, name="guests")
+app.add_typer(purchase, name="purchase")
+app.add_typer(review, name="review")
 app.add_typer(db, name="db")
 app.add_typer(keys, name="keys")
 
@@ -131,6 +135,7 @@ async def _run_devnet(config: Path | None, stop: asyncio.Event) -> None:
         daemon = App(settings, clock=clock, rng=rng)
         known = assets(settings)
         bps, now_ms = settings.tickets.commission_bps, clock.now_ms()
+        await daemon.store.write(network.keep_rates, known, now_ms)
         await daemon.store.write(network.sample_events, known, bps, now_ms)
         offers = await daemon.store.read(network.offers, known)
         ready = asyncio.Event()
@@ -183,6 +188,7 @@ def demo(config: ConfigOption = None, json: JsonOption = False) -> None:
         ]
         columns = ("chain", "coin", "paid", "reorg survived", "one unit short", "one too many", "at the door")
         table("What happened", columns, rows)
+        table("\nHow payments end", ("paid", "ended as"), [(e.played, e.came or "FAILED") for e in report.endings])
         verdict = "all came out right" if report.good() else "NOT all came out right"
         print(f"\naudit: {report.differences} differences · {report.seconds:.0f} s · {verdict}")
 

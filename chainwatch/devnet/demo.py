@@ -1,14 +1,14 @@
 """``chainwatch demo``: on every chain the things that a sceptic asks for, on simulated nodes.
 
 For each coin: a paid ticket, a reorg survived, an underpayment, a refund because it was sold out, a
-wallet let in by its signature and a stranger turned away.  Each cell is what the ledger says, not what
-the demo did.
+wallet let in by its signature and a stranger turned away.  Then every way a payment can end, once
+(``chainwatch.devnet.endings``).  Each cell is what the ledger says, not what the demo did.
 """
 
 import asyncio
 import random
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,8 +18,10 @@ from sqlalchemy import Connection, func, select
 from chainwatch.app import App, assets
 from chainwatch.clock import Clock
 from chainwatch.config import settings as config
-from chainwatch.devnet import door
+from chainwatch.devnet import door, endings
+from chainwatch.devnet.endings import Ending
 from chainwatch.devnet.network import Devnet, gathered, price_of
+from chainwatch.devnet.node import Payment
 from chainwatch.errors import Rejected
 from chainwatch.ledger import events
 from chainwatch.ledger.audit import audit
@@ -54,15 +56,17 @@ class Row(msgspec.Struct):
 
 
 class Report(msgspec.Struct):
-    """The demo's table."""
+    """The demo's two tables."""
 
     rows: list[Row]
+    endings: list[Ending]
     differences: int
     seconds: float
 
     def good(self) -> bool:
         """Did everything come out right, and do the books agree?"""
-        return bool(self.rows) and all(r.good() for r in self.rows) and not self.differences
+        every = bool(self.rows) and all(r.good() for r in self.rows) and all(e.came for e in self.endings)
+        return every and not self.differences
 
 
 async def demo(clock: Clock, rng: random.Random) -> Report:
@@ -70,7 +74,9 @@ async def demo(clock: Clock, rng: random.Random) -> Report:
     began = clock.monotonic()
     with tempfile.TemporaryDirectory(prefix="chainwatch-demo-") as folder:
         network = Devnet(clock=clock, rng=rng, block_ms=BLOCK_MS)
-        sections = await network.start()
+        sections = {code: dict(section) for code, section in (await network.start()).items()}
+        hive = sections[endings.CHAIN]
+        hive |= {"receive": [*hive["receive"], endings.CLUB], "shared": [endings.CLUB]}
         environ = {"STATE_DIRECTORY": folder, "CHAINWATCH__HTTP__LISTEN": "127.0.0.1:0"}
         empty = Path(folder) / "demo.toml"
         empty.touch()
@@ -83,15 +89,19 @@ async def demo(clock: Clock, rng: random.Random) -> Report:
             await ready.wait()
             stage = _Stage(app, network, clock)
             rows = [Row(a.chain, a.code) for a in assets(settings).values()]
+            second = endings.Stage(app, network, clock, assets(settings))
             await app.store.write(stage.events)
-            await asyncio.gather(*(stage.play(row, assets(settings)[row.asset]) for row in rows))
+            await app.store.write(second.events)
+            ended, *_ = await asyncio.gather(
+                second.play(), *(stage.play(row, assets(settings)[row.asset]) for row in rows)
+            )
             differences = await app.store.read(audit)
         finally:
             await gathered(mining)
             stop.set()
             await asyncio.gather(running, return_exceptions=True)
             await network.stop()
-    return Report(rows, len(differences), clock.monotonic() - began)
+    return Report(rows, ended, len(differences), clock.monotonic() - began)
 
 
 class _Stage:
@@ -117,16 +127,24 @@ class _Stage:
         node = self.network.nodes[asset.chain]
         price = price_of(asset)
         guest = door.signer(node.spec, _event(asset).replace("-", ""))
+        short, late = node.new_wallet(), node.new_wallet()
+        # Opened while there are seats: nobody is told where to pay for an event that is sold out.
+        bills = [
+            await self._patiently(lambda w=w: self.network.destination(self.app, asset, _event(asset), w))
+            for w in (short, late)
+        ]
+        await self._until(lambda c: not _holding(c, (short, late)))
         await self._pay(asset, _event(asset), guest.address, price)
         number = await self._until(lambda c: _ticket(c, _event(asset), guest.address))
         row.ticket = f"ticket {number}" if number else ""
         row.access = await asyncio.to_thread(self._door, asset, guest) if number else ""
         row.reorg = await self._reorg(asset, price)
-        short, late = node.new_wallet(), node.new_wallet()
-        less = await self._pay(asset, _event(asset), short, price - 1)
-        over = await self._pay(asset, _event(asset), late, price)
+        less, over = (
+            node.pay(Payment(to=to, amount=amount, asset_id=asset.asset_id, memo=memo))
+            for (to, memo), amount in zip(bills, (price - 1, price), strict=True)
+        )
         refunded = await self._until(lambda c: _allocated(c, asset.chain, over, "refund"))
-        row.sold_out = "refund due" if refunded == "sold_out" else ""
+        row.sold_out = "refund due" if refunded in ("sold_out", "late") else ""
         refunded = await self._until(lambda c: _allocated(c, asset.chain, less, "refund"))
         row.underpaid = "refund due" if refunded == "underpaid" else ""
 
@@ -139,11 +157,14 @@ class _Stage:
         return "in, stranger out" if granted and refused else ""
 
     async def _pay(self, asset: Asset, event: str, wallet: str, amount: int) -> str:
-        """Pay; where purchases have addresses of their own, the first ones are still being derived at the start."""
+        return await self._patiently(lambda: self.network.pay(self.app, asset, event, wallet, amount))
+
+    async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Ask again while there is no address: at the start the first ones are still being derived."""
         end = self.clock.monotonic() + PATIENCE_S
         while True:
             try:
-                return await self.network.pay(self.app, asset, event, wallet, amount)
+                return await ask()
             except Rejected as no:
                 if no.code != "no_address" or self.clock.monotonic() > end:
                     raise
@@ -190,6 +211,11 @@ def _ticket(connection: Connection, event: str, wallet: str) -> int | None:
         .where(event_table.c.slug == event, tickets.c.wallet == wallet, tickets.c.state == "active")
     ).first()
     return None if row is None else int(row.number)
+
+
+def _holding(connection: Connection, wallets: Sequence[str]) -> bool:
+    rows = select(purchases.c.id).where(purchases.c.wallet.in_(wallets), purchases.c.held.is_(True))
+    return connection.execute(rows).first() is not None
 
 
 def _tickets(connection: Connection, event: str, wallet: str) -> int:

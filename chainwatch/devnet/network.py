@@ -5,9 +5,11 @@ import importlib
 import logging
 import random
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from sqlalchemy import Connection, select
 
 from chainwatch.clock import Clock
@@ -15,10 +17,11 @@ from chainwatch.config import networks
 from chainwatch.devnet import NODES
 from chainwatch.devnet.node import Payment, SimNode
 from chainwatch.errors import Rejected
-from chainwatch.ledger import events, quotes
-from chainwatch.ledger.tables import event_prices
+from chainwatch.ledger import events, quotes, rates
+from chainwatch.ledger import offers as sold
 from chainwatch.ledger.tables import events as event_table
 from chainwatch.model import Asset
+from chainwatch.tickets.rates import Rate
 from chainwatch.units import format_units
 
 if TYPE_CHECKING:
@@ -37,6 +40,20 @@ SAMPLES = (
 """Events that a first start sells: id, title, seats."""
 
 BUY_EVERY_S = 2.0
+
+RATES: Mapping[str, str] = {
+    "HIVE": "0.25",
+    "HBD": "1.00",
+    "BTC": "60000",
+    "DASH": "30",
+    "ETH": "3000",
+    "MATIC": "0.50",
+    "BNB": "600",
+    "SOL": "150",
+    "XMR": "160",
+}
+"""What a coin is worth here, in US dollars."""
+RATE_EVERY_MS = 60_000
 
 
 def price_of(asset: Asset) -> int:
@@ -92,56 +109,116 @@ class Devnet:
 
         By memo where the chain carries one, else to the address that a purchase hands out.
         """
+        to, memo = await self.destination(app, asset, event_id, wallet)
+        return self.nodes[asset.chain].pay(Payment(to=to, amount=amount, asset_id=asset.asset_id, memo=memo))
+
+    async def destination(self, app: "App", asset: Asset, event_id: str, wallet: str) -> tuple[str, str | None]:
+        """Return where a buyer pays to, and with what memo."""
         node = self.nodes[asset.chain]
         if node.spec.params.get("memo", True):
-            to, memo = node.config()["receive"][0], f"event:{event_id}:wallet:{wallet}"
-        else:
-            context, now_ms = app.contexts[asset.chain], self.clock.now_ms()
-            quote = await app.store.write(quotes.quote, event_id, wallet, asset.code, context, now_ms)
-            to, memo = quote.address, None
-        return node.pay(Payment(to=to, amount=amount, asset_id=asset.asset_id, memo=memo))
+            return node.config()["receive"][0], f"event:{event_id}:wallet:{wallet}"
+        return (await self.order(app, asset, event_id, wallet)).address, None
 
-    async def buy(self, app: "App", offers: Sequence[tuple[str, Asset, int]]) -> None:
+    async def order(
+        self, app: "App", asset: Asset, event_id: str, wallet: str, tier: str | None = None, signed: bool = False
+    ) -> quotes.Quote:
+        """Open a purchase."""
+        ask = quotes.Ask(event_id=event_id, wallet=wallet, asset=asset.code, tier=tier, signed=signed)
+        return await app.store.write_together(quotes.quote, ask, app.contexts[asset.chain], self.clock.now_ms())
+
+    async def buy(self, app: "App", offers: Sequence["Offer"]) -> None:
         """Let buyers come, one every few seconds: most pay exactly, some too little or too much."""
         while True:
             await self.clock.sleep(BUY_EVERY_S * self.rng.uniform(0.5, 1.5))
-            event_id, asset, price = self.rng.choice(offers)
-            amount = self.rng.choice((price, price, price, price, price + price // 10, price // 2))
+            await app.store.write(keep_rates, {o.asset.code: o.asset for o in offers}, self.clock.now_ms())
+            offer = self.rng.choice(offers)
             try:
-                await self.pay(app, asset, event_id, self.nodes[asset.chain].new_wallet(), amount)
+                await self._buy(app, offer)
             except Rejected as no:  # sold out, or no address free yet: the buyer goes away
                 log.info("a buyer went away: %s", no)
+
+    async def _buy(self, app: "App", offer: "Offer") -> None:
+        node = self.nodes[offer.asset.chain]
+        wallet = node.new_wallet()
+        if offer.price:
+            low, high = offer.price // 2, offer.price + offer.price // 10
+            amount = self.rng.choice((*(offer.price,) * 4, high, low))
+            await self.pay(app, offer.asset, offer.event_id, wallet, amount)
+            return
+        quote = await self.order(app, offer.asset, offer.event_id, wallet, offer.tier, signed=True)
+        if quote.amount:
+            paid = Payment(to=quote.address, amount=quote.amount, asset_id=offer.asset.asset_id, memo=quote.memo)
+            node.pay(paid)
+
+
+class Offer(msgspec.Struct, frozen=True):
+    """What a simulated buyer may buy.  ``price`` None: only a purchase says it (a tier, a price in money, a gift)."""
+
+    event_id: str
+    asset: Asset
+    price: int | None = None
+    tier: str | None = None
 
 
 def sample_events(connection: Connection, assets: Mapping[str, Asset], commission_bps: int, now_ms: int) -> None:
     """Put the sample events on sale, if there is no event yet."""
     if connection.execute(select(event_table.c.id).limit(1)).first() is not None:
         return
-    for name, title, seats in SAMPLES:
-        prices = {a.code: format_units(price_of(a), a.decimals) for a in assets.values()}
-        first = next(iter(assets.values()))
-        new = events.NewEvent(
-            id=name,
-            title=title,
-            ticket_price=prices[first.code],
-            ticket_currency=first.code,
-            prices=prices,
-            max_attendees=seats,
-            creator_account="devnet-creator",
-            event_start_ms=now_ms + 86_400_000,
-            event_end_ms=now_ms + 90_000_000,
-        )
-        events.create(connection, new, assets, commission_bps, now_ms, "devnet")
-
-
-def offers(connection: Connection, assets: Mapping[str, Asset]) -> list[tuple[str, Asset, int]]:
-    """Return what is for sale: (event id, asset, price)."""
-    rows = connection.execute(
-        select(event_table.c.id, event_table.c.slug, event_prices.c.asset, event_prices.c.amount)
-        .join_from(event_table, event_prices)
-        .where(event_table.c.status == "active")
+    prices = {a.code: format_units(price_of(a), a.decimals) for a in assets.values()}
+    twice = {a.code: format_units(2 * price_of(a), a.decimals) for a in assets.values()}
+    first = next(iter(assets.values())).code
+    rest = {code: price for code, price in prices.items() if code != first}
+    tiers = (
+        events.NewTier(code="standard", title="Standard", ticket_price=prices[first], prices=rest),
+        events.NewTier(code="vip", title="VIP", ticket_price=twice[first], prices=twice, quantity=25),
     )
-    return [(r.slug or str(r.id), assets[r.asset], r.amount) for r in rows if r.asset in assets]
+    more: dict[str, dict[str, Any]] = {
+        "masterclass": {"title": "Masterclass (two kinds of ticket)", "tiers": tiers, "max_attendees": 100},
+        "summit": {
+            "title": "Summit (25 dollars, paid in coins)",
+            "ticket_price": "25.00",
+            "ticket_currency": "USD",
+            "prices": {},
+            "accept": tuple(code for code in assets if code in RATES),
+        },
+        "open-house": {"title": "Open House (free)", "ticket_price": "0", "prices": {}, "max_attendees": 200},
+    }
+    plain = {name: {"title": title, "max_attendees": seats} for name, title, seats in SAMPLES}
+    for name, said in (plain | more).items():
+        whole = {
+            "ticket_price": prices[first],
+            "ticket_currency": first,
+            "prices": prices,
+            "creator_account": "devnet-creator",
+            "event_start_ms": now_ms + 86_400_000,
+            "event_end_ms": now_ms + 90_000_000,
+            **said,
+        }
+        events.create(connection, events.NewEvent(id=name, **whole), assets, commission_bps, now_ms, "devnet")
+
+
+def keep_rates(connection: Connection, assets: Mapping[str, Asset], now_ms: int) -> None:
+    """Keep the fixed rates of the built-in network fresh: here no market is asked."""
+    fresh = [
+        Rate(code, "USD", Decimal(RATES[code]), now_ms, ("devnet",))
+        for code in assets
+        if code in RATES and rates.current(connection, code, "USD", now_ms, RATE_EVERY_MS) is None
+    ]
+    rates.put(connection, fresh)
+
+
+def offers(connection: Connection, assets: Mapping[str, Asset]) -> list[Offer]:
+    """Return what is for sale."""
+    found = []
+    for event in connection.execute(select(event_table).where(event_table.c.status == "active")).all():
+        public = event.slug or str(event.id)
+        prices, tiers = sold.prices_of(connection, event.id), sold.tiers_of(connection, event.id)
+        coins = [a for code, a in assets.items() if code in prices]
+        if tiers:
+            found += [Offer(public, a, None, t.code) for a in coins for t in tiers]
+        else:
+            found += [Offer(public, a, prices[a.code] if event.by_memo else None) for a in coins]
+    return found
 
 
 async def gathered(*tasks: asyncio.Task[None]) -> None:

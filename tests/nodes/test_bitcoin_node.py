@@ -30,7 +30,7 @@ from chainwatch.adapters.utxo import UtxoSource
 from chainwatch.clock import SystemClock
 from chainwatch.config.networks import spec
 from chainwatch.testing.contract import CASES, Case, missing, price
-from chainwatch.testing.shop import EVENT, Shop
+from chainwatch.testing.nodeshop import EVENT, Shop
 
 ROOT = Path(__file__).resolve().parents[2]
 BCOIN = Path(os.environ.get("CHAINWATCH_TOOLS", ROOT / ".tools")) / "node_modules" / "bcoin"

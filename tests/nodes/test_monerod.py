@@ -27,7 +27,7 @@ from chainwatch.config.networks import spec as known_spec
 from chainwatch.errors import ChainwatchError, Misconfigured, Transient
 from chainwatch.model import ChainSpec, InBlock, Unconfirmed
 from chainwatch.testing.contract import CASES, Case, missing, price
-from chainwatch.testing.shop import Shop
+from chainwatch.testing.nodeshop import Shop
 
 PROGRAMS = ("monerod", "monero-wallet-rpc")
 pytestmark = [

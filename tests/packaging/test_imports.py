@@ -66,6 +66,7 @@ TOP = {
     "cli",
     "cli_events",
     "cli_money",
+    "cli_sales",
     "cli_access",
     "cli_door",
     "terminal",
