@@ -52,7 +52,7 @@ LAYERS: dict[str, set[str]] = {
     "resolver": BASE | CHECKS | {"adapters"},
     "markets": BASE | {"tickets", "ledger"},
     "outbox": BASE | PURE | {"ledger", "metrics"},
-    "access": BASE | PURE | CHECKS | {"ledger"},
+    "access": BASE | PURE | CHECKS | {"ledger", "config", "metrics"},
     "api": BASE
     | PURE
     | CHECKS
