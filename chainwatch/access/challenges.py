@@ -1,7 +1,7 @@
 """Challenges of the door: issued without a store, recognised again from what they say.
 
-The text that a wallet is to sign is a function of event, wallet, chain and the time it was issued at; the nonce in it is a
-keyed hash of all of that.  So a join that brings only wallet, signature and timestamp finds its text again: there are
+The text that a wallet is to sign is a function of event, wallet, chain and the time it was issued at; the nonce in it is
+a keyed hash of all of that.  So a join that brings only wallet, signature and timestamp finds its text again: there are
 as many candidates as readings of the address (an EVM account is one on every chain).
 """
 
@@ -112,13 +112,7 @@ def recognise(
             policy, event=event, chain=chain, address=address, now_ms=now_ms, timestamp_ms=timestamp_ms
         )
         if reason is AccessReason.OK and not message.is_classic:
-            if message.chain_id is not None and reading.wallet.family == "evm":
-                if message.chain_id != reading.wallet.network:
-                    reason = AccessReason.CHAIN_ID
-            if reason is AccessReason.OK and not nonce_is_ours(
-                deps.issuer.secret(PURPOSE), message, chain=chain, address=reading.wallet.canonical
-            ):
-                reason = AccessReason.UNKNOWN_NONCE
+            reason = _ours(deps, message, reading)
         if reason is AccessReason.OK:
             return Candidate(message, reading)
         refusals.append(reason)
@@ -128,10 +122,20 @@ def recognise(
     return next((r for r in refusals if r not in (AccessReason.WALLET, AccessReason.CHAIN_ID)), refusals[0])
 
 
+def _ours(deps: Deps, message: AccessMessage, reading: Reading) -> AccessReason:
+    """Did we issue this text to this wallet, on the chain that it names?"""
+    wallet = reading.wallet
+    if wallet.family == "evm" and message.chain_id not in (None, wallet.network):
+        return AccessReason.CHAIN_ID
+    key = deps.issuer.secret(PURPOSE)
+    ours = nonce_is_ours(key, message, chain=_chain_of(reading), address=wallet.canonical)
+    return AccessReason.OK if ours else AccessReason.UNKNOWN_NONCE
+
+
 def candidates(
     deps: Deps, *, event: str, address: str, timestamp_ms: int, classic: bool, now_ms: int
 ) -> list[Candidate] | AccessReason:
-    """The texts that a signature with only a timestamp may be over: our challenge of that moment, then the classic ones.
+    """The texts that a signature with only a timestamp may be over: our challenge of then, and the classic ones.
 
     Or the reason why none of them can count now.
     """
