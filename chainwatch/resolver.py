@@ -168,7 +168,7 @@ class Resolvers:
         self._open: dict[str, NodeResolver] = {}
 
     def __call__(self, chain: str) -> NodeResolver | None:
-        """Return who answers for ``chain`` (a code); None where it is not configured, or of a family that needs none."""
+        """Return who answers for ``chain`` (a code); None where it is not configured, or needs no asking."""
         if chain not in self._open:
             spec = self._specs.get(chain)
             if spec is None or spec.family not in ("evm", "hive"):
