@@ -99,7 +99,13 @@ async def served(
         rng=random.Random(7),
         **more,
     )
-    server = Server("127.0.0.1", 0, [routes(resources.endpoints(backend), backend)])
+    server = Server(
+        "127.0.0.1",
+        0,
+        [routes(resources.endpoints(backend), backend)],
+        http=lambda: backend.settings.http,
+        limits=backend.limits,
+    )
     await server.start()
     session = aiohttp.ClientSession()
     try:

@@ -48,16 +48,17 @@ LAYERS: dict[str, set[str]] = {
     "notify": BASE,
     "metrics": BASE,
     "watcher": BASE | PURE | {"adapters", "ledger"},
+    "callouts": BASE,
     "wallets": BASE | CHECKS,
     "resolver": BASE | CHECKS | {"adapters"},
     "markets": BASE | {"tickets", "ledger"},
-    "outbox": BASE | PURE | {"ledger", "metrics"},
-    "access": BASE | PURE | CHECKS | {"ledger", "config", "metrics"},
+    "outbox": BASE | PURE | {"ledger", "metrics", "callouts"},
+    "access": BASE | PURE | CHECKS | {"ledger", "config", "metrics", "wallets"},
     "api": BASE
     | PURE
     | CHECKS
     | {"adapters", "ledger", "access", "watcher", "outbox", "metrics", "logs", "config", "wallets", "resolver"}
-    | {"markets"},
+    | {"markets", "callouts"},
 }
 TOP = {
     "app",
