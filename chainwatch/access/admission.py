@@ -1,7 +1,7 @@
 """May this wallet come in?  Asked by ``verify-access``, done by ``join``.
 
-    shape -> the text (ours, for this event and wallet, in time; its nonce unused) -> the signature, in a worker thread or
-    by the chain -> one transaction: audit row, nonce used up, ticket, times, the entry guard, attendance -> the answer
+    shape -> the text (ours, for this event and wallet, in time) -> the signature, in a worker thread or by the chain
+    -> one transaction: audit row, nonce unused and used up, ticket, times, the entry guard, attendance -> the answer
 
 ``ask`` consumes neither nonce nor entry; it writes only its audit row.  A text whose signature is valid is used up by
 a ``join`` whatever the answer; one whose signature is not stays good.
@@ -27,18 +27,16 @@ from chainwatch.access.signatures import Signature
 from chainwatch.errors import Rejected
 from chainwatch.ledger import outbox
 from chainwatch.ledger.entries import admit
-from chainwatch.ledger.tables import challenge_wallets, events
+from chainwatch.ledger.tables import challenge_wallets
 from chainwatch.wallets import canonical_wallet
 
 GRANTED = "granted"
 TOGETHER = 64
 """Questions that one transaction answers at most."""
-MAX_TIMESTAMP = 10**13
-"""Milliseconds: AccessMessage's texts have thirteen digits."""
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
-    """What came in.  ``message``: the signed text; without it ``timestamp_ms`` says which challenge (or classic text)."""
+    """What came in.  ``message``: the signed text; without it ``timestamp_ms`` says which (challenge or classic)."""
 
     event: str
     wallet: str
@@ -48,7 +46,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """The answer.  ``reason``: ``granted``, or why not.  ``ticket_id``: the ticket's uuid, only to who proved the wallet."""
+    """The answer.  ``reason``: ``granted``, or why not.  ``ticket_id``: the ticket's uuid, for a proved wallet only."""
 
     granted: bool
     reason: str
@@ -59,7 +57,7 @@ class Decision(msgspec.Struct, frozen=True):
 
 
 class Proved(msgspec.Struct, frozen=True):
-    """A text with its valid signature.  ``key``: what is used up; ``contract_chain``: the chain whose contract signed."""
+    """A text with its valid signature.  ``key``: what is used up; ``contract_chain``: whose contract signed, if one."""
 
     wallet: str
     key: str
@@ -264,9 +262,7 @@ class Admission:
             reason = why if i == 0 else reason
         return deny(reason, proved=proved, tickets=tickets, told=event)
 
-    def _guard(
-        self, connection: Connection, ticket: Row[Any], event: Row[Any], proved: Proved, now_ms: int
-    ) -> str:
+    def _guard(self, connection: Connection, ticket: Row[Any], event: Row[Any], proved: Proved, now_ms: int) -> str:
         """The one entry guard, which QR codes pass too.  The empty text: they are in."""
         entry = admit(
             connection,

@@ -42,7 +42,7 @@ class Attempts:
             return False
         detail = msgspec.json.encode({"granted": granted, "reason": reason, **(more or {})}).decode()
         row = {"at_ms": now_ms, "actor": actor, "action": action, "subject": f"event:{event}", "detail": detail}
-        written = insert(audit_log).values(row, times=1)
+        written = insert(audit_log).values(row | {"times": 1})
         if granted:
             connection.execute(written)
             return True

@@ -1,7 +1,7 @@
 """Challenges of the door: issued without a store, recognised again from what they say.
 
-The text that a wallet is to sign is a function of event, wallet, chain and the time it was issued at; the nonce in it is
-a keyed hash of all of that.  So a join that brings only wallet, signature and timestamp finds its text again: there are
+The text that a wallet is to sign is a function of event, wallet, chain and the time it was issued at; the nonce in it
+is a keyed hash of all of that.  So a join that brings only wallet, signature and timestamp finds its text again: there are
 as many candidates as readings of the address (an EVM account is one on every chain).
 """
 

@@ -34,9 +34,7 @@ def counting(tickets: Sequence[Row[Any]], contract_chain: str | None, chain_of: 
     ``chain_of``: asset code to chain code.  Live ones first, by number.
     """
     of_chain = [
-        t
-        for t in tickets
-        if contract_chain is None or contract_chain == (t.wallet_chain or chain_of.get(t.asset))
+        t for t in tickets if contract_chain is None or contract_chain == (t.wallet_chain or chain_of.get(t.asset))
     ]
     return sorted(of_chain, key=lambda t: (t.state not in LIVE, t.number))
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from aiohttp import web
 
-from chainwatch.api import creator_auth, operator_auth
+from chainwatch.api import creator_auth, operator_auth, session_auth
 from chainwatch.api.backend import Backend
 from chainwatch.api.callers import Authenticator, Caller, Kind
 from chainwatch.api.problems import Problem
@@ -14,6 +14,7 @@ __all__ = ["AUTHENTICATORS", "Authenticator", "Caller", "Kind", "authenticate"]
 AUTHENTICATORS: Mapping[Kind, Authenticator] = {
     "operator": operator_auth.authenticate,
     "creator": creator_auth.authenticate,
+    "session": session_auth.authenticate,
 }
 """Kind to how it proves itself.  A kind that is not here cannot call anything."""
 
