@@ -15,18 +15,7 @@ from chainwatch.errors import Misconfigured
 MAX_BYTES = 64 * 1024  # the largest secret is a PEM key of a few kB; anything longer is the wrong file
 
 PLACEHOLDERS = frozenset(
-    {
-        "changeme",
-        "change-me",
-        "change_me",
-        "change",
-        "secret",
-        "password",
-        "passwd",
-        "pass",
-        "default",
-        "example",
-    }
+    {"changeme", "change-me", "change_me", "change", "secret", "password", "passwd", "pass", "default", "example"}
     | {"chainwatch", "test", "admin", "root", "todo", "fixme", "xxx", "none", "null", "placeholder", "letmein"}
     | {"123456", "12345678", "your-secret", "your_secret", "yoursecret", "hunter2", "default_secret", "…", "..."}
 )

@@ -212,11 +212,10 @@ class Admission:
 
     def _answer(self, attempt: Attempt, proved: Proved | str, connection: Connection) -> Decision:
         now_ms = self._deps.now_ms()
-        if isinstance(proved, str):
-            return self._deny(connection, attempt, proved, now_ms, "access.verify")
         event = _event(connection, attempt.event)
-        if event is None:
-            return self._deny(connection, attempt, "unknown_event", now_ms, "access.verify")
+        if isinstance(proved, str) or event is None:
+            reason = proved if isinstance(proved, str) and event is not None else "unknown_event"
+            return self._deny(connection, attempt, reason, now_ms, "access.verify")
         if nonces.used(connection, proved.key):
             return self._deny(connection, attempt, AccessReason.REPLAYED, now_ms, "access.verify")
         held = holders.tickets_at(connection, event.id, proved.wallet)
@@ -235,11 +234,9 @@ class Admission:
     def _enter(self, connection: Connection, attempt: Attempt, proved: Proved | str) -> Decision:
         now_ms = self._deps.now_ms()
         deny = partial(self._deny, connection, attempt, now_ms=now_ms, action="access.join")
-        if isinstance(proved, str):
-            return deny(proved)
         event = _event(connection, attempt.event)
-        if event is None:
-            return deny("unknown_event", proved=proved)
+        if isinstance(proved, str) or event is None:
+            return deny(proved if isinstance(proved, str) and event is not None else "unknown_event")
         if proved.classic and self._classic_is_over(connection, event, proved.wallet, now_ms):
             return deny(AccessReason.CLASSIC_REFUSED, proved=proved)
         if not nonces.consume(connection, proved.key, proved.until_ms):

@@ -28,8 +28,8 @@ How to use it in a handler::
 ``values`` are those of the request that is about to be done: a text over other values does not fit.  They are single
 words (``VALUE``): ids, amounts, addresses, hashes.  Nothing is stored before a text is used: the nonce is a keyed hash
 of all that the text says.  A text of one purpose is none of another, an access text (``Access event …``) is none of
-these, and these open no door.  A contract wallet is one chain's: ``Checked.contract_chain`` says which, and the caller MUST do
-nothing about money or tickets of another chain (or pass ``contract_chains``).
+these, and these open no door.  A contract wallet is one chain's: ``Checked.contract_chain`` says which, and the caller
+MUST do nothing about money or tickets of another chain (or pass ``contract_chains``).
 """
 
 import re
