@@ -8,6 +8,7 @@ from sqlalchemy import Connection, Row, select
 
 from chainwatch.access.deps import Deps
 from chainwatch.ledger import events
+from chainwatch.ledger.erasure import wallet_key
 from chainwatch.ledger.tables import purchases, tickets
 from chainwatch.tickets.token import Issuer
 
@@ -44,13 +45,8 @@ def event_of(connection: Connection, public: str) -> Row[Any]:
     return events.find(connection, public)
 
 
-def wallet_key(issuer: Issuer, wallet: str) -> bytes:
-    """A wallet under another name, the same each time: for the audit log and tombstones (32 bytes, keyed)."""
-    return hmac.digest(issuer.secret("wallet key"), wallet.encode(), "sha256")
-
-
 def alias(issuer: Issuer, wallet: str) -> str:
-    """``wallet_key`` as it stands in the audit log."""
+    """A wallet as it stands in the audit log: the same each time, and not its address."""
     return f"wallet:{wallet_key(issuer, wallet)[:8].hex()}"
 
 

@@ -8,7 +8,7 @@ import msgspec
 from sqlalchemy import Connection, Row, select
 
 from chainwatch import memo
-from chainwatch.ledger import pool
+from chainwatch.ledger import erasure, pool
 from chainwatch.ledger.bulk import among, chunks, insert_rows, update_rows
 from chainwatch.ledger.context import Context
 from chainwatch.ledger.tables import addresses, event_prices, events, purchases, transfers
@@ -50,6 +50,7 @@ def assign(connection: Connection, ids: Iterable[int], context: Context, now_ms:
             claims.append(Claim(row, purchase_id=next(iter(own[row.id]))))
         else:
             claims.append(_claim(row, read.get(row.id, memo.NoMemo()), by_ref, event_ids))
+    claims = _under_their_names(connection, claims, context)
     implicit = _implicit(connection, [c for c in claims if c.event_id is not None], context, now_ms)
     settled = [
         {"row_id": c.row.id, "purchase_id": c.purchase_id or implicit[_key(c)], "reason": ""}
@@ -182,6 +183,16 @@ def _claim(
         return Claim(row, "unknown_event")
     assert wallet is not None
     return Claim(row, event_id=event_ids[read.event_id], wallet=wallet)
+
+
+def _under_their_names(connection: Connection, claims: Sequence[Claim], context: Context) -> list[Claim]:
+    """A payment of before its wallet's erasure, scanned again, does not bring the wallet back."""
+    pairs = [(c.wallet, c.row.paid_ms) for c in claims if c.wallet]
+    erased = erasure.names(connection, context.issuer, pairs)
+    return [
+        msgspec.structs.replace(c, wallet=erased[c.wallet, c.row.paid_ms]) if (c.wallet, c.row.paid_ms) in erased else c
+        for c in claims
+    ]
 
 
 def _key(claim: Claim) -> str:
