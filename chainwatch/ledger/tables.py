@@ -357,6 +357,7 @@ entries = Table(  # every scan and every join that asked for an entry, with its 
     Column("at_ms", BigInteger, nullable=False),  # as the device says
     Column("received_ms", BigInteger, nullable=False),
     Column("result", Text, nullable=False),  # accepted, conflict, or the refusal's code
+    Column("admitted", Boolean, nullable=False),  # the holder went in: accepted, or let in by an offline door
     Column("code_hash", LargeBinary),  # of what was scanned, when there is no such ticket
     UniqueConstraint("device_id", "ticket_id", "nonce"),
     Index("ix_entries_ticket", "ticket_id", "result"),

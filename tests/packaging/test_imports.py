@@ -53,7 +53,7 @@ LAYERS: dict[str, set[str]] = {
     "resolver": BASE | CHECKS | {"adapters"},
     "markets": BASE | {"tickets", "ledger"},
     "outbox": BASE | PURE | {"ledger", "metrics", "callouts"},
-    "access": BASE | PURE | CHECKS | {"ledger"},
+    "access": BASE | PURE | CHECKS | {"ledger", "config", "metrics"},
     "api": BASE
     | PURE
     | CHECKS

@@ -328,6 +328,7 @@ def _create() -> None:
         sa.Column("at_ms", sa.BigInteger(), nullable=False),
         sa.Column("received_ms", sa.BigInteger(), nullable=False),
         sa.Column("result", sa.Text(), nullable=False),
+        sa.Column("admitted", sa.Boolean(), nullable=False),
         sa.Column("code_hash", sa.LargeBinary(), nullable=True),
         sa.ForeignKeyConstraint(["device_id"], ["devices.id"], name=op.f("fk_entries_device_id")),
         sa.ForeignKeyConstraint(["event_id"], ["events.id"], name=op.f("fk_entries_event_id")),
