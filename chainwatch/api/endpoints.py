@@ -97,6 +97,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     problems: tuple[str, ...] = ()
     content_type: str = wire.JSON
     endless: bool = False
+    documented: bool = True
 
 
 def routes(endpoints: Sequence[Endpoint], backend: Backend) -> Routes:

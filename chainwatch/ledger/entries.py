@@ -91,9 +91,7 @@ def admit(
     ``ticket`` need only be its row as read before: what decides is read again under the lock.  Accepted, it counts
     in ``entries``, ``total_access_count`` and the access times of the ticket, and makes it ``used``.
     """
-    attempt = Attempt(
-        ticket_id=ticket.id, method=method, device_id=device_id, gate=gate, nonce=nonce, at_ms=at_ms
-    )
+    attempt = Attempt(ticket_id=ticket.id, method=method, device_id=device_id, gate=gate, nonce=nonce, at_ms=at_ms)
     return admit_all(connection, [attempt], event, now_ms, early_ms)[0]
 
 
@@ -212,9 +210,7 @@ class _Guard:
         update_rows(self.connection, tickets, [t.values() for t in self.tickets.values() if t.changed])
         insert_rows(self.connection, entries, self.new)
         for row_id, result in self.raised:
-            self.connection.execute(
-                update(entries).where(entries.c.id == row_id).values(result=result, admitted=True)
-            )
+            self.connection.execute(update(entries).where(entries.c.id == row_id).values(result=result, admitted=True))
 
     def _refusal(self, ticket: _Ticket, attempt: Attempt, first: First | None) -> str:
         row, door = ticket.row, self.event.door
