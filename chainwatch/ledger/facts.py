@@ -35,6 +35,11 @@ class Changed(msgspec.Struct):
         """Every id."""
         return self.seen | self.confirming | self.confirmed | self.orphaned
 
+    def without(self, ids: set[int]) -> "Changed":
+        """Return the same but for ``ids``."""
+        parts = (self.seen, self.confirming, self.confirmed, self.orphaned)
+        return Changed(*(part - ids for part in parts), new=self.new)
+
 
 def check_numbers(step: Step) -> None:
     """Refuse heights and times that no chain has (``Inconsistent``): a node may claim any number."""
@@ -43,6 +48,15 @@ def check_numbers(step: Step) -> None:
     numbers = [r.height for r in refs] + [b.time_ms for b in step.blocks] + [p.time_ms for p in places]
     if not all(0 <= n <= MAX_NUMBER for n in numbers):
         raise Inconsistent(f"{step.chain}: {step.endpoint} tells a height or a time beyond all bounds")
+
+
+def outgoing(connection: Connection, ids: Iterable[int]) -> set[int]:
+    """Return those of ``ids`` that left us: they pay for nothing, and settle what we owed."""
+    found: set[int] = set()
+    for part in chunks(ids):
+        rows = select(transfers.c.id).where(among(connection, transfers.c.id, part), transfers.c.direction == "out")
+        found.update(connection.scalars(rows))
+    return found
 
 
 def disconnect(connection: Connection, chain: str, above: int) -> set[int]:
@@ -176,6 +190,9 @@ def _facts(t: Transfer, block_time_ms: int, now_ms: int, row: Row[Any] | None) -
         "reference_keys": " ".join(t.references),
         "memo": t.memo[: MAX_MEMO + 1] if t.memo is not None else None,
         "flags": ",".join(t.flags if t.ok is not None else (*t.flags, "unknown_status")),
+        "direction": t.direction,
+        "network_fee": t.network_fee,
+        "spends": " ".join(t.spends),
         "height": in_block.block.height if in_block else None,
         "block_hash": in_block.block.hash if in_block else None,
         "block_time_ms": block_time_ms if in_block else None,
@@ -212,6 +229,7 @@ def _advance(connection: Connection, step: Step, final: BlockRef | None, context
             transfers.c.purchase_id,
             transfers.c.height,
             transfers.c.block_hash,
+            transfers.c.direction,
         ).where(
             transfers.c.chain == step.chain,
             transfers.c.state == "confirming",
@@ -220,13 +238,15 @@ def _advance(connection: Connection, step: Step, final: BlockRef | None, context
     ).all()
     if not waiting:
         return
-    weights = _weights(connection, waiting, context) if len(context.rule.tiers) > 1 else {}
+    tiers = max(len(context.rule.tiers), len(context.payout.tiers))
+    weights = _weights(connection, waiting, context) if tiers > 1 else {}
     ready = []
     for row in waiting:
         if "unknown_status" in row.flags:  # unknown is not success
             continue
         position = InBlock(BlockRef(row.height, row.block_hash))
-        state = finality.state(position, step.cursor, final, context.rule, weights.get(row.id))
+        rule = context.payout if row.direction == "out" else context.rule
+        state = finality.state(position, step.cursor, final, rule, weights.get(row.id))
         if isinstance(state, finality.Confirmed):
             ready.append(row.id)
     for part in chunks(ready):

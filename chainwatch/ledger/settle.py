@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, Row, delete, select, update
 
-from chainwatch.ledger import books, outbox, purchases, seats
+from chainwatch.ledger import books, locks, outbox, purchases, seats
 from chainwatch.ledger.bulk import among, chunks, insert_rows, update_rows
 from chainwatch.ledger.context import Context
 from chainwatch.ledger.facts import Changed
@@ -57,6 +57,7 @@ def settle(connection: Connection, changed: Changed, context: Context, now_ms: i
     purchases.assign(connection, touched, context, now_ms)
     ids, strays = _claimed(connection, touched)
     ids |= _expire(connection, context, scanned_ms) if scanned_ms is not None else set()
+    locks.events_of(connection, ids)
     held = _load(connection, ids, context)
     decisions, minted = _decide(connection, held, context, now_ms)
     entries: list[Entry] = []
@@ -206,14 +207,16 @@ def _purchase(
 
 
 def _gone(connection: Connection, transfer_ids: Sequence[int]) -> dict[int, tuple[Allocation, ...]]:
-    """Return what has left as refunds, by transfer: it never counts towards a ticket again."""
+    """Return what has left as refunds, by transfer: it never counts towards a ticket again.
+
+    All of them are locked: an export that runs at once either has them, or waits for what is decided here.
+    """
     gone: dict[int, tuple[Allocation, ...]] = {}
     for part in chunks(transfer_ids):
-        for r in connection.execute(
-            select(refunds.c.transfer_id, refunds.c.kind, refunds.c.amount, refunds.c.reason).where(
-                among(connection, refunds.c.transfer_id, part), refunds.c.state.in_(("exported", "settled"))
-            )
-        ):
+        these = among(connection, refunds.c.transfer_id, part)
+        for r in connection.execute(select(refunds).where(these).order_by(refunds.c.id).with_for_update()):
+            if r.state not in ("exported", "settled"):
+                continue
             gone[r.transfer_id] = (*gone.get(r.transfer_id, ()), Allocation(r.kind, r.amount, r.reason))
     return gone
 

@@ -62,7 +62,8 @@ def _extend() -> None:
     _reference("payouts", "export_id", "exports")
     _reference("payouts", "settled_transfer_id", "transfers")
     op.create_index("ix_payouts_export", "payouts", ["export_id"], unique=False)
-    op.create_index("uq_payouts_settled", "payouts", ["settled_transfer_id"], unique=True)
+    _reference("payouts", "item_id", "export_items")
+    op.add_column("payouts", sa.Column("frozen_why", sa.Text(), nullable=False, server_default=""))
     op.add_column("purchases", sa.Column("fee", BaseUnits(), nullable=True))
     op.add_column("purchases", sa.Column("fiat_currency", sa.Text(), nullable=True))
     op.add_column("purchases", sa.Column("fiat_amount", sa.Text(), nullable=True))
@@ -80,6 +81,7 @@ def _extend() -> None:
     op.add_column("refunds", sa.Column("destination_by", sa.Text(), nullable=False, server_default=""))
     op.add_column("refunds", sa.Column("sent_amount", BaseUnits(), nullable=True))
     _reference("refunds", "export_id", "exports")
+    _reference("refunds", "item_id", "export_items")
     _reference("refunds", "settled_transfer_id", "transfers")
     op.create_index("ix_refunds_export", "refunds", ["export_id"], unique=False)
     op.create_index("uq_refunds_settled", "refunds", ["settled_transfer_id"], unique=True)
@@ -155,6 +157,27 @@ def _create() -> None:
     )
     with op.batch_alter_table("exports", schema=None) as batch_op:
         batch_op.create_index("ix_exports_state", ["state"], unique=False)
+
+    op.create_table(
+        "export_items",
+        sa.Column("id", BigKey, nullable=False),
+        sa.Column("export_id", sa.BigInteger(), nullable=False),
+        sa.Column("subject", sa.Text(), nullable=False),
+        sa.Column("chain", sa.Text(), nullable=False),
+        sa.Column("asset", sa.Text(), nullable=False),
+        sa.Column("amount", BaseUnits(), nullable=False),
+        sa.Column("destination", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("conflict", sa.Text(), nullable=False),
+        sa.Column("transfer_id", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(["export_id"], ["exports.id"], name=op.f("fk_export_items_export_id")),
+        sa.ForeignKeyConstraint(["transfer_id"], ["transfers.id"], name=op.f("fk_export_items_transfer_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_export_items")),
+    )
+    with op.batch_alter_table("export_items", schema=None) as batch_op:
+        batch_op.create_index("ix_export_items_export", ["export_id"], unique=False)
+        batch_op.create_index("ix_export_items_open", ["state", "chain", "destination"], unique=False)
+        batch_op.create_index("uq_export_items_transfer", ["transfer_id"], unique=True)
 
     op.create_table(
         "idempotency",
