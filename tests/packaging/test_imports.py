@@ -50,8 +50,10 @@ LAYERS: dict[str, set[str]] = {
     "watcher": BASE | PURE | {"adapters", "ledger"},
     "wallets": BASE | CHECKS,
     "resolver": BASE | CHECKS | {"adapters"},
-    "markets": BASE | {"tickets", "ledger"},
-    "outbox": BASE | PURE | {"ledger", "metrics"},
+    "background": BASE | {"ledger"},
+    "markets": BASE | {"tickets"},
+    "ticker": BASE | {"tickets", "ledger", "markets", "metrics", "background", "config"},
+    "outbox": BASE | PURE | {"ledger", "metrics", "background", "config"},
     "access": BASE | PURE | CHECKS | {"ledger"},
     "api": BASE
     | PURE
