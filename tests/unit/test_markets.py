@@ -11,8 +11,8 @@ from chainwatch.config.sections import Rates
 from chainwatch.errors import Misconfigured
 from chainwatch.ledger.events import FIAT
 from chainwatch.markets import CURRENCIES, SOURCES, Ask, Markets, coin_of, with_crossings
-from chainwatch.tickets.rates import Price, Rules, agree
 from chainwatch.ticker import fixed_rates
+from chainwatch.tickets.rates import Price, Rules, agree
 
 NOW = 1_760_000_000_000
 
