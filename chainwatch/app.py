@@ -104,6 +104,12 @@ def policy_of(settings: Settings) -> Policy:
         commission_bps=tickets.commission_bps,
         hold_ms=tickets.hold_minutes * 60_000,
         payout_delay_ms=tickets.payout_delay_days * 86_400_000,
+        seen_hold_ms=max(tickets.seen_hold_minutes, tickets.hold_minutes) * 60_000,
+        unsigned_hold_percent=tickets.unsigned_hold_percent,
+        seen_hold_percent=tickets.seen_hold_percent,
+        tolerance_bps=tickets.tolerance_bps,
+        long_memo=tickets.long_memo,
+        rate_age_ms=settings.rates.max_age_seconds * 1000,
     )
 
 

@@ -29,6 +29,7 @@ class Applied(msgspec.Struct, frozen=True):
     orphaned: int = 0
     minted_after_ms: tuple[int, ...] = ()
     states: dict[tuple[str | None, str], int] = {}
+    ends: dict[tuple[str, str], int] = {}
 
 
 def apply(connection: Connection, step: Step, context: Context, fence: int, now_ms: int) -> Applied:
@@ -47,6 +48,8 @@ def apply(connection: Connection, step: Step, context: Context, fence: int, now_
     changed.orphaned |= gone - changed.confirmed
     remembered = _remember(connection, step, final)
     scanned_ms = min(step.blocks[-1].time_ms, now_ms) if step.blocks and step.blocks[-1].time_ms else None
+    if step.cursor.height < step.head.height:
+        scanned_ms = None  # in the middle of a reorg: money that kept a seat may be in the next block again
     left = facts.outgoing(connection, changed.all())
     settled = settle.settle(connection, changed.without(left), context, now_ms, scanned_ms)
     settlements.follow(connection, left, context, now_ms)
@@ -60,6 +63,7 @@ def apply(connection: Connection, step: Step, context: Context, fence: int, now_
         orphaned=len(changed.orphaned),
         minted_after_ms=settled.minted_after_ms,
         states=settled.states,
+        ends=settled.ends,
     )
 
 

@@ -88,6 +88,7 @@ addresses = Table(  # derived ahead by the chain's writer and watched for ever; 
     UniqueConstraint("chain", "path_index"),
     UniqueConstraint("chain", "address"),
     Index("ix_addresses_purchase", "purchase_id"),
+    Index("ix_addresses_free", "chain", "purchase_id", "path_index"),
 )
 
 rates = Table(  # agreed prices of coins over time: seen by every process, and still there when money comes late
@@ -171,6 +172,7 @@ tiers = Table(  # kinds of ticket with a price, a number and a time of their own
     Column("quantity", BigInteger),  # None: as many as the event has
     Column("sold", BigInteger, nullable=False, default=0),
     Column("held", BigInteger, nullable=False, default=0),
+    Column("unsigned", BigInteger, nullable=False, default=0),  # of held: by unsigned purchases
     Column("sales_start_ms", BigInteger),
     Column("sales_end_ms", BigInteger),
     UniqueConstraint("event_id", "code"),
@@ -194,6 +196,7 @@ allotments = Table(  # seats set aside for one channel (100 of 500): only purcha
     Column("quantity", BigInteger, nullable=False),
     Column("sold", BigInteger, nullable=False, default=0),
     Column("held", BigInteger, nullable=False, default=0),
+    Column("unsigned", BigInteger, nullable=False, default=0),  # of held: by unsigned purchases
     UniqueConstraint("event_id", "code"),
 )
 
@@ -249,7 +252,7 @@ purchases = Table(
     Column("pay_memo", Text),
     Column("pay_reference", Text),
     Column("held", Boolean, nullable=False, default=False),
-    Column("hold_kind", Text, nullable=False, default=""),  # signed, unsigned, seen: which share of the seats it takes
+    Column("hold_kind", Text, nullable=False, default=""),  # signed, unsigned, seen, paid: which share of the seats it takes
     Column("created_ms", BigInteger, nullable=False),
     Column("expires_ms", BigInteger, nullable=False),
     Column("expired", Boolean, nullable=False, default=False),

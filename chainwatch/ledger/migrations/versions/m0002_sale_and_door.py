@@ -41,6 +41,7 @@ def _fees() -> None:
 
 def _extend() -> None:
     op.create_index("ix_addresses_purchase", "addresses", ["purchase_id"], unique=False)
+    op.create_index("ix_addresses_free", "addresses", ["chain", "purchase_id", "path_index"], unique=False)
     op.add_column("audit_log", sa.Column("times", sa.BigInteger(), nullable=False, server_default="1"))
     with op.batch_alter_table("event_prices") as batch_op:
         batch_op.alter_column("amount", existing_type=BaseUnits(), nullable=True)
@@ -233,6 +234,7 @@ def _create() -> None:
         sa.Column("quantity", sa.BigInteger(), nullable=False),
         sa.Column("sold", sa.BigInteger(), nullable=False),
         sa.Column("held", sa.BigInteger(), nullable=False),
+        sa.Column("unsigned", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(["event_id"], ["events.id"], name=op.f("fk_allotments_event_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_allotments")),
         sa.UniqueConstraint("event_id", "code", name=op.f("uq_allotments_event_id_code")),
@@ -325,6 +327,7 @@ def _create() -> None:
         sa.Column("quantity", sa.BigInteger(), nullable=True),
         sa.Column("sold", sa.BigInteger(), nullable=False),
         sa.Column("held", sa.BigInteger(), nullable=False),
+        sa.Column("unsigned", sa.BigInteger(), nullable=False),
         sa.Column("sales_start_ms", sa.BigInteger(), nullable=True),
         sa.Column("sales_end_ms", sa.BigInteger(), nullable=True),
         sa.ForeignKeyConstraint(["event_id"], ["events.id"], name=op.f("fk_tiers_event_id")),
