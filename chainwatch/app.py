@@ -25,6 +25,7 @@ from chainwatch.api import health, resources
 from chainwatch.api.backend import Backend
 from chainwatch.api.endpoints import routes
 from chainwatch.api.server import Server
+from chainwatch.background import Service
 from chainwatch.clock import Clock
 from chainwatch.config import settings as config
 from chainwatch.config.settings import Settings
@@ -36,6 +37,7 @@ from chainwatch.metrics import Metrics
 from chainwatch.model import Asset
 from chainwatch.notify import Notifier
 from chainwatch.resolver import Resolvers
+from chainwatch.ticker import Ticker, hive_url
 from chainwatch.tickets.token import Issuer, generate_key, load_issuer, new_ref
 from chainwatch.wallets import canonical_wallet
 from chainwatch.watcher import Watcher
@@ -102,6 +104,12 @@ def policy_of(settings: Settings) -> Policy:
         commission_bps=tickets.commission_bps,
         hold_ms=tickets.hold_minutes * 60_000,
         payout_delay_ms=tickets.payout_delay_days * 86_400_000,
+        seen_hold_ms=max(tickets.seen_hold_minutes, tickets.hold_minutes) * 60_000,
+        unsigned_hold_percent=tickets.unsigned_hold_percent,
+        seen_hold_percent=tickets.seen_hold_percent,
+        tolerance_bps=tickets.tolerance_bps,
+        long_memo=tickets.long_memo,
+        rate_age_ms=settings.rates.max_age_seconds * 1000,
     )
 
 
@@ -176,6 +184,16 @@ class App:
             limits=self.backend.limits,
             on_stop=self.backend.stop,
         )
+        self.background: list[Service] = [
+            Ticker(
+                settings=lambda: self.settings.rates,
+                hive_url=hive_url(settings.chains),
+                store=self.store,
+                metrics=self.metrics,
+                clock=clock,
+                holder=holder,
+            ),
+        ]
         self._kept_house = False
         self._counted: dict[str, int] = {}
 
@@ -233,6 +251,7 @@ class App:
         await self.server.start()
         log.info("listening on %s", self.server.url)
         tasks = [asyncio.create_task(w.run(), name=f"watch {w.chain}") for w in self.watchers]
+        tasks += [asyncio.create_task(service.run(), name=service.name) for service in self.background]
         tasks.append(asyncio.create_task(self._keep_house(), name="housekeeping"))
         tasks.append(asyncio.create_task(self._feed_watchdog(), name="watchdog"))
         stopping = asyncio.create_task(stop.wait(), name="stop")

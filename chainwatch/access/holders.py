@@ -8,8 +8,8 @@ from sqlalchemy import Connection, Row, select
 
 from chainwatch.access.deps import Deps
 from chainwatch.ledger import events
-from chainwatch.ledger.erasure import wallet_key
 from chainwatch.ledger.tables import purchases, tickets
+from chainwatch.ledger.tombstones import key_of
 from chainwatch.tickets.token import Issuer
 
 MAX_TICKETS = 50
@@ -47,7 +47,7 @@ def event_of(connection: Connection, public: str) -> Row[Any]:
 
 def alias(issuer: Issuer, wallet: str) -> str:
     """A wallet as it stands in the audit log: the same each time, and not its address."""
-    return f"wallet:{wallet_key(issuer, wallet)[:8].hex()}"
+    return f"wallet:{key_of(issuer, wallet)[:8].hex()}"
 
 
 def pseudonym(issuer: Issuer, event_id: int, ticket_uuid: str) -> str:

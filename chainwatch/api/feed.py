@@ -69,14 +69,15 @@ class Feed:
             if not self._listeners[address]:
                 del self._listeners[address]
 
-    async def wait(self, seconds: float) -> bool:
-        """Wait for a change; False when none came in time, or when it is time to end (``stopping``)."""
-        if self.stopping:
-            return False
-        changed = self._changed
+    def mark(self) -> asyncio.Event:
+        """Return this moment: take it before reading, so that no change between is missed."""
+        return self._changed
+
+    async def wait(self, since: asyncio.Event, seconds: float) -> bool:
+        """Wait for a change after ``since``; False when none came in time."""
         try:
             async with asyncio.timeout(seconds):
-                await changed.wait()
+                await since.wait()
         except TimeoutError:
             return False
         return True
@@ -103,7 +104,7 @@ class Feed:
             except ChainwatchError as error:
                 log.warning("streams wait for the database: %s", error)
             else:
-                if known is not None and now != known:
+                if now != known:  # the first look too: something may have changed just before it
                     self.wake()
                 known = now
             await asyncio.sleep(self._every_s)

@@ -47,6 +47,7 @@ def around(http: Callable[[], Http], limits: Limits, stopping: Stopping = lambda
         response = await _answered(request, handler, settings, limits, stopping)
         if not response.prepared:
             response.headers["X-Request-Id"] = request_id
+            response.headers["Server"] = "chainwatch"
             response.headers.setdefault("X-Content-Type-Options", "nosniff")
             response.headers.setdefault("Cache-Control", "no-store")
             if (standing := request.get(STANDING)) is not None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from chainwatch.api import access
+from chainwatch.api import access, docs
 from chainwatch.api.backend import Backend
 from chainwatch.api.endpoints import Endpoint
 
@@ -10,5 +10,6 @@ RESOURCES: tuple[Callable[[Backend], Sequence[Endpoint]], ...] = (access.endpoin
 
 
 def endpoints(backend: Backend) -> list[Endpoint]:
-    """Return what all resources serve."""
-    return [endpoint for resource in RESOURCES for endpoint in resource(backend)]
+    """Return what all resources serve, and the documentation of it."""
+    served = [endpoint for resource in RESOURCES for endpoint in resource(backend)]
+    return [*served, *docs.endpoints(lambda: served)]

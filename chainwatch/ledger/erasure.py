@@ -1,19 +1,18 @@
 """A wallet's data erased on request: everything that accounting need not keep, and it does not come back.
 
 Amounts, transaction ids and dates stay, and what is needed to pay back what is still owed.  In place of the address
-stands a keyed name (``erased:…``), the same each time, so that the books still tell wallets apart.  The name is the
-tombstone too: a transfer of before the erasure that is scanned again is filed under it.
+stands its pseudonym (``ledger.tombstones``), so that the books still tell wallets apart, and a transfer that is scanned
+again is filed under it.
 """
 
-import hmac
-from collections.abc import Iterable
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, delete, func, select, update
+from sqlalchemy import Connection, Row, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from chainwatch.errors import Rejected
+from chainwatch.ledger import tombstones
 from chainwatch.ledger.bulk import among, chunks
 from chainwatch.ledger.tables import (
     approvals,
@@ -29,8 +28,6 @@ from chainwatch.ledger.tables import (
 )
 from chainwatch.tickets.token import Issuer
 
-PREFIX = "erased:"
-
 
 class Erased(msgspec.Struct, frozen=True):
     """What was done.  ``kept``: purchases whose wallet stays because money is still owed to it."""
@@ -38,16 +35,6 @@ class Erased(msgspec.Struct, frozen=True):
     tickets: int
     purchases: int
     kept: int
-
-
-def wallet_key(issuer: Issuer, wallet: str) -> bytes:
-    """A wallet under another name, the same each time (32 bytes, keyed)."""
-    return hmac.digest(issuer.secret("wallet key"), wallet.encode(), "sha256")
-
-
-def name_of(key: bytes) -> str:
-    """What stands in the place of an erased wallet."""
-    return PREFIX + key[:12].hex()
 
 
 def erase(connection: Connection, issuer: Issuer, wallet: str, now_ms: int) -> Erased:
@@ -58,8 +45,8 @@ def erase(connection: Connection, issuer: Issuer, wallet: str, now_ms: int) -> E
     """
     if _has_live(connection, wallet, now_ms):
         raise Rejected("ticket_live", "this wallet has a ticket of an event to come: ask again when it is over")
-    key = wallet_key(issuer, wallet)
-    name = name_of(key)
+    key = tombstones.key_of(issuer, wallet)
+    name = tombstones.pseudonym(key)
     rows = connection.execute(
         select(purchases.c.id, purchases.c.event_id, purchases.c.asset, purchases.c.implicit_key).where(
             purchases.c.wallet == wallet
@@ -67,7 +54,7 @@ def erase(connection: Connection, issuer: Issuer, wallet: str, now_ms: int) -> E
     ).all()
     owed = _owed(connection, [r.id for r in rows])
     gone = [r for r in rows if r.id not in owed]
-    count = _purchases(connection, gone, name)
+    count = _purchases(connection, gone, wallet, name)
     connection.execute(update(attendance).where(attendance.c.wallet_address == wallet).values(wallet_address=name))
     connection.execute(update(invites).where(invites.c.wallet == wallet).values(wallet=name))
     connection.execute(delete(approvals).where(approvals.c.wallet == wallet))
@@ -78,23 +65,6 @@ def erase(connection: Connection, issuer: Issuer, wallet: str, now_ms: int) -> E
         stone.on_conflict_do_update(index_elements=[erased_wallets.c.wallet_key], set_={"erased_ms": now_ms})
     )
     return Erased(count, len(gone), len(owed))
-
-
-def names(connection: Connection, issuer: Issuer, paid: Iterable[tuple[str, int]]) -> dict[tuple[str, int], str]:
-    """Of (wallet, paid time) pairs those that were erased after that time, with the name that stands for them."""
-    pairs = set(paid)
-    keys = {wallet_key(issuer, wallet): wallet for wallet, _ in pairs}
-    if not keys or connection.execute(select(func.count()).select_from(erased_wallets)).scalar_one() == 0:
-        return {}
-    erased: dict[str, int] = {}
-    for part in chunks(keys):
-        found = select(erased_wallets).where(erased_wallets.c.wallet_key.in_(part))
-        erased |= {keys[bytes(r.wallet_key)]: r.erased_ms for r in connection.execute(found)}
-    return {
-        (wallet, ms): name_of(wallet_key(issuer, wallet))
-        for wallet, ms in pairs
-        if wallet in erased and ms < erased[wallet]
-    }
 
 
 def _has_live(connection: Connection, wallet: str, now_ms: int) -> bool:
@@ -125,10 +95,10 @@ def _owed(connection: Connection, ids: list[int]) -> set[int]:
     return owed
 
 
-def _purchases(connection: Connection, gone: list[Row[Any]], name: str) -> int:
+def _purchases(connection: Connection, gone: list[Row[Any]], wallet: str, name: str) -> int:
     count = 0
     for row in gone:
-        key = f"{row.event_id}|{name}|{row.asset}" if row.implicit_key is not None else None
+        key = row.implicit_key and row.implicit_key.replace(f"|{wallet}|", f"|{name}|")
         changed = update(purchases).where(purchases.c.id == row.id)
         connection.execute(changed.values(wallet=name, implicit_key=key, pay_memo=None))
     for part in chunks([r.id for r in gone]):

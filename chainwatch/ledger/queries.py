@@ -1,12 +1,13 @@
 """Questions that commands, metrics and pages ask.  Nothing here writes."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, func, select
 
 from chainwatch.ledger import books
+from chainwatch.ledger.bulk import among, chunks
 from chainwatch.ledger.tables import cursors, events, outbox, payouts, purchases, refunds, tickets, transfers
 
 
@@ -102,6 +103,15 @@ def imbalance(connection: Connection) -> int:
     for (asset, _account), amount in books.totals(connection).items():
         per_asset[asset] = per_asset.get(asset, 0) + amount
     return sum(abs(n) for n in per_asset.values())
+
+
+def public_ids(connection: Connection, ids: Collection[int]) -> dict[int, str]:
+    """Return the public id of each event: its slug, else its number."""
+    found: dict[int, str] = {}
+    for part in chunks(sorted(ids)):
+        rows = select(events.c.id, events.c.slug).where(among(connection, events.c.id, part))
+        found.update({r.id: r.slug or str(r.id) for r in connection.execute(rows)})
+    return found
 
 
 def recent_payments(connection: Connection, limit: int = 50) -> Sequence[Any]:

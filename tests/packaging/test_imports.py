@@ -51,8 +51,10 @@ LAYERS: dict[str, set[str]] = {
     "callouts": BASE,
     "wallets": BASE | CHECKS,
     "resolver": BASE | CHECKS | {"adapters"},
-    "markets": BASE | {"tickets", "ledger"},
-    "outbox": BASE | PURE | {"ledger", "metrics", "callouts"},
+    "background": BASE | {"ledger"},
+    "markets": BASE | {"tickets"},
+    "ticker": BASE | {"tickets", "ledger", "markets", "metrics", "background", "config"},
+    "outbox": BASE | PURE | {"ledger", "metrics", "background", "config", "callouts"},
     "access": BASE | PURE | CHECKS | {"ledger", "config", "metrics", "wallets"},
     "api": BASE
     | PURE
