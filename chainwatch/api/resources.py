@@ -2,11 +2,15 @@
 
 from collections.abc import Callable, Sequence
 
-from chainwatch.api import access, docs
+from chainwatch.api import access, devices, docs, door
 from chainwatch.api.backend import Backend
 from chainwatch.api.endpoints import Endpoint
 
-RESOURCES: tuple[Callable[[Backend], Sequence[Endpoint]], ...] = (access.endpoints,)
+RESOURCES: tuple[Callable[[Backend], Sequence[Endpoint]], ...] = (
+    access.endpoints,
+    door.endpoints,
+    devices.endpoints,
+)
 
 
 def endpoints(backend: Backend) -> list[Endpoint]:
