@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Sequence
 
-from chainwatch.api import access, devices, docs, door
+from chainwatch.api import access, attendance, devices, docs, door, holders, tickets
 from chainwatch.api.backend import Backend
 from chainwatch.api.endpoints import Endpoint
 
 RESOURCES: tuple[Callable[[Backend], Sequence[Endpoint]], ...] = (
     access.endpoints,
+    tickets.endpoints,
+    holders.endpoints,
+    attendance.endpoints,
     door.endpoints,
     devices.endpoints,
 )
