@@ -131,8 +131,8 @@ def _parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
     if "creator" in endpoint.who.kinds:
         found.append({"name": "x-challenge", "in": "header", "required": False, "schema": {"type": "string"}})
         if endpoint.method == "GET":
-            for name in ("x-account", "x-pubkey"):
-                found.append({"name": name, "in": "header", "required": False, "schema": {"type": "string"}})
+            text = {"type": "string"}
+            found += [{"name": n, "in": "header", "required": False, "schema": text} for n in ("x-account", "x-pubkey")]
     return found
 
 

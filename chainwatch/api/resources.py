@@ -2,11 +2,17 @@
 
 from collections.abc import Callable, Sequence
 
-from chainwatch.api import docs
+from chainwatch.api import creators, docs, events, payouts, purchases, refunds
 from chainwatch.api.backend import Backend
 from chainwatch.api.endpoints import Endpoint
 
-RESOURCES: tuple[Callable[[Backend], Sequence[Endpoint]], ...] = ()
+RESOURCES: tuple[Callable[[Backend], Sequence[Endpoint]], ...] = (
+    events.endpoints,
+    purchases.endpoints,
+    creators.endpoints,
+    refunds.endpoints,
+    payouts.endpoints,
+)
 
 
 def endpoints(backend: Backend) -> list[Endpoint]:
