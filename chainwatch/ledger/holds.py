@@ -64,9 +64,7 @@ def expire(connection: Connection, context: Context, scanned_ms: int, touched: C
     return set(over)
 
 
-def _candidates(
-    connection: Connection, context: Context, scanned_ms: int, touched: Collection[int]
-) -> list[Row[Any]]:
+def _candidates(connection: Connection, context: Context, scanned_ms: int, touched: Collection[int]) -> list[Row[Any]]:
     """Return what may expire now.  What money keeps is looked at again only when a payment changes, or its time ends."""
     ended = or_(
         and_(purchases.c.hold_kind.not_in(("seen", "paid")), purchases.c.expires_ms < scanned_ms),

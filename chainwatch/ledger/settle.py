@@ -105,9 +105,7 @@ def _decide(
     for p in winners:
         assert p.order.price is not None
         cost = min(p.order.price, decisions[p.row.id].paid)
-        decisions[p.row.id] = decide(
-            p.sale, msgspec.structs.replace(p.order, ticket="active", funded=cost), p.paid
-        )
+        decisions[p.row.id] = decide(p.sale, msgspec.structs.replace(p.order, ticket="active", funded=cost), p.paid)
     _sold(connection, winners)
     minting.write(connection, [_ticket(p, decisions[p.row.id], numbers) for p in winners], context.issuer, now_ms)
     changed = [

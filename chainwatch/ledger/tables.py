@@ -252,7 +252,9 @@ purchases = Table(
     Column("pay_memo", Text),
     Column("pay_reference", Text),
     Column("held", Boolean, nullable=False, default=False),
-    Column("hold_kind", Text, nullable=False, default=""),  # signed, unsigned, seen, paid: which share of the seats it takes
+    Column(
+        "hold_kind", Text, nullable=False, default=""
+    ),  # signed, unsigned, seen, paid: which share of the seats it takes
     Column("created_ms", BigInteger, nullable=False),
     Column("expires_ms", BigInteger, nullable=False),
     Column("expired", Boolean, nullable=False, default=False),

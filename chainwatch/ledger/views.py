@@ -153,9 +153,7 @@ def _view(connection: Connection, which: Any, now_ms: int, rules: Mapping[str, R
         ticket=None
         if ticket is None
         else TicketView(ticket.uuid, ticket.number, ticket.state, identity(row), ticket.unit),
-        refunds=[
-            RefundView(r.id, r.kind, r.chain, r.asset, r.amount, r.reason, r.state, r.destination) for r in owed
-        ],
+        refunds=[RefundView(r.id, r.kind, r.chain, r.asset, r.amount, r.reason, r.state, r.destination) for r in owed],
     )
 
 
@@ -166,9 +164,7 @@ def _counted(row: Row[Any], paid: Sequence[Row[Any]], parts: Sequence[Row[Any]])
     return coming + sum(a.amount for a in parts if a.transfer_id in confirmed and a.kind in ("ticket", "open"))
 
 
-def _state(
-    row: Row[Any], ticket: Row[Any] | None, paid: Sequence[Row[Any]], parts: Sequence[Row[Any]]
-) -> str:
+def _state(row: Row[Any], ticket: Row[Any] | None, paid: Sequence[Row[Any]], parts: Sequence[Row[Any]]) -> str:
     if ticket is not None:
         return "minted" if ticket.state in ("active", "used") else str(ticket.state)
     kinds = {a.kind for a in parts}
