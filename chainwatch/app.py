@@ -21,7 +21,7 @@ from sqlalchemy import Connection, inspect
 
 from chainwatch import adapters
 from chainwatch.adapters.base import Services
-from chainwatch.api import health, resources
+from chainwatch.api import door_page, health, resources
 from chainwatch.api.backend import Backend
 from chainwatch.api.endpoints import routes
 from chainwatch.api.server import Server
@@ -179,7 +179,11 @@ class App:
         self.server = Server(
             settings.http.host,
             settings.http.port,
-            [health.routes(self.readiness, self.metrics), routes(resources.endpoints(self.backend), self.backend)],
+            [
+                health.routes(self.readiness, self.metrics),
+                routes(resources.endpoints(self.backend), self.backend),
+                door_page.routes(),
+            ],
             http=lambda: self.settings.http,
             limits=self.backend.limits,
             on_stop=self.backend.stop,

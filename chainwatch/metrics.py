@@ -89,6 +89,11 @@ class Metrics:
         self.verify = self._counter("verify_total", "Signatures checked", "scheme", "result")
         self.verify_seconds = self._histogram("verify_seconds", "Duration of checks", _VERIFY_BUCKETS, "scheme")
         self.access_decisions = self._counter("access_decisions_total", "Decisions at the door", "decision", "reason")
+        self.access_classic = self._counter("access_classic_total", "Joins with a classic text", "decision")
+
+        self.checkins = self._counter("checkins_total", "Scans at doors, by answer", "outcome")
+        for outcome in ("accepted", "already_redeemed", "conflict", "bad_checksum"):
+            self.checkins.labels(outcome)  # the alarms' own: there from the start, so that `increase` sees the first
 
     def _service_metrics(self) -> None:
         self.outbox_pending = self._gauge("outbox_pending", "Messages not yet delivered")
@@ -209,6 +214,14 @@ class Metrics:
     def access(self, decision: str, reason: str) -> None:
         """Count one decision at the door."""
         self.access_decisions.labels(word(decision), word(reason)).inc()
+
+    def classic(self, decision: str) -> None:
+        """Count one join with a classic text: when there are none any more, they can be switched off."""
+        self.access_classic.labels(word(decision)).inc()
+
+    def checkin(self, outcome: str) -> None:
+        """Count one scan at a door."""
+        self.checkins.labels(word(outcome)).inc()
 
     def outbox(self, pending: int, oldest_ms: int | None) -> None:
         """Record the outbox: how many wait, and when the oldest was written."""

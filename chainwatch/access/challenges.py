@@ -1,6 +1,6 @@
 """Challenges of the door: issued without a store, recognised again from what they say.
 
-The text that a wallet is to sign is a function of event, wallet, chain and the time it was issued at; the nonce in it is a
+The text that a wallet is to sign is a function of event, wallet, chain and the time it was issued at, and its nonce a
 keyed hash of all of that.  So a join that brings only wallet, signature and timestamp finds its text again: there are
 as many candidates as readings of the address (an EVM account is one on every chain).
 """
@@ -106,19 +106,16 @@ def recognise(
         return AccessReason(error.code)
     policy = door.text_policy(deps, classic=classic)
     refusals: list[AccessReason] = []
-    for reading in readings(deps, address):
+    found = readings(deps, address)
+    if message.chain_id is not None and any(r.wallet.family == "evm" for r in found):
+        found = readings(deps, address, f"eip155:{message.chain_id}")  # the text says which one of its chains it is
+    for reading in found:
         chain = _chain_of(reading)
         reason = message.check(
             policy, event=event, chain=chain, address=address, now_ms=now_ms, timestamp_ms=timestamp_ms
         )
         if reason is AccessReason.OK and not message.is_classic:
-            if message.chain_id is not None and reading.wallet.family == "evm":
-                if message.chain_id != reading.wallet.network:
-                    reason = AccessReason.CHAIN_ID
-            if reason is AccessReason.OK and not nonce_is_ours(
-                deps.issuer.secret(PURPOSE), message, chain=chain, address=reading.wallet.canonical
-            ):
-                reason = AccessReason.UNKNOWN_NONCE
+            reason = _ours(deps, message, reading)
         if reason is AccessReason.OK:
             return Candidate(message, reading)
         refusals.append(reason)
@@ -128,10 +125,20 @@ def recognise(
     return next((r for r in refusals if r not in (AccessReason.WALLET, AccessReason.CHAIN_ID)), refusals[0])
 
 
+def _ours(deps: Deps, message: AccessMessage, reading: Reading) -> AccessReason:
+    """Did we issue this text to this wallet, on the chain that it names?"""
+    wallet = reading.wallet
+    if wallet.family == "evm" and message.chain_id not in (None, wallet.network):
+        return AccessReason.CHAIN_ID
+    key = deps.issuer.secret(PURPOSE)
+    ours = nonce_is_ours(key, message, chain=_chain_of(reading), address=wallet.canonical)
+    return AccessReason.OK if ours else AccessReason.UNKNOWN_NONCE
+
+
 def candidates(
     deps: Deps, *, event: str, address: str, timestamp_ms: int, classic: bool, now_ms: int
 ) -> list[Candidate] | AccessReason:
-    """The texts that a signature with only a timestamp may be over: our challenge of that moment, then the classic ones.
+    """The texts that a signature with only a timestamp may be over: our challenge of then, and the classic ones.
 
     Or the reason why none of them can count now.
     """
@@ -139,25 +146,23 @@ def candidates(
     found = readings(deps, address)
     if not found:
         return AccessReason.WALLET
-    texts: list[Candidate] = []
-    reason = AccessReason.MALFORMED
-    for line in (False, True):
-        for reading in found:
-            try:
-                message = _issued(deps, event, reading, timestamp_ms, line=line)
-            except Rejected:
-                return AccessReason.MALFORMED
-            reason = message.check_time(policy, now_ms)
-            if reason is not AccessReason.OK:
-                return reason
-            texts.append(Candidate(message, reading))
-    if classic:
-        texts += [
-            Candidate(AccessMessage.classic(event, timestamp_ms, short=short), reading)
-            for short in (False, True)
-            for reading in _one_of_each_family(found)
+    try:
+        texts = [
+            Candidate(_issued(deps, event, reading, timestamp_ms, line=line), reading)
+            for line in (False, True)
+            for reading in found
         ]
-    return texts
+        if classic:
+            texts += [
+                Candidate(AccessMessage.classic(event, timestamp_ms, short=short), reading)
+                for short in (False, True)
+                for reading in _one_of_each_family(found)
+            ]
+    except Rejected:  # no time of thirteen digits
+        return AccessReason.MALFORMED
+    reasons = [text.message.check_time(policy, now_ms) for text in texts]
+    in_time = [text for text, reason in zip(texts, reasons, strict=True) if reason is AccessReason.OK]
+    return in_time or reasons[0]
 
 
 def _one_of_each_family(found: list[Reading]) -> list[Reading]:

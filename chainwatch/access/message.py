@@ -472,7 +472,7 @@ def chain_word(wallet: Wallet) -> tuple[str, str]:
 
 
 def chain_id_text(wallet: Wallet) -> str:
-    """What stands behind ``Chain ID:``: EIP-155 number on EVM (Ethereum's where none was given), the network's name elsewhere."""
+    """What follows ``Chain ID:``: EIP-155 number on EVM (1 where none was given), the network's name elsewhere."""
     if wallet.family == "evm":
         return wallet.network or "1"
     return {"main": "mainnet", "test": "testnet", "stage": "stagenet"}.get(wallet.network, wallet.network)

@@ -14,7 +14,8 @@ def consume(connection: Connection, key: str, expires_ms: int) -> bool:
     """Mark ``key`` as used; False when it was already.  Atomic on both databases: one of many at once wins."""
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     statement = insert(used_nonces).values(key=key, expires_ms=expires_ms + KEPT_MS).on_conflict_do_nothing()
-    return connection.execute(statement).rowcount == 1
+    # What came back, not the row count: psycopg gives none for an INSERT.
+    return connection.execute(statement.returning(used_nonces.c.key)).first() is not None
 
 
 def used(connection: Connection, key: str) -> bool:

@@ -7,7 +7,7 @@ is asked.  A key's signature counts on every EVM chain.
 
 import asyncio
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -22,6 +22,9 @@ WORKERS = 2
 """Threads that verify: the libraries let the interpreter go while they compute, and there are few cores."""
 _pool = ThreadPoolExecutor(WORKERS, "verify")
 
+Chains = Collection[str] | Callable[[], Awaitable[Collection[str]]]
+"""Codes of chains; or how to find them, asked only when a contract may have signed."""
+
 Signature = str | Sequence[Any]
 """As wallets give it: text, a list of 64 numbers (Solana), a list of texts (Hive, several keys)."""
 
@@ -34,7 +37,7 @@ async def verified(
     text: str,
     signature: Signature,
     chain_id: str | None = None,
-    contract_chains: Collection[str] = (),
+    contract_chains: Chains = (),
 ) -> Verification:
     """Return the verifiers' answer; counted in the metrics.
 
@@ -71,12 +74,14 @@ async def _hive(deps: Deps, wallet: Wallet, arguments: dict[str, Any]) -> Verifi
 
 
 async def _contract(
-    deps: Deps, first: Verification, arguments: dict[str, Any], chain_id: str, allowed: Collection[str]
+    deps: Deps, first: Verification, arguments: dict[str, Any], chain_id: str, allowed: Chains
 ) -> Verification:
     """Ask the contract, where a contract may have signed and its chain is one that counts."""
     code = chain_code(deps, chain_id)
-    resolver = deps.resolver(code) if code is not None and code in allowed else None
-    if resolver is None or first.reason not in _CONTRACT_MAY_DIFFER:
+    if code is None or first.reason not in _CONTRACT_MAY_DIFFER:
+        return first
+    resolver = deps.resolver(code) if code in (await allowed() if callable(allowed) else allowed) else None
+    if resolver is None:
         return first
     arguments = arguments | {"chain": f"eip155:{chain_id}"}
     return await averify(**arguments, resolver=resolver)

@@ -18,7 +18,7 @@ and until when.  EIP-4361's shape on every chain, so that wallets compare the do
 
 How to use it in a handler::
 
-    message = signed.challenge(deps, "refund-claim", wallet=w, values={"refund": "17", "destination": d})  # -> Challenge
+    text = signed.challenge(deps, "refund-claim", wallet=w, values={"refund": "17", "destination": d}).message
     …
     checked = await signed.check(deps, "refund-claim", wallet=w, message=m, signature=s, values={…the request's own…})
     if not checked: raise checked.rejected()          # or: checked = await signed.require(…), which raises
@@ -26,10 +26,10 @@ How to use it in a handler::
     signed.consume(connection, checked)               # Rejected('replayed') when the text was used before
 
 ``values`` are those of the request that is about to be done: a text over other values does not fit.  They are single
-words (``VALUE``): ids, amounts, addresses, hashes.  Nothing is stored before a text is used: the nonce is a keyed hash of all
-that the text says.  A text of one purpose is none of another, an access text (``Access event …``) is none of these, and
-these open no door.  A contract wallet is one chain's: ``Checked.contract_chain`` says which, and the caller MUST do
-nothing about money or tickets of another chain (or pass ``contract_chains``).
+words (``VALUE``): ids, amounts, addresses, hashes.  Nothing is stored before a text is used: the nonce is a keyed hash
+of all that the text says.  A text of one purpose is none of another, an access text (``Access event …``) is none of
+these, and these open no door.  A contract wallet is one chain's: ``Checked.contract_chain`` says which, and the caller
+MUST do nothing about money or tickets of another chain (or pass ``contract_chains``).
 """
 
 import re
@@ -76,8 +76,8 @@ class Checked(msgspec.Struct, frozen=True):
 
     ``reason``: ``ok``; ``malformed`` (no such text for this request), ``domain``, ``expired``, ``future``,
     ``unknown_nonce`` (not issued by us), ``bad_signature``, ``contract_chain``, ``unsupported_signature``,
-    ``unavailable`` (ask again: the chain did not answer).  ``wallet``: the canonical form.  ``contract_chain``: the code of
-    the chain whose contract signed; None: a key of the wallet did.
+    ``unavailable`` (ask again: the chain did not answer).  ``wallet``: the canonical form.  ``contract_chain``: the
+    code of the chain whose contract signed; None: a key of the wallet did.
     """
 
     reason: str

@@ -4,16 +4,25 @@ from collections.abc import Mapping, Sequence
 
 from aiohttp import web
 
-from chainwatch.api import creator_auth, operator_auth
+from chainwatch.api import creator_auth, operator_auth, session_auth
 from chainwatch.api.backend import Backend
 from chainwatch.api.callers import Authenticator, Caller, Kind
+from chainwatch.api.device_auth import device_of
 from chainwatch.api.problems import Problem
 
 __all__ = ["AUTHENTICATORS", "Authenticator", "Caller", "Kind", "authenticate"]
 
+
+async def _device(request: web.Request, backend: Backend) -> Caller | None:
+    device = await device_of(request, backend)
+    return device and Caller("device", device.name, event_id=device.event_id, device_id=device.id)
+
+
 AUTHENTICATORS: Mapping[Kind, Authenticator] = {
     "operator": operator_auth.authenticate,
     "creator": creator_auth.authenticate,
+    "device": _device,
+    "session": session_auth.authenticate,
 }
 """Kind to how it proves itself.  A kind that is not here cannot call anything."""
 

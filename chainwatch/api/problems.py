@@ -29,6 +29,7 @@ STATUS: Mapping[str, int] = {
     "unknown_refund": 404,
     "unknown_export": 404,
     "unknown_transfer": 404,
+    "unknown_device": 404,
     "method_not_allowed": 405,
     "not_premium": 403,
     "event_cancelled": 409,

@@ -2,13 +2,16 @@
 
 from collections.abc import Callable, Sequence
 
-from chainwatch.api import creators, docs, events, payouts, purchases, refunds
+from chainwatch.api import access, creators, devices, docs, door, events, payouts, purchases, refunds
 from chainwatch.api.backend import Backend
 from chainwatch.api.endpoints import Endpoint
 
 RESOURCES: tuple[Callable[[Backend], Sequence[Endpoint]], ...] = (
     events.endpoints,
     purchases.endpoints,
+    access.endpoints,
+    door.endpoints,
+    devices.endpoints,
     creators.endpoints,
     refunds.endpoints,
     payouts.endpoints,

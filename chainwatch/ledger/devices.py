@@ -92,11 +92,13 @@ def touch(connection: Connection, device_id: int, now_ms: int) -> None:
     connection.execute(update(devices).where(devices.c.id == device_id, stale).values(seen_ms=now_ms))
 
 
-def require(connection: Connection, device_id: int) -> None:
-    """Refuse a device that was revoked since it proved itself: ``Rejected('unauthorized')``."""
-    live = select(devices.c.id).where(devices.c.id == device_id, devices.c.revoked_ms.is_(None))
-    if connection.execute(live).first() is None:
+def require(connection: Connection, device_id: int) -> Row[Any]:
+    """Return the event of a device; ``Rejected('unauthorized')`` when it was revoked since it proved itself."""
+    live = (devices.c.id == device_id, devices.c.revoked_ms.is_(None))
+    row = connection.execute(select(events).join(devices, devices.c.event_id == events.c.id).where(*live)).one_or_none()
+    if row is None:
         raise Rejected("unauthorized", "this device was revoked")
+    return row
 
 
 def _hash(key: str) -> bytes:

@@ -210,7 +210,11 @@ class _Guard:
         update_rows(self.connection, tickets, [t.values() for t in self.tickets.values() if t.changed])
         insert_rows(self.connection, entries, self.new)
         for row_id, result in self.raised:
-            self.connection.execute(update(entries).where(entries.c.id == row_id).values(result=result, admitted=True))
+            self.connection.execute(
+                update(entries)
+                .where(entries.c.id == row_id)
+                .values(result=result, admitted=True, received_ms=self.now_ms)
+            )
 
     def _refusal(self, ticket: _Ticket, attempt: Attempt, first: First | None) -> str:
         row, door = ticket.row, self.event.door
@@ -357,7 +361,8 @@ def note_strays(connection: Connection, strays: Sequence[Stray], event_id: int, 
         if (row := known.get(key)) is not None:
             admitted = row.admitted or s.forced
             if admitted != row.admitted:
-                connection.execute(update(entries).where(entries.c.id == row.id).values(admitted=True))
+                changed = {"admitted": True, "received_ms": now_ms}
+                connection.execute(update(entries).where(entries.c.id == row.id).values(changed))
             answers.append(Entry(row.result, admitted, row.at_ms, row.gate, replayed=True))
             continue
         held = new.setdefault(

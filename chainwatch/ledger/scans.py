@@ -27,12 +27,12 @@ ORDER_PERCENT, ORDER_LEAST = 5, 20
 """Entries by order id that one event takes: a share of its sold tickets, and a handful for small ones.  Whoever
 watches a payment page knows its id: a door that lives on them is a door without a guard."""
 
-AHEAD_MS = 5 * 60_000
-"""How far a device's clock may be ahead; what is later happened now."""
+CLOCK_MS = 5 * 60_000
+"""How far behind a device's clock is believed when it asks; otherwise it is now.  Nothing happens later than now."""
 
 REFUSALS = frozenset(
     {"already_redeemed", "wrong_event", "not_yet", "over", "cancelled", "refunded", "revoked", "suspended", "unknown"}
-    | {"bad_checksum", "old_code", "door_wallet_only", "door_qr_only", "order_limit", "conflict"}
+    | {"bad_checksum", "old_code", "door_wallet_only", "door_qr_only", "order_limit", "conflict", "refused"}
 )
 """Every result but ``accepted``."""
 
@@ -61,7 +61,7 @@ class Scan(msgspec.Struct, frozen=True, kw_only=True):
 def check_in(
     connection: Connection,
     scans: Sequence[Scan],
-    device: devices.Device,
+    device_id: int,
     codes: Codes,
     now_ms: int,
     early_ms: int = entries.EARLY_MS,
@@ -70,36 +70,38 @@ def check_in(
 
     ``Rejected``: ``unauthorized`` when the device was revoked meanwhile.
     """
-    devices.require(connection, device.id)
-    event = connection.execute(select(events).where(events.c.id == device.event_id)).one()
+    event = devices.require(connection, device_id)
     proved = [_proved(scan, codes, now_ms) for scan in scans]
     found = _tickets(connection, proved)
-    orders = _orders(connection, [s for s, _, _ in proved if s.order_id], event)
+    typed = [s for s, _, _ in proved if s.order_id]
+    most = _most_orders(connection, event) if typed else 0
+    orders = _orders(connection, typed, device_id, event)
     attempts: dict[int, Attempt] = {}
     strays: dict[int, Stray] = {}
     for i, (scan, uuid, refused) in enumerate(proved):
         ticket_id = orders.get(scan.order_id) if scan.order_id else found.get(uuid)
         if ticket_id is None or refused == "bad_checksum":
-            strays[i] = _stray(scan, device.id, refused or "unknown")
+            strays[i] = _stray(scan, device_id, refused or "unknown")
         else:
-            attempts[i] = _attempt(scan, device.id, ticket_id, refused)
+            attempts[i] = _attempt(scan, device_id, ticket_id, refused)
     if orders:
-        attempts = _capped(connection, attempts, event)
+        attempts = _capped(connection, attempts, event, most)
     known = list(attempts)
     answers = dict(
         zip(known, entries.admit_all(connection, list(attempts.values()), event, now_ms, early_ms), strict=True)
     )
     noted = entries.note_strays(connection, list(strays.values()), event.id, now_ms)
     answers |= zip(strays, noted, strict=True)
-    _tell(connection, [answers[i] for i in known], attempts, device.event, now_ms)
+    _tell(connection, [answers[i] for i in known], attempts, event.slug or str(event.id), now_ms)
     return [answers[i] for i in range(len(scans))]
 
 
 def _proved(scan: Scan, codes: Codes, now_ms: int) -> tuple[Scan, str, str]:
     """Return the scan with a believable time, its ticket's uuid (empty by order id), and why it is refused already."""
-    if scan.at_ms > now_ms + AHEAD_MS or (scan.admitted is None and scan.at_ms > now_ms):
+    behind = scan.admitted is None and scan.at_ms < now_ms - CLOCK_MS
+    if behind or scan.at_ms > now_ms:
         scan = msgspec.structs.replace(scan, at_ms=now_ms)
-    shown = (scan.shown if scan.shown in REFUSALS else "revoked") if scan.admitted is False else ""
+    shown = (scan.shown if scan.shown in REFUSALS else "refused") if scan.admitted is False else ""
     if scan.order_id:
         return scan, "", shown
     try:
@@ -120,16 +122,25 @@ def _tickets(connection: Connection, proved: Sequence[tuple[Scan, str, str]]) ->
     return {row.uuid: row.id for row in rows}
 
 
-def _orders(connection: Connection, scans: Sequence[Scan], event: Row[Any]) -> dict[str, int]:
-    """Return the ticket of each order id: of a purchase with several the first that was not used yet."""
+def _most_orders(connection: Connection, event: Row[Any]) -> int:
+    """Return how many entries by order id the event takes; its row is locked, so that doors count one another."""
+    locked = connection.execute(select(events.c.tickets_sold).where(events.c.id == event.id).with_for_update())
+    return max(ORDER_LEAST, int(locked.scalar_one()) * ORDER_PERCENT // 100)
+
+
+def _orders(connection: Connection, scans: Sequence[Scan], device_id: int, event: Row[Any]) -> dict[str, int]:
+    """Return the ticket of each order id: the one that this very scan was for, else the first not used yet."""
     found: dict[str, int] = {}
     for scan in scans:  # a few: people type them
         digest = hashlib.sha256(scan.order_id.encode()).digest()
+        c = entry_table.c
+        same = (c.ticket_id == tickets.c.id, c.device_id == device_id, c.nonce == scan.nonce)
+        again = select(c.id).where(*same).correlate(tickets).exists()
         row = connection.execute(
             select(tickets.c.id)
             .join_from(tickets, purchases, tickets.c.purchase_id == purchases.c.id)
             .where(purchases.c.secret_hash == digest)
-            .order_by(tickets.c.event_id != event.id, tickets.c.entries > 0, tickets.c.unit)
+            .order_by(~again, tickets.c.event_id != event.id, tickets.c.entries > 0, tickets.c.unit)
             .limit(1)
         ).first()
         if row is not None:
@@ -137,10 +148,8 @@ def _orders(connection: Connection, scans: Sequence[Scan], event: Row[Any]) -> d
     return found
 
 
-def _capped(connection: Connection, attempts: dict[int, Attempt], event: Row[Any]) -> dict[int, Attempt]:
-    """Refuse entries by order id beyond the event's share; its row is locked, so that doors count one another."""
-    locked = connection.execute(select(events.c.tickets_sold).where(events.c.id == event.id).with_for_update())
-    most = max(ORDER_LEAST, locked.scalar_one() * ORDER_PERCENT // 100)
+def _capped(connection: Connection, attempts: dict[int, Attempt], event: Row[Any], most: int) -> dict[int, Attempt]:
+    """Refuse entries by order id beyond the event's share."""
     c = entry_table.c
     used = connection.execute(
         select(func.count()).where(c.event_id == event.id, c.method == "order", c.admitted.is_(True))

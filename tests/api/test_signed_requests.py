@@ -1,6 +1,5 @@
 """Requests that a wallet signs: each text for one purpose, one wallet, these values, once."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -134,8 +133,7 @@ def contract(address: str, owner: EvmWallet, text: str, chain_id: int) -> tuple[
 async def test_a_contract_wallet_is_one_chain_s(tmp_path: Path) -> None:
     safe, owner = "0x" + "5A" * 20, EvmWallet("owner")
     resolvers: dict[str, Any] = {}
-    ask: Callable[[str], Any] = lambda chain: resolvers.get(chain)  # noqa: E731
-    async with served(tmp_path, resolver=ask) as api:
+    async with served(tmp_path, resolver=resolvers.get) as api:
         wallet = challenges.readings(api.backend, safe.lower())[0].wallet.canonical
         text = signed.challenge(api.backend, "my-tickets", wallet=wallet, values={}).message
         resolvers["ETH"], signature = contract(wallet, owner, text, 1)

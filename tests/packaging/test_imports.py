@@ -55,7 +55,7 @@ LAYERS: dict[str, set[str]] = {
     "markets": BASE | {"tickets"},
     "ticker": BASE | {"tickets", "ledger", "markets", "metrics", "background", "config"},
     "outbox": BASE | PURE | {"ledger", "metrics", "background", "config", "callouts"},
-    "access": BASE | PURE | CHECKS | {"ledger", "config", "metrics"},
+    "access": BASE | PURE | CHECKS | {"ledger", "config", "metrics", "wallets"},
     "api": BASE
     | PURE
     | CHECKS
