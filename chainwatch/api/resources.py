@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Sequence
 
+from chainwatch.api import webhooks
 from chainwatch.api.backend import Backend
 from chainwatch.api.endpoints import Endpoint
 
-RESOURCES: tuple[Callable[[Backend], Sequence[Endpoint]], ...] = ()
+RESOURCES: tuple[Callable[[Backend], Sequence[Endpoint]], ...] = (webhooks.endpoints,)
 
 
 def endpoints(backend: Backend) -> list[Endpoint]:

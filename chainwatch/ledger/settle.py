@@ -58,6 +58,7 @@ def settle(connection: Connection, changed: Changed, context: Context, now_ms: i
     ids, strays = _claimed(connection, touched)
     ids |= _expire(connection, context, scanned_ms) if scanned_ms is not None else set()
     held = _load(connection, ids, context)
+    _tell(connection, held, strays, changed, now_ms)  # the payment before its ticket
     decisions, minted = _decide(connection, held, context, now_ms)
     entries: list[Entry] = []
     for purchase in held:
@@ -65,8 +66,6 @@ def settle(connection: Connection, changed: Changed, context: Context, now_ms: i
         entries += [(r, decision.allocations.get(r.id, ()), purchase.row.event_id) for r in purchase.payments]
     entries += _strays(connection, strays, context)
     states = _write(connection, entries, now_ms)
-    told = sorted((row for row, _, _ in entries if row.id in touched), key=lambda row: row.id)
-    _tell(connection, told, changed, now_ms)
     return Settled(tuple(minted), states)
 
 
@@ -290,7 +289,7 @@ def _mint(
             }
         )
         data = {"ticket_id": issued.uuid, "event_id": event, "number": number, "ref": p.row.ref}
-        messages.append(outbox.Message("ticket.minted", f"purchase:{p.row.ref}", data))
+        messages.append(outbox.Message("ticket.minted", f"purchase:{p.row.id}", data))
     insert_rows(connection, tickets, rows)
     outbox.post(connection, now_ms, messages)
 
@@ -354,6 +353,7 @@ def _refund(connection: Connection, entries: Sequence[Entry], now_ms: int) -> No
             known[r.transfer_id, r.kind] = r
     fresh: list[dict[str, Any]] = []
     moved: list[dict[str, Any]] = []
+    messages: list[outbox.Message] = []
     for row, parts, event_id in entries:
         owed = {a.kind: a for a in parts if a.kind in ("refund", "surplus")} if row.state == "confirmed" else {}
         for kind in ("refund", "surplus"):
@@ -386,24 +386,25 @@ def _refund(connection: Connection, entries: Sequence[Entry], now_ms: int) -> No
                         "updated_ms": now_ms,
                     }
                 )
+                data = {"chain": row.chain, "txid": row.txid, "index": row.idx, "kind": kind, "reason": a.reason}
+                subject = outbox.purchase_subject(row.purchase_id, row.id)
+                messages.append(outbox.Message("refund.due", subject, data))
     update_rows(connection, refunds, moved)
-    if fresh:
-        insert_rows(connection, refunds, fresh)
-        outbox.post(
-            connection,
-            now_ms,
-            [
-                outbox.Message("refund.due", f"transfer:{r['transfer_id']}", {"reason": r["reason"], "kind": r["kind"]})
-                for r in fresh
-            ],
-        )
+    insert_rows(connection, refunds, fresh)
+    outbox.post(connection, now_ms, messages)
 
 
-def _tell(connection: Connection, rows: Sequence[Row[Any]], changed: Changed, now_ms: int) -> None:
+def _tell(
+    connection: Connection, held: Sequence[Purchase], strays: Sequence[Row[Any]], changed: Changed, now_ms: int
+) -> None:
+    """Queue what happened to the payments themselves, in the order of their arrival."""
+    touched = changed.all()
+    known = {p.row.id: {"ref": p.row.ref, "event_id": p.row.slug or str(p.row.event_id)} for p in held}
+    rows = [row for row in (*(row for p in held for row in p.payments), *strays) if row.id in touched]
     messages = []
-    for row in rows:
-        data = {"chain": row.chain, "txid": row.txid, "index": row.idx}
-        subject = f"purchase:{row.purchase_id}" if row.purchase_id else f"transfer:{row.id}"
+    for row in sorted(rows, key=lambda row: row.id):
+        data = {"chain": row.chain, "txid": row.txid, "index": row.idx, **known.get(row.purchase_id, {})}
+        subject = outbox.purchase_subject(row.purchase_id, row.id)
         if row.id in changed.confirmed:
             messages.append(outbox.Message("payment.confirmed", subject, data))
         elif row.id in changed.orphaned and row.state == "orphaned":

@@ -43,7 +43,8 @@ LAYERS: dict[str, set[str]] = {
         "verifiers.curves",
     },
     "config": BASE | {"finality"},
-    "ledger": BASE | PURE | CHECKS,
+    "outside": BASE,
+    "ledger": BASE | PURE | CHECKS | {"outside"},
     "logs": BASE,
     "notify": BASE,
     "metrics": BASE,
@@ -53,13 +54,13 @@ LAYERS: dict[str, set[str]] = {
     "background": BASE | {"ledger"},
     "markets": BASE | {"tickets"},
     "ticker": BASE | {"tickets", "ledger", "markets", "metrics", "background", "config"},
-    "outbox": BASE | PURE | {"ledger", "metrics", "background", "config"},
+    "outbox": BASE | PURE | {"ledger", "metrics", "background", "config", "outside"},
     "access": BASE | PURE | CHECKS | {"ledger"},
     "api": BASE
     | PURE
     | CHECKS
     | {"adapters", "ledger", "access", "watcher", "outbox", "metrics", "logs", "config", "wallets", "resolver"}
-    | {"markets"},
+    | {"markets", "outside"},
 }
 TOP = {
     "app",
@@ -67,6 +68,7 @@ TOP = {
     "cli_events",
     "cli_money",
     "cli_access",
+    "cli_webhooks",
     "terminal",
     "progress",
     "__main__",
