@@ -44,6 +44,7 @@ LAYERS: dict[str, set[str]] = {
     },
     "config": BASE | {"finality"},
     "ledger": BASE | PURE | CHECKS,
+    "payfiles": BASE | {"adapters", "ledger"},
     "logs": BASE,
     "notify": BASE,
     "metrics": BASE,
