@@ -45,6 +45,7 @@ LAYERS: dict[str, set[str]] = {
     "config": BASE | {"finality"},
     "outside": BASE,
     "ledger": BASE | PURE | CHECKS | {"outside"},
+    "payfiles": BASE | {"adapters", "ledger"},
     "logs": BASE,
     "notify": BASE,
     "metrics": BASE,
@@ -60,7 +61,7 @@ LAYERS: dict[str, set[str]] = {
     | PURE
     | CHECKS
     | {"adapters", "ledger", "access", "watcher", "outbox", "metrics", "logs", "config", "wallets", "resolver"}
-    | {"markets", "outside"},
+    | {"markets", "outside", "payfiles"},
 }
 TOP = {
     "app",
