@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from chainwatch.api import access, creators, devices, docs, door, events, payouts, purchases, refunds, webhooks
+from chainwatch.api import access, creators, devices, docs, door, events, exports, payouts, purchases, refunds, webhooks
 from chainwatch.api.backend import Backend
 from chainwatch.api.endpoints import Endpoint
 
@@ -15,6 +15,7 @@ RESOURCES: tuple[Callable[[Backend], Sequence[Endpoint]], ...] = (
     creators.endpoints,
     refunds.endpoints,
     payouts.endpoints,
+    exports.endpoints,
     webhooks.endpoints,
 )
 
