@@ -26,7 +26,7 @@ State = Literal["waiting", "exported", "settled", "void"]
 MAX_IDS = exports.MOST_ITEMS
 
 
-Number = Annotated[str, Meta(pattern="^[0-9]{1,30}$")] | Annotated[int, Meta(ge=0, lt=2**63)]
+Number = Annotated[str, Meta(pattern="^[0-9]{1,30}$")] | Annotated[int, Meta(ge=0, le=2**63 - 1)]
 """Base units or wei, as text or number."""
 Count = Annotated[int, Meta(ge=0, lt=2**31)]
 
@@ -35,9 +35,9 @@ class FileOptions(msgspec.Struct, kw_only=True):
     """What only the operator knows of the payment.  Each chain's family reads its own.
 
     ``account``: which of our receiving accounts pays.  ``network_fee_base``: what one payment costs, taken off
-    refunds that pay their own fee.  EVM: ``nonce``, ``max_fee_per_gas``, ``priority_fee_per_gas`` (wei), ``gas_limit``,
-    ``memo``.  Bitcoin: ``fee_rate`` (satoshi a thousand virtual bytes), ``inputs`` (outpoints), ``change``, ``previous``
-    (raw transactions in hex by id).  Hive: ``expires_seconds``.
+    refunds that pay their own fee.  EVM: ``nonce``, ``max_fee_per_gas``, ``priority_fee_per_gas`` (wei),
+    ``gas_limit``, ``memo``.  Bitcoin: ``fee_rate`` (satoshi a thousand virtual bytes), ``inputs`` (outpoints),
+    ``change``, ``previous`` (raw transactions in hex by id).  Hive: ``expires_seconds``.
     """
 
     account: Text | None = None
