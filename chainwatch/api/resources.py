@@ -2,7 +2,20 @@
 
 from collections.abc import Callable, Sequence
 
-from chainwatch.api import access, creators, devices, docs, door, events, exports, payouts, purchases, refunds, webhooks
+from chainwatch.api import (
+    access,
+    creators,
+    devices,
+    docs,
+    door,
+    events,
+    exports,
+    payouts,
+    purchases,
+    refunds,
+    review,
+    webhooks,
+)
 from chainwatch.api.backend import Backend
 from chainwatch.api.endpoints import Endpoint
 
@@ -16,6 +29,7 @@ RESOURCES: tuple[Callable[[Backend], Sequence[Endpoint]], ...] = (
     refunds.endpoints,
     payouts.endpoints,
     exports.endpoints,
+    review.endpoints,
     webhooks.endpoints,
 )
 
