@@ -50,7 +50,7 @@ class Review(msgspec.Struct, frozen=True):
 
 
 class DecisionBody(msgspec.Struct):
-    """``refund``: it is due back · ``assign``: it pays for the purchase ``ref`` · ``foreign`` · ``dust`` · ``internal``.
+    """``refund``: it is due back · ``assign``: it pays for purchase ``ref`` · ``foreign`` · ``dust`` · ``internal``.
 
     ``note`` says why; it stands in the audit log.
     """
