@@ -70,6 +70,7 @@ class Metrics:
 
     def _money_metrics(self) -> None:
         self.payments = self._counter("payments_total", "Payments that entered a state", "chain", "asset", "state")
+        self.endings = self._counter("payment_endings_total", "Payments that came to a named end", "chain", "ending")
         self.tickets = self._counter("tickets_minted_total", "Tickets minted, by the paying chain", "chain")
         self.mint_latency = self._histogram(
             "mint_latency_seconds", "From the payment's first sighting to its ticket", _MINT_BUCKETS, "chain"
@@ -99,6 +100,13 @@ class Metrics:
         self.outbox_pending = self._gauge("outbox_pending", "Messages not yet delivered")
         self.outbox_oldest = self._gauge("outbox_oldest_seconds", "Age of the oldest undelivered message")
         self.outbox_oldest.set_function(self._outbox_age)
+        self.webhook_attempts = self._counter(
+            "webhook_attempts_total",
+            "Attempts to deliver a message: delivered, failed (tried again) or dead",
+            "outcome",
+        )
+        for outcome in ("delivered", "failed", "dead"):
+            self.webhook_attempts.labels(outcome)
         self.reload_ok = self._gauge("config_reload_success", "1 when the last reload of the configuration was applied")
         self.reload_ok.set(1)
         Info("chainwatch_build", "The running version", registry=self.registry).info(
@@ -167,6 +175,10 @@ class Metrics:
         """Count payments that entered ``state``."""
         self.payments.labels(chain, word(asset), word(state)).inc(n)
 
+    def ended(self, chain: str, ending: str, n: int = 1) -> None:
+        """Count payments, or parts of them, that came to an end (``chainwatch.ledger.endings``)."""
+        self.endings.labels(chain, word(ending)).inc(n)
+
     def minted(self, chain: str, latency_s: float) -> None:
         """Count a ticket, and the time from the payment's first sighting to it."""
         self.tickets.labels(chain).inc()
@@ -227,6 +239,10 @@ class Metrics:
         """Record the outbox: how many wait, and when the oldest was written."""
         self.outbox_pending.set(pending)
         self._outbox_oldest_ms = oldest_ms if pending else None
+
+    def webhook(self, outcome: str) -> None:
+        """Count one attempt to deliver a message: ``delivered``, ``failed`` or ``dead``."""
+        self.webhook_attempts.labels(outcome).inc()
 
     def reloaded(self, ok: bool) -> None:
         """Record whether the last reload of the configuration was applied."""

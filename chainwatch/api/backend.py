@@ -7,6 +7,7 @@ from chainwatch.api.feed import Feed
 from chainwatch.api.limits import Limits
 from chainwatch.api.premium import Premium
 from chainwatch.api.proofs import Proofs
+from chainwatch.api.wallet_kind import WalletKinds
 from chainwatch.clock import Clock
 from chainwatch.config.settings import Settings
 from chainwatch.ledger.context import Context
@@ -42,7 +43,7 @@ class Backend:
         self.resolver = resolver
         self.limits = Limits(clock, lambda: self.settings.http)
         self.premium, self.proved = Premium(clock), Proofs()
-        self.feed = Feed(store)
+        self.feed, self.wallet_kinds = Feed(store), WalletKinds()
 
     async def stop(self) -> None:
         """End what would not end by itself: open streams."""

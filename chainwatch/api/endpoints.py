@@ -15,7 +15,7 @@ from aiohttp import web
 from chainwatch.api import auth, idempotency, limits, wire
 from chainwatch.api.backend import Backend
 from chainwatch.api.callers import ROLE, Caller, Kind
-from chainwatch.api.middleware import ADDRESS, ENDLESS, STANDING
+from chainwatch.api.middleware import ADDRESS, APART, ENDLESS, STANDING
 from chainwatch.api.problems import Problem
 from chainwatch.api.server import Routes
 from chainwatch.errors import Rejected
@@ -130,8 +130,7 @@ def _bound(endpoint: Endpoint, backend: Backend) -> Callable[[web.Request], Awai
             return await idempotency.once(request, backend, caller, address, lambda: _whole(endpoint, call))
         return await _run(endpoint, call)
 
-    if endpoint.endless:
-        setattr(handle, ENDLESS, True)
+    handle.__dict__ |= {ENDLESS: endpoint.endless, APART: endpoint.limit == "door"}
     return handle
 
 

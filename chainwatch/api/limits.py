@@ -36,6 +36,9 @@ class Rule(msgspec.Struct, frozen=True):
     per_minute: Callable[[Http], int]
 
 
+DOOR_FACTOR = 100
+"""How many ordinary callers a door is: all scanners of a venue stand behind one address and have proved themselves."""
+
 RULES: Mapping[str, tuple[Rule, ...]] = {
     "requests": (Rule("address", lambda http: http.requests_per_minute),),
     "purchases": (
@@ -47,8 +50,10 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
         Rule("address", lambda http: http.access_per_minute),
         Rule("wallet", lambda http: http.access_per_minute_wallet),
     ),
+    "door": (Rule("address", lambda http: http.requests_per_minute * DOOR_FACTOR),),
 }
-"""Name of a limit, as endpoints give it, to its rules.  Every request takes from ``requests`` besides."""
+"""Name of a limit, as endpoints give it, to its rules.  Every request takes from ``requests`` besides,
+but those of the door."""
 
 
 class Standing(msgspec.Struct, frozen=True):

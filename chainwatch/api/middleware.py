@@ -23,7 +23,7 @@ _CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id", str)
 ADDRESS: web.RequestKey[str] = web.RequestKey("address", str)
 """The caller's network address, behind trusted proxies."""
-STANDING: web.RequestKey[Standing] = web.RequestKey("standing", Standing)
+STANDING: web.RequestKey[Standing | None] = web.RequestKey("standing")
 """How the caller stands with the tightest limit that this request took from."""
 
 OPERATIONS = frozenset({"/healthz", "/readyz", "/metrics"})
@@ -31,6 +31,9 @@ OPERATIONS = frozenset({"/healthz", "/readyz", "/metrics"})
 
 ENDLESS = "endless"
 """Attribute of handlers whose answers have no end (server-sent events): no time limit."""
+
+APART = "apart"
+"""Attribute of handlers whose requests are counted apart from all others (the door)."""
 
 Stopping = Callable[[], bool]
 
@@ -70,9 +73,9 @@ async def _answered(
                 raise Problem("stopping", "this process ends; try again in a moment", headers=headers)
             if cors.is_preflight(request):
                 return cors.preflight(request)
-            if (standing := limits.take("requests", "address", request[ADDRESS])) is not None:
-                request[STANDING] = standing
-        if _endless(request):
+            if not _is(request, APART):
+                request[STANDING] = limits.take("requests", "address", request[ADDRESS])
+        if _is(request, ENDLESS):
             return await handler(request)
         async with asyncio.timeout(settings.request_seconds):
             return await handler(request)
@@ -101,9 +104,10 @@ async def _answered(
     return Problem("internal", "this should not have happened").response(request_id)
 
 
-def _endless(request: web.Request) -> bool:
+def _is(request: web.Request, what: str) -> bool:
+    """Has the handler that the request goes to this attribute?"""
     handler: Any = request.match_info.handler
-    return bool(getattr(handler, ENDLESS, False))
+    return bool(getattr(handler, what, False))
 
 
 def route_of(request: web.Request) -> str:

@@ -2,7 +2,7 @@
 
 import importlib.metadata
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -69,11 +69,13 @@ class ProblemDocument(msgspec.Struct, frozen=True, kw_only=True):
 def document(endpoints: Sequence[Endpoint], server: str = "") -> dict[str, Any]:
     """Return the document.  ``server``: the public URL, when one is configured."""
     shown = [e for e in endpoints if e.documented]
-    kinds = [t for e in shown for t in (e.body, e.answer) if t is not None]
-    _, components = msgspec.json.schema_components([*kinds, ProblemDocument], ref_template=REF)
+    kinds = [ProblemDocument, *dict.fromkeys(t for e in shown for t in (e.body, e.answer) if t is not None)]
+    schemas, components = msgspec.json.schema_components(kinds, ref_template=REF)
+    refs: Refs = dict(zip(kinds, schemas, strict=True))
     paths: dict[str, dict[str, Any]] = {}
     for endpoint in shown:
-        paths.setdefault(_PARAMETER.sub(r"{\1}", endpoint.path), {})[endpoint.method.lower()] = _operation(endpoint)
+        path = _PARAMETER.sub(r"{\1}", endpoint.path)
+        paths.setdefault(path, {})[endpoint.method.lower()] = _operation(endpoint, refs)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -91,17 +93,20 @@ def document(endpoints: Sequence[Endpoint], server: str = "") -> dict[str, Any]:
     }
 
 
-def _operation(endpoint: Endpoint) -> dict[str, Any]:
+Refs = Mapping[type, dict[str, Any]]
+"""A type to the reference of its schema: two of one name in different modules are told apart."""
+
+
+def _operation(endpoint: Endpoint, refs: Refs) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": _name(endpoint),
         "summary": endpoint.summary,
         "tags": [endpoint.tag],
         "parameters": _parameters(endpoint),
-        "responses": _responses(endpoint),
+        "responses": _responses(endpoint, refs),
     }
     if endpoint.body is not None:
-        schema = {"$ref": REF.format(name=endpoint.body.__name__)}
-        operation["requestBody"] = {"required": True, "content": {wire.JSON: {"schema": schema}}}
+        operation["requestBody"] = {"required": True, "content": {wire.JSON: {"schema": refs[endpoint.body]}}}
     if security := _security(endpoint):
         operation["security"] = security
     if endpoint.who.scope:
@@ -131,16 +136,15 @@ def _parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
     if "creator" in endpoint.who.kinds:
         found.append({"name": "x-challenge", "in": "header", "required": False, "schema": {"type": "string"}})
         if endpoint.method == "GET":
-            for name in ("x-account", "x-pubkey"):
-                found.append({"name": name, "in": "header", "required": False, "schema": {"type": "string"}})
+            text = {"type": "string"}
+            found += [{"name": n, "in": "header", "required": False, "schema": text} for n in ("x-account", "x-pubkey")]
     return found
 
 
-def _responses(endpoint: Endpoint) -> dict[str, Any]:
+def _responses(endpoint: Endpoint, refs: Refs) -> dict[str, Any]:
     good: dict[str, Any] = {"description": "Done"}
     if endpoint.answer is not None:
-        schema: dict[str, Any] = {"$ref": REF.format(name=endpoint.answer.__name__)}
-        good["content"] = {endpoint.content_type: {"schema": schema}}
+        good["content"] = {endpoint.content_type: {"schema": refs[endpoint.answer]}}
     elif endpoint.content_type != wire.JSON:
         good["content"] = {endpoint.content_type: {"schema": {"type": "string"}}}
     codes = [*EVERYWHERE, *endpoint.problems]
@@ -153,7 +157,7 @@ def _responses(endpoint: Endpoint) -> dict[str, Any]:
     by_status: dict[int, list[str]] = {}
     for code in dict.fromkeys(codes):
         by_status.setdefault(STATUS.get(code, 400), []).append(code)
-    problem = {PROBLEM: {"schema": {"$ref": REF.format(name="ProblemDocument")}}}
+    problem = {PROBLEM: {"schema": refs[ProblemDocument]}}
     bad = {
         str(status): {"description": ", ".join(f"`{c}`" for c in sorted(named)), "content": problem}
         for status, named in sorted(by_status.items())

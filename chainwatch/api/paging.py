@@ -40,9 +40,9 @@ def after(page: Page) -> Any:
 
 def after_id(page: Page) -> int:
     """Return the id after which the page begins."""
-    value = after(page)
-    if value is None:
+    if page.cursor is None:
         return 0
+    value = after(page)
     if type(value) is not int or not 0 <= value <= MAX_ID:
         raise Problem("bad_cursor", "not a cursor of ours: take next_cursor as it is")
     return value

@@ -109,7 +109,7 @@ def _payout(row: Row[Any], assets: Mapping[str, Asset]) -> Payout:
 
 
 async def settle(call: Call) -> Settlement:
-    """Hold a transaction against what was exported.  It must have left us as the watcher saw it: nothing is believed."""
+    """Hold a transaction against what was exported: it counts as the watcher saw it leave us, nothing is believed."""
     chain = canonical_code(call.body.chain)
     context = call.backend.contexts.get(chain)
     if context is None:

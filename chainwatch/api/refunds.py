@@ -179,9 +179,7 @@ async def _values(call: Call, wallet: str, destination: str) -> dict[str, str]:
 async def enter(call: Call) -> Refund:
     """Take the destination that an operator enters."""
     refund_id = _id(call)
-    await call.backend.store.write(
-        refunds.enter, refund_id, call.body.destination, call.caller.actor, call.now_ms
-    )
+    await call.backend.store.write(refunds.enter, refund_id, call.body.destination, call.caller.actor, call.now_ms)
     return await _shown(call, refund_id)
 
 

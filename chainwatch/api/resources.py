@@ -2,17 +2,41 @@
 
 from collections.abc import Callable, Sequence
 
-from chainwatch.api import access, attendance, devices, docs, door, holders, tickets
+from chainwatch.api import (
+    access,
+    attendance,
+    creators,
+    devices,
+    docs,
+    door,
+    events,
+    exports,
+    holders,
+    payouts,
+    purchases,
+    refunds,
+    review,
+    tickets,
+    webhooks,
+)
 from chainwatch.api.backend import Backend
 from chainwatch.api.endpoints import Endpoint
 
 RESOURCES: tuple[Callable[[Backend], Sequence[Endpoint]], ...] = (
+    events.endpoints,
+    purchases.endpoints,
     access.endpoints,
     tickets.endpoints,
     holders.endpoints,
     attendance.endpoints,
     door.endpoints,
     devices.endpoints,
+    creators.endpoints,
+    refunds.endpoints,
+    payouts.endpoints,
+    exports.endpoints,
+    review.endpoints,
+    webhooks.endpoints,
 )
 
 

@@ -309,12 +309,10 @@ def _unripe(connection: Connection, event_id: int, chain: str, floor: int) -> bo
     return connection.execute(rows.limit(1)).first() is not None
 
 
-def _due_refunds(
-    connection: Connection, ask: Ask, context: Context
-) -> tuple[list[_Owed], list[tuple[str, str]]]:
+def _due_refunds(connection: Connection, ask: Ask, context: Context) -> tuple[list[_Owed], list[tuple[str, str]]]:
     """Return one item a refund whose destination is known and whose money is deep enough."""
-    due = (refund_table.c.chain == context.chain) & (refund_table.c.asset == ask.asset) & (
-        refund_table.c.state == "due"
+    due = (
+        (refund_table.c.chain == context.chain) & (refund_table.c.asset == ask.asset) & (refund_table.c.state == "due")
     )
     locks.events(connection, connection.scalars(select(refund_table.c.event_id).where(due)).all())
     floor = _floor(connection, context)
@@ -405,7 +403,9 @@ def _replace(
     open_items = [i for i in items(connection, old_id) if i.state == "open"]
     before = tuple(w for w in old.conflict.split() if not w.startswith("expires"))
     if not before:
-        raise Rejected("no_conflict", "on this chain a second file cannot rule the first one out: void it when it has expired")
+        raise Rejected(
+            "no_conflict", "on this chain a second file cannot rule the first one out: void it when it has expired"
+        )
     row = {"kind": old.kind, "chain": old.chain, "asset": old.asset, "total": 0, "state": "waiting"}
     row |= {"made_by": actor, "made_ms": now_ms, "replaces_id": old_id}
     new_id = int(connection.execute(insert(exports).values(row).returning(exports.c.id)).scalar_one())
@@ -430,9 +430,7 @@ def _replace(
 def _release(connection: Connection, export: Row[Any], open_items: Sequence[Row[Any]], now_ms: int) -> None:
     """Let what an export has not paid be due again."""
     for part in chunks([i.id for i in open_items]):
-        connection.execute(
-            update(export_items).where(among(connection, export_items.c.id, part)).values(state="void")
-        )
+        connection.execute(update(export_items).where(among(connection, export_items.c.id, part)).values(state="void"))
         back = {"state": "due", "export_id": None, "item_id": None, "updated_ms": now_ms}
         connection.execute(
             update(payout_table)

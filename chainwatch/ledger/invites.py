@@ -120,9 +120,7 @@ def decide(
         update(approvals).where(approvals.c.event_id == event_id, approvals.c.wallet == wallet).values(values)
     )
     if done.rowcount == 0:
-        connection.execute(
-            insert(approvals).values(event_id=event_id, wallet=wallet, created_ms=now_ms, **values)
-        )
+        connection.execute(insert(approvals).values(event_id=event_id, wallet=wallet, created_ms=now_ms, **values))
     outbox.audit(connection, now_ms, actor, f"guest_{state}", f"event:{public_id}")
 
 

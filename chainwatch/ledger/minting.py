@@ -29,7 +29,9 @@ class Sold(msgspec.Struct, frozen=True):
     txid: str
 
 
-def take_seats(connection: Connection, asking: Sequence[Purchase], now_ms: int) -> tuple[dict[int, int], dict[int, str]]:
+def take_seats(
+    connection: Connection, asking: Sequence[Purchase], now_ms: int
+) -> tuple[dict[int, int], dict[int, str]]:
     """Take a seat for each purchase, in order; return the numbers given out, and why the others got none."""
     refused = _over_limits(connection, asking)
     invited = [p for p in asking if p.row.expired and p.row.invite_id is not None and p.row.id not in refused]
@@ -66,9 +68,7 @@ def _over_limits(connection: Connection, asking: Sequence[Purchase]) -> dict[int
     return refused
 
 
-def tickets_of(
-    connection: Connection, event_ids: Sequence[int], wallets: Sequence[str]
-) -> dict[tuple[int, str], int]:
+def tickets_of(connection: Connection, event_ids: Sequence[int], wallets: Sequence[str]) -> dict[tuple[int, str], int]:
     """Return how many live tickets wallets have, by (event, wallet)."""
     have: dict[tuple[int, str], int] = {}
     for part in chunks(set(wallets)):

@@ -111,7 +111,9 @@ def check_allotments(wanted: Sequence[NewAllotment]) -> None:
         raise Rejected("bad_allotment", f"an event has at most {MAX_ALLOTMENTS} allotments, each with its own code")
     for a in wanted:
         if not CODE.fullmatch(a.code) or len(a.title) > MAX_TITLE or not 0 <= a.quantity <= MAX_SEATS:
-            raise Rejected("bad_allotment", f"allotment {a.code[:40]!r}: its code is 1-32 of a-z0-9_-, and it has seats")
+            raise Rejected(
+                "bad_allotment", f"allotment {a.code[:40]!r}: its code is 1-32 of a-z0-9_-, and it has seats"
+            )
 
 
 def by_memo(admission: str, priced: Sequence[Prices]) -> bool:
@@ -127,9 +129,7 @@ def write_prices(connection: Connection, event_id: int, amounts: Prices) -> None
         connection.execute(insert(event_prices), rows)
 
 
-def write_tiers(
-    connection: Connection, event_id: int, currency: str, wanted: Sequence[tuple[NewTier, Prices]]
-) -> None:
+def write_tiers(connection: Connection, event_id: int, currency: str, wanted: Sequence[tuple[NewTier, Prices]]) -> None:
     """Make tiers, or change those whose code is there; a quantity never goes below what is sold and held."""
     known = {t.code: t for t in tiers_of(connection, event_id)}
     position = len(known)

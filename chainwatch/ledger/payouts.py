@@ -113,7 +113,9 @@ def freezes(connection: Connection, event_ids: Iterable[int], asset: str, now_ms
     """Return why each of these events pays nothing out in ``asset`` now, for those that do not."""
     _, owed = _reckon(connection, now_ms)
     wanted = set(event_ids)
-    return {key[0]: why for key, why in frozen(connection, owed, now_ms).items() if key[0] in wanted and key[1] == asset}
+    return {
+        key[0]: why for key, why in frozen(connection, owed, now_ms).items() if key[0] in wanted and key[1] == asset
+    }
 
 
 def _after_debts(owed: dict[Key, Owed]) -> dict[Key, int]:

@@ -4,11 +4,26 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Row, func, select
 
+from chainwatch.errors import Rejected
 from chainwatch.ledger import books
 from chainwatch.ledger.bulk import among, chunks
-from chainwatch.ledger.tables import cursors, events, outbox, payouts, purchases, refunds, tickets, transfers
+from chainwatch.ledger.facts import memo_key
+from chainwatch.ledger.tables import (
+    cursors,
+    deliveries,
+    event_prices,
+    events,
+    outbox,
+    payouts,
+    purchases,
+    refunds,
+    tickets,
+    tier_prices,
+    tiers,
+    transfers,
+)
 
 
 class ChainStatus(msgspec.Struct, frozen=True):
@@ -56,8 +71,7 @@ def status(connection: Connection) -> Status:
         )
         for r in rows
     )
-    pending = select(func.count(), func.min(outbox.c.created_ms)).where(outbox.c.done_ms.is_(None))
-    waiting, oldest = connection.execute(pending).one()
+    waiting, oldest = _undelivered(connection)
     return Status(
         chains=chains,
         payments=_counts(connection, transfers.c.shown),
@@ -69,6 +83,14 @@ def status(connection: Connection) -> Status:
         outbox_pending=waiting,
         outbox_oldest_ms=oldest,
     )
+
+
+def _undelivered(connection: Connection) -> tuple[int, int | None]:
+    """Return how many messages are not handed out or not delivered yet, and since when the oldest waits."""
+    new = select(func.count(), func.min(outbox.c.created_ms)).where(outbox.c.done_ms.is_(None))
+    tried = select(func.count(), func.min(deliveries.c.created_ms)).where(deliveries.c.state == "pending")
+    counts, since = zip(*(connection.execute(question).one() for question in (new, tried)), strict=True)
+    return sum(counts), min((ms for ms in since if ms is not None), default=None)
 
 
 def _counts(connection: Connection, column: Any) -> dict[str, int]:
@@ -114,6 +136,30 @@ def public_ids(connection: Connection, ids: Collection[int]) -> dict[int, str]:
     return found
 
 
+class Offer(msgspec.Struct, frozen=True):
+    """What an event sells, as it is shown: prices by asset (None: by rate), tiers in order, their prices by row id."""
+
+    prices: dict[str, int | None]
+    tiers: list[Any]
+    tier_prices: dict[int, dict[str, int | None]]
+
+
+def offers_of(connection: Connection, ids: Collection[int]) -> dict[int, Offer]:
+    """Return what each event sells, in three statements for all of them."""
+    found = {i: Offer({}, [], {}) for i in ids}
+    for part in chunks(sorted(ids)):
+        of_events = select(event_prices).where(among(connection, event_prices.c.event_id, part))
+        for r in connection.execute(of_events):
+            found[r.event_id].prices[r.asset] = r.amount
+        of_tiers = select(tiers).where(among(connection, tiers.c.event_id, part))
+        for r in connection.execute(of_tiers.order_by(tiers.c.position, tiers.c.id)):
+            found[r.event_id].tiers.append(r)
+        priced = select(tier_prices, tiers.c.event_id).join_from(tier_prices, tiers)
+        for r in connection.execute(priced.where(among(connection, tiers.c.event_id, part))):
+            found[r.event_id].tier_prices.setdefault(r.tier_id, {})[r.asset] = r.amount
+    return found
+
+
 def recent_payments(connection: Connection, limit: int = 50) -> Sequence[Any]:
     """Return the newest payments with their event, wallet and ticket, newest first."""
     return connection.execute(
@@ -137,3 +183,50 @@ def recent_payments(connection: Connection, limit: int = 50) -> Sequence[Any]:
         .order_by(transfers.c.id.desc())
         .limit(limit)
     ).all()
+
+
+def payments(
+    connection: Connection,
+    *,
+    memo: bytes | None = None,
+    address: str | None = None,
+    wallet: str | None = None,
+    txid: str | None = None,
+    event: int | None = None,
+    limit: int = 100,
+) -> Sequence[Row[Any]]:
+    """Find payments by what people know of them: each question is answered from an index.
+
+    ``memo``: the whole of it as carried; ``address``: where it was paid to; ``wallet``: whose purchase it is at
+    (canonical form); ``event``: the row id.  Newest first, those of an event by wallet.  Exactly one must be given.
+    """
+    given = [x for x in (memo, address, wallet, txid, event) if x is not None]
+    if len(given) != 1:
+        raise Rejected("bad_query", "ask by one of memo, address, wallet, txid, event")
+    query = select(*_FOUND).join_from(transfers, purchases, transfers.c.purchase_id == purchases.c.id, isouter=True)
+    if memo is not None:
+        query = query.where(transfers.c.memo_key == memo_key(memo), transfers.c.memo == memo)
+    elif address is not None:
+        query = query.where(transfers.c.recipient == address)
+    elif txid is not None:  # the chain stands first in the index
+        query = query.where(transfers.c.chain.in_(_chains(connection)), transfers.c.txid == txid)
+    elif wallet is not None:
+        query = select(*_FOUND).join_from(purchases, transfers, transfers.c.purchase_id == purchases.c.id)
+        query = query.where(purchases.c.wallet == wallet)
+    else:
+        query = select(*_FOUND).join_from(purchases, transfers, transfers.c.purchase_id == purchases.c.id)
+        query = query.where(purchases.c.event_id == event).order_by(purchases.c.wallet)
+        return connection.execute(query.limit(limit)).all()
+    return connection.execute(query.order_by(transfers.c.id.desc()).limit(limit)).all()
+
+
+_FOUND = (
+    *(c for c in transfers.c if c.name not in ("memo", "reference_keys", "block_hash")),
+    purchases.c.ref,
+    purchases.c.wallet,
+    purchases.c.event_id,
+)
+
+
+def _chains(connection: Connection) -> list[str]:
+    return list(connection.scalars(select(cursors.c.chain)))

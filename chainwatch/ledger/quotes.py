@@ -125,7 +125,9 @@ def quote(connection: Connection, ask: Ask, context: Context, now_ms: int) -> Qu
 def _offer(connection: Connection, ask: Ask) -> Row[Any]:
     """Read the event with the tier and the price that are asked for, in one statement."""
     numbered = NUMBER.fullmatch(ask.event_id)
-    named = and_(events.c.id == int(ask.event_id), events.c.slug.is_(None)) if numbered else events.c.slug == ask.event_id
+    named = (
+        and_(events.c.id == int(ask.event_id), events.c.slug.is_(None)) if numbered else events.c.slug == ask.event_id
+    )
     of_event = tiers.c.event_id == events.c.id
     query = (
         select(*_OFFER)

@@ -144,16 +144,12 @@ def release(connection: Connection, given_back: Sequence[Seat]) -> None:
         }
         _move(connection, events, event_id, true(), deltas)
         for table, row_id, part in _parts(some):
-            _move(
-                connection, table, row_id, true(), {"held": -len(part), "unsigned": -_count(part, "unsigned")}
-            )
+            _move(connection, table, row_id, true(), {"held": -len(part), "unsigned": -_count(part, "unsigned")})
 
 
 def keep_seen(connection: Connection, seat: Seat, seen_percent: int) -> bool:
     """Move a hold into the share of those that a mempool sighting keeps; False when that share is taken."""
-    share = or_(
-        events.c.max_attendees.is_(None), events.c.seats_seen * 100 < events.c.max_attendees * seen_percent
-    )
+    share = or_(events.c.max_attendees.is_(None), events.c.seats_seen * 100 < events.c.max_attendees * seen_percent)
     deltas = {"seats_seen": 1, "seats_unsigned": -int(seat.kind == "unsigned")}
     if not _move(connection, events, seat.event_id, share, deltas):
         return False

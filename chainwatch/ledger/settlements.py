@@ -68,9 +68,7 @@ def check(connection: Connection, txid: str, context: Context, now_ms: int) -> l
     follow(connection, [r.id for r in rows], context, now_ms)
     used = _used(connection, [r.id for r in rows])
     return [
-        Found(
-            r.txid, r.idx, r.asset, r.amount, r.recipient, r.state, used[r.id].subject if r.id in used else None
-        )
+        Found(r.txid, r.idx, r.asset, r.amount, r.recipient, r.state, used[r.id].subject if r.id in used else None)
         for r in rows
         if r.idx != FEE
     ]
@@ -131,9 +129,7 @@ def _settle(connection: Connection, item: Row[Any], row: Row[Any], now_ms: int) 
 
 def _take_back(connection: Connection, item: Row[Any], row: Row[Any], now_ms: int) -> None:
     """The chain no longer has it: the item is open again, for the same transaction or one that replaces it."""
-    connection.execute(
-        update(export_items).where(export_items.c.id == item.id).values(state="open", transfer_id=None)
-    )
+    connection.execute(update(export_items).where(export_items.c.id == item.id).values(state="open", transfer_id=None))
     values = {"state": "exported", "settled_txid": None, "settled_transfer_id": None, "updated_ms": now_ms}
     _mark(connection, item.id, "settled", values)
     settled = (exports.c.id == item.export_id) & (exports.c.state == "settled")

@@ -252,7 +252,9 @@ purchases = Table(
     Column("pay_memo", Text),
     Column("pay_reference", Text),
     Column("held", Boolean, nullable=False, default=False),
-    Column("hold_kind", Text, nullable=False, default=""),  # signed, unsigned, seen, paid: which share of the seats it takes
+    Column(
+        "hold_kind", Text, nullable=False, default=""
+    ),  # signed, unsigned, seen, paid: which share of the seats it takes
     Column("created_ms", BigInteger, nullable=False),
     Column("expires_ms", BigInteger, nullable=False),
     Column("expired", Boolean, nullable=False, default=False),
@@ -293,7 +295,7 @@ transfers = Table(
     Column("purchase_id", BigInteger, ForeignKey("purchases.id")),
     UniqueConstraint("chain", "txid", "idx"),
     Index("ix_transfers_chain_state", "chain", "state"),
-    Index("ix_transfers_recipient", "recipient"),
+    Index("ix_transfers_recipient", "recipient", "id"),
     Index("ix_transfers_memo", "memo_key"),
     Index("ix_transfers_chain_height", "chain", "height"),
     Index("ix_transfers_purchase", "purchase_id"),
@@ -587,7 +589,7 @@ outbox = Table(  # written in the transaction of its cause
     Column("created_ms", BigInteger, nullable=False),
     Column("attempts", Integer, nullable=False, default=0),
     Column("next_ms", BigInteger, nullable=False),
-    Column("done_ms", BigInteger),
+    Column("done_ms", BigInteger),  # handed to every webhook that asks for it (deliveries), or nobody does
     Index("ix_outbox_pending", "done_ms", "next_ms"),
 )
 
@@ -616,12 +618,13 @@ deliveries = Table(  # one message to one webhook
     Column("state", Text, nullable=False),  # pending, delivered, dead
     Column("attempts", Integer, nullable=False, default=0),
     Column("next_ms", BigInteger, nullable=False),
-    Column("created_ms", BigInteger, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),  # since when it is tried: sending again begins anew
     Column("done_ms", BigInteger),
     Column("last_status", Integer),
     Column("last_error", Text, nullable=False, default=""),
     UniqueConstraint("outbox_id", "webhook_id"),
     Index("ix_deliveries_pending", "state", "next_ms"),
+    Index("ix_deliveries_queue", "webhook_id", "state", "outbox_id"),
     Index("ix_deliveries_subject", "webhook_id", "subject", "state"),
 )
 

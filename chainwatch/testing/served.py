@@ -105,6 +105,7 @@ async def served(
         [routes(resources.endpoints(backend), backend), door_page.routes()],
         http=lambda: backend.settings.http,
         limits=backend.limits,
+        on_stop=backend.stop,
     )
     await server.start()
     session = aiohttp.ClientSession()

@@ -95,7 +95,7 @@ def _extend() -> None:
     op.add_column("transfers", sa.Column("spends", sa.Text(), nullable=False, server_default=""))
     op.add_column("transfers", sa.Column("memo_key", sa.Text(), nullable=True))
     op.create_index("ix_transfers_memo", "transfers", ["memo_key"], unique=False)
-    op.create_index("ix_transfers_recipient", "transfers", ["recipient"], unique=False)
+    op.create_index("ix_transfers_recipient", "transfers", ["recipient", "id"], unique=False)
 
 
 def _create() -> None:
@@ -272,6 +272,7 @@ def _create() -> None:
     )
     with op.batch_alter_table("deliveries", schema=None) as batch_op:
         batch_op.create_index("ix_deliveries_pending", ["state", "next_ms"], unique=False)
+        batch_op.create_index("ix_deliveries_queue", ["webhook_id", "state", "outbox_id"], unique=False)
         batch_op.create_index("ix_deliveries_subject", ["webhook_id", "subject", "state"], unique=False)
 
     op.create_table(
