@@ -218,7 +218,7 @@ class Admission:
         for attempt, proved in asked:
             event = known.get(attempt.event)
             reason, ticket = self._reason(proved, event, used, held, now_ms)
-            entry = self._entry(attempt, proved, reason, "access.verify", ticket)
+            entry = self._entry(attempt, proved, reason, attempts.VERIFY, ticket)
             if reason == GRANTED:
                 granted.append(entry)
             else:
@@ -276,7 +276,7 @@ class Admission:
             if not why:
                 why = self._guard(connection, ticket, event, proved, now_ms)
             if not why:
-                entry = self._entry(attempt, proved, GRANTED, "access.join", ticket)
+                entry = self._entry(attempt, proved, GRANTED, attempts.JOIN, ticket)
                 attempts.grant(connection, now_ms, [entry])
                 session = sessions.begin(connection, self._deps, ticket, event, now_ms)
                 self._tell(connection, "access.granted", event, ticket, GRANTED, now_ms)
@@ -324,7 +324,7 @@ class Admission:
         told: Row[Any] | None = None,
     ) -> Decision:
         ticket = tickets[0] if tickets else None
-        new = self._attempts.deny(connection, now_ms, self._entry(attempt, proved, reason, "access.join", ticket))
+        new = self._attempts.deny(connection, now_ms, self._entry(attempt, proved, reason, attempts.JOIN, ticket))
         if told is not None and new:
             self._tell(connection, "access.denied", told, ticket, reason, now_ms)
         classic = isinstance(proved, Proved) and proved.classic

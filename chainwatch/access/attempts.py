@@ -9,12 +9,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, insert, update
+from sqlalchemy import Connection, delete, insert, select, update
 
-from chainwatch.ledger.bulk import insert_rows
+from chainwatch.ledger.bulk import among, insert_rows
 from chainwatch.ledger.tables import audit_log
 
+VERIFY, JOIN = "access.verify", "access.join"
+ACTIONS = (VERIFY, JOIN)
 MINUTE_MS = 60_000
+FORGOTTEN = 1_000
+"""Rows of the audit log that one round of housekeeping deletes at most."""
 REMEMBERED = 4096
 """Kinds of denial (event, wallet, reason) that are counted at once; the oldest is forgotten and gets a new row."""
 
@@ -39,6 +43,13 @@ class Entry(msgspec.Struct, frozen=True):
 def grant(connection: Connection, now_ms: int, entries: Sequence[Entry]) -> None:
     """Write attempts that are granted: a row each."""
     insert_rows(connection, audit_log, [entry.row(now_ms) for entry in entries])
+
+
+def forget(connection: Connection, before_ms: int) -> int:
+    """Delete attempts of before a time (``[access] audit_days``), ``FORGOTTEN`` at most; return how many."""
+    old = select(audit_log.c.id).where(audit_log.c.action.in_(ACTIONS), audit_log.c.at_ms < before_ms)
+    ids = connection.scalars(old.order_by(audit_log.c.action, audit_log.c.at_ms).limit(FORGOTTEN)).all()
+    return connection.execute(delete(audit_log).where(among(connection, audit_log.c.id, ids))).rowcount if ids else 0
 
 
 class Attempts:
