@@ -526,9 +526,16 @@ async def test_joins_are_told_to_the_outside_and_counted(tmp_path: Path) -> None
         assert 'chainwatch_verify_total{result="valid",scheme="siwe"} 2.0' in text
 
 
-async def test_a_wallet_s_attempts_are_limited(tmp_path: Path) -> None:
+async def test_attempts_over_the_limit_are_refused_and_counted_in_one_row(tmp_path: Path) -> None:
     async with served(tmp_path, toml="[http]\naccess_per_minute_wallet = 5\n") as api:
         make_event(api.store, api.backend.contexts, "gala", NOW_MS)
         body = {"walletAddress": GUEST.address}
-        found = [(await api.post("/api/events/gala/verify-access", body))[0] for _ in range(8)]
-        assert found == [200] * 5 + [429] * 3
+        found = [(await api.post("/api/events/gala/verify-access", body))[0] for _ in range(25)]
+        assert found == [200] * 5 + [429] * 20
+        api.clock.advance(1)
+        for _ in range(100):
+            await asyncio.sleep(0.01)
+            said = [(msgspec.json.decode(a.detail)["reason"], a.times) for a in rows(api, audit_log)[1:]]
+            if len(said) == 2:
+                break
+        assert said == [("challenge_required", 5), ("rate_limited", 20)]
