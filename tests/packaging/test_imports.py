@@ -68,6 +68,7 @@ TOP = {
     "cli",
     "cli_events",
     "cli_money",
+    "cli_sales",
     "cli_access",
     "cli_webhooks",
     "terminal",
