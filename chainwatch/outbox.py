@@ -9,6 +9,7 @@ Signatures are those of Standard Webhooks (https://www.standardwebhooks.com): HM
 
 import asyncio
 import base64
+import errno
 import hmac
 import logging
 import random
@@ -109,7 +110,7 @@ class PublicResolver(AbstractResolver):
         """Return the addresses; ``OSError`` when there is none, or one that we may not call."""
         addresses = await self._look_up(host, port, family)
         if not self._allow_private() and not all(map(is_public, addresses)):
-            raise OSError(f"{host} is at an address that is not public")
+            raise OSError(errno.EACCES, f"{host} is at an address that is not public")
         return [
             ResolveResult(
                 hostname=host,

@@ -1,7 +1,7 @@
 """One message to one endpoint: handed out from the outbox, tried, delivered or a dead letter.
 
-Messages of one subject reach an endpoint in their order: only the first that is still pending is due, and when it fails,
-the later ones wait with it.  Other subjects go on.
+Messages of one subject reach an endpoint in their order: only the first that is still pending is due, and when it
+fails, the later ones wait with it.  Other subjects go on.
 """
 
 from collections.abc import Sequence
@@ -275,7 +275,7 @@ def counts(connection: Connection, webhook_id: int) -> dict[str, int]:
 
 
 def prune(connection: Connection, before_ms: int) -> int:
-    """Forget the oldest messages from before ``before_ms`` that nobody waits for; return how many (``PRUNE`` at most)."""
+    """Forget the oldest messages of before ``before_ms`` that nobody waits for, ``PRUNE`` at most; return how many."""
     oldest = connection.execute(
         select(messages.c.id)
         .where(messages.c.created_ms < before_ms, messages.c.done_ms.is_not(None))
