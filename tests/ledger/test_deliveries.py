@@ -152,6 +152,19 @@ def test_one_delivery_is_sent_again_and_a_stranger_s_is_not(store: Store) -> Non
     assert due(store, hook) == [first]
 
 
+def test_what_waits_behind_a_failure_goes_on_when_an_operator_sends_it_again(store: Store) -> None:
+    hook = add(store)
+    post(store, ("payment.seen", "a"), ("payment.seen", "a"))
+    hand_out(store)
+    (first,) = due(store, hook)
+    record(store, hook, Outcome(first.id, False, 500, "HTTP 500", NOW + DAY))
+    assert due(store, hook) == []
+    with store.transaction() as connection:
+        deliveries.redeliver(connection, hook, first.id, now_ms=NOW, actor="test")
+    record(store, hook, Outcome(first.id, True, 200))
+    assert said(due(store, hook)) == ['{"n":1}}']
+
+
 def test_an_outcome_that_comes_too_late_changes_nothing(store: Store) -> None:
     hook = add(store)
     post(store, ("payment.seen", "a"))
