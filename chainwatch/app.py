@@ -20,6 +20,7 @@ import msgspec
 from sqlalchemy import Connection, inspect
 
 from chainwatch import adapters
+from chainwatch.access import attempts, nonces, sessions
 from chainwatch.adapters.base import Services
 from chainwatch.api import door_page, health, resources
 from chainwatch.api.backend import Backend
@@ -317,6 +318,9 @@ class App:
         now_ms = self.clock.now_ms()
         payouts.fall_due(connection, now_ms, self.settings.tickets.payout_delay_days * 86_400_000)
         idempotency.forget(connection, now_ms)
+        sessions.sweep(connection, now_ms)
+        nonces.forget(connection, now_ms)
+        attempts.forget(connection, now_ms - self.settings.access.audit_days * 86_400_000)
         reminders.tell_starting(connection, now_ms)
 
     async def _feed_watchdog(self) -> None:

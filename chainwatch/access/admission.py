@@ -8,7 +8,7 @@ a ``join`` whatever the answer; one whose signature is not stays good.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -16,7 +16,7 @@ import msgspec
 from sqlalchemy import Connection, Row, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from chainwatch.access import challenges, holders, nonces, policy, sessions, signatures
+from chainwatch.access import attempts, challenges, holders, nonces, policy, sessions, signatures
 from chainwatch.access import deps as door
 from chainwatch.access.attempts import Attempts
 from chainwatch.access.challenges import Candidate
@@ -24,7 +24,6 @@ from chainwatch.access.deps import Deps
 from chainwatch.access.message import AccessReason
 from chainwatch.access.sessions import Session
 from chainwatch.access.signatures import Signature
-from chainwatch.errors import Rejected
 from chainwatch.ledger import outbox
 from chainwatch.ledger.entries import admit
 from chainwatch.ledger.tables import challenge_wallets
@@ -74,14 +73,15 @@ class Admission:
     def __init__(self, deps: Deps) -> None:
         self._deps = deps
         self._attempts = Attempts()
-        self._asked: list[tuple[Callable[[Connection], Decision], asyncio.Future[Decision]]] = []
+        self._asked: list[tuple[Attempt, Proved | str, asyncio.Future[Decision]]] = []
+        self._answering: asyncio.Task[None] | None = None
 
     # -- the two ways in -----------------------------------------------------------------------------
 
     async def ask(self, attempt: Attempt) -> Decision:
         """Would it be let in?  Changes nothing but the audit log."""
         proved = await self._prove(attempt, consume=False)
-        decision = await self._together(partial(self._answer, attempt, proved))
+        decision = await self._together(attempt, proved)
         self._deps.metrics.access("granted" if decision.granted else "denied", decision.reason)
         return decision
 
@@ -174,77 +174,101 @@ class Admission:
         return await self._deps.store.read(self._read_chains, event, wallet)
 
     def _read_chains(self, connection: Connection, event: str, wallet: str) -> set[str]:
-        try:
-            row = holders.event_of(connection, event)
-        except Rejected:
-            return set()
-        held = holders.tickets_at(connection, row.id, wallet)
-        return policy.contract_chains(held, holders.chain_of_assets(self._deps))
+        known = [e.id for e in holders.events_named(connection, {event}).values()]
+        held = holders.tickets_of(connection, known, [wallet]).values()
+        return policy.contract_chains([t for ts in held for t in ts], holders.chain_of_assets(self._deps))
 
     # -- asking --------------------------------------------------------------------------------------
 
-    async def _together(self, answer: Callable[[Connection], Decision]) -> Decision:
-        """Many questions are answered in one transaction: each only looks, and adds its row to the audit log."""
-        done: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
-        self._asked.append((answer, done))
+    async def _together(self, attempt: Attempt, proved: Proved | str) -> Decision:
+        """Many questions are answered in one transaction, which costs hardly more than one question alone."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[Decision] = loop.create_future()
+        self._asked.append((attempt, proved, done))
         if len(self._asked) == 1:
-            asyncio.get_running_loop().call_soon(self._begin)
+            self._answering = loop.create_task(self._answer_waiting())
         return await done
-
-    def _begin(self) -> None:
-        asyncio.ensure_future(self._answer_waiting())  # noqa: RUF006 (it ends by itself and answers every future)
 
     async def _answer_waiting(self) -> None:
         while self._asked:
             group = self._asked[:TOGETHER]
+            answers: Sequence[Decision | Exception]
             try:
-                answers = await self._deps.store.write_together(_each, [answer for answer, _ in group])
-            except Exception as error:
+                answers = await self._deps.store.write_together(self._answer, [(a, p) for a, p, _ in group])
+            except Exception as error:  # the transaction failed: for each of them
                 answers = [error] * len(group)
             del self._asked[: len(group)]
-            for (_, done), decision in zip(group, answers, strict=True):
+            for (_, _, done), decision in zip(group, answers, strict=True):
                 if done.done():
-                    continue
+                    continue  # whoever asked went away
                 if isinstance(decision, Exception):
                     done.set_exception(decision)
                 else:
                     done.set_result(decision)
 
-    def _answer(self, attempt: Attempt, proved: Proved | str, connection: Connection) -> Decision:
+    def _answer(self, connection: Connection, asked: Sequence[tuple[Attempt, Proved | str]]) -> list[Decision]:
+        """Answer questions: three statements for all of them, and one for the audit rows of those that are granted."""
         now_ms = self._deps.now_ms()
-        event = _event(connection, attempt.event)
-        if isinstance(proved, str) or event is None:
-            reason = proved if isinstance(proved, str) and event is not None else "unknown_event"
-            return self._deny(connection, attempt, reason, now_ms, "access.verify")
-        if nonces.used(connection, proved.key):
-            return self._deny(connection, attempt, AccessReason.REPLAYED, now_ms, "access.verify")
-        held = holders.tickets_at(connection, event.id, proved.wallet)
-        tickets = policy.counting(held, proved.contract_chain, holders.chain_of_assets(self._deps))
-        reason = "no_ticket"
-        for i, ticket in enumerate(tickets):
-            why = policy.refusal(ticket, event, now_ms, self._early_ms)
+        known = holders.events_named(connection, {a.event for a, _ in asked})
+        proofs = [p for a, p in asked if isinstance(p, Proved) and a.event in known]
+        used = nonces.used_of(connection, [p.key for p in proofs])
+        held = holders.tickets_of(connection, [e.id for e in known.values()], {p.wallet for p in proofs})
+        decisions = []
+        granted: list[attempts.Entry] = []
+        for attempt, proved in asked:
+            event = known.get(attempt.event)
+            reason, ticket = self._reason(proved, event, used, held, now_ms)
+            entry = self._entry(attempt, proved, reason, attempts.VERIFY, ticket)
+            if reason == GRANTED:
+                granted.append(entry)
+            else:
+                self._attempts.deny(connection, now_ms, entry)
+            uuid = None if ticket is None else ticket.uuid
+            decisions.append(Decision(reason == GRANTED, str(reason), now_ms, uuid))
+        attempts.grant(connection, now_ms, granted)
+        return decisions
+
+    def _reason(
+        self,
+        proved: Proved | str,
+        event: Row[Any] | None,
+        used: Collection[str],
+        held: Mapping[tuple[int, str], Sequence[Row[Any]]],
+        now_ms: int,
+    ) -> tuple[str, Row[Any] | None]:
+        """The answer to one question, and the ticket that it is about."""
+        if event is None:
+            return "unknown_event", None
+        if isinstance(proved, str):
+            return proved, None
+        if proved.key in used:
+            return AccessReason.REPLAYED, None
+        mine = held.get((event.id, proved.wallet), ())
+        tickets = policy.counting(mine, proved.contract_chain, holders.chain_of_assets(self._deps))
+        whys = [policy.refusal(ticket, event, now_ms, self._early_ms) for ticket in tickets]
+        for ticket, why in zip(tickets, whys, strict=True):
             if not why:
-                self._note(connection, attempt, proved, GRANTED, now_ms, "access.verify", ticket)
-                return Decision(True, GRANTED, now_ms, ticket.uuid)
-            reason = why if i == 0 else reason
-        return self._deny(connection, attempt, reason, now_ms, "access.verify", proved, tickets)
+                return GRANTED, ticket
+        return (whys[0], tickets[0]) if tickets else ("no_ticket", None)
 
     # -- entering ------------------------------------------------------------------------------------
 
     def _enter(self, connection: Connection, attempt: Attempt, proved: Proved | str) -> Decision:
         now_ms = self._deps.now_ms()
-        deny = partial(self._deny, connection, attempt, now_ms=now_ms, action="access.join")
-        event = _event(connection, attempt.event)
+        deny = partial(self._deny, connection, attempt, now_ms=now_ms, proved=proved)
+        event = holders.events_named(connection, {attempt.event}).get(attempt.event)
         if isinstance(proved, str) or event is None:
             return deny(proved if isinstance(proved, str) and event is not None else "unknown_event")
         if proved.classic and self._classic_is_over(connection, event, proved.wallet, now_ms):
-            return deny(AccessReason.CLASSIC_REFUSED, proved=proved)
+            return deny(AccessReason.CLASSIC_REFUSED)
         if not nonces.consume(connection, proved.key, proved.until_ms):
-            return deny(AccessReason.REPLAYED, proved=proved)
+            return deny(AccessReason.REPLAYED)
         if not proved.classic:
             _remember_challenge(connection, proved.wallet, now_ms)
-        held = holders.tickets_at(connection, event.id, proved.wallet)
-        tickets = policy.counting(held, proved.contract_chain, holders.chain_of_assets(self._deps))
+        held = holders.tickets_of(connection, [event.id], [proved.wallet])
+        tickets = policy.counting(
+            held.get((event.id, proved.wallet), ()), proved.contract_chain, holders.chain_of_assets(self._deps)
+        )
         reason = "no_ticket"
         for i, ticket in enumerate(tickets):
             # Who would be refused anyway is not put before the guard: a flood of joins is no flood of entries.
@@ -252,12 +276,13 @@ class Admission:
             if not why:
                 why = self._guard(connection, ticket, event, proved, now_ms)
             if not why:
-                self._note(connection, attempt, proved, GRANTED, now_ms, "access.join", ticket)
+                entry = self._entry(attempt, proved, GRANTED, attempts.JOIN, ticket)
+                attempts.grant(connection, now_ms, [entry])
                 session = sessions.begin(connection, self._deps, ticket, event, now_ms)
                 self._tell(connection, "access.granted", event, ticket, GRANTED, now_ms)
                 return Decision(True, GRANTED, now_ms, ticket.uuid, session, proved.classic)
             reason = why if i == 0 else reason
-        return deny(reason, proved=proved, tickets=tickets, told=event)
+        return deny(reason, tickets=tickets, told=event)
 
     def _guard(self, connection: Connection, ticket: Row[Any], event: Row[Any], proved: Proved, now_ms: int) -> str:
         """The one entry guard, which QR codes pass too.  The empty text: they are in."""
@@ -294,43 +319,29 @@ class Admission:
         attempt: Attempt,
         reason: str,
         now_ms: int,
-        action: str,
-        proved: Proved | None = None,
-        tickets: list[Row[Any]] | None = None,
+        proved: Proved | str,
+        tickets: Sequence[Row[Any]] = (),
         told: Row[Any] | None = None,
     ) -> Decision:
         ticket = tickets[0] if tickets else None
-        new = self._note(connection, attempt, proved, reason, now_ms, action, ticket)
+        new = self._attempts.deny(connection, now_ms, self._entry(attempt, proved, reason, attempts.JOIN, ticket))
         if told is not None and new:
             self._tell(connection, "access.denied", told, ticket, reason, now_ms)
-        classic = proved is not None and proved.classic
+        classic = isinstance(proved, Proved) and proved.classic
         return Decision(False, str(reason), now_ms, ticket.uuid if ticket is not None else None, None, classic)
 
-    def _note(
-        self,
-        connection: Connection,
-        attempt: Attempt,
-        proved: Proved | None,
-        reason: str,
-        now_ms: int,
-        action: str,
-        ticket: Row[Any] | None,
-    ) -> bool:
-        """Into the audit log, under the wallet's alias: nothing in it needs erasing with the wallet."""
-        wallet = proved.wallet if proved else canonical_wallet(attempt.wallet) or "none"
-        more: dict[str, Any] = {"scheme": proved.scheme, "classic": proved.classic} if proved else {}
+    def _entry(
+        self, attempt: Attempt, proved: Proved | str, reason: str, action: str, ticket: Row[Any] | None
+    ) -> attempts.Entry:
+        """A row for the audit log, under the wallet's alias: nothing in it needs erasing with the wallet."""
+        wallet = proved.wallet if isinstance(proved, Proved) else canonical_wallet(attempt.wallet) or "none"
+        more: dict[str, Any] = {}
+        if isinstance(proved, Proved):
+            more = {"scheme": proved.scheme, "classic": proved.classic}
         if ticket is not None:
             more["ticket"] = ticket.uuid
-        return self._attempts.write(
-            connection,
-            now_ms,
-            actor=holders.alias(self._deps.issuer, wallet),
-            action=action,
-            event=attempt.event[:64],
-            reason=str(reason),
-            granted=reason == GRANTED,
-            more=more,
-        )
+        alias = holders.alias(self._deps.issuer, wallet)
+        return attempts.Entry(alias, action, attempt.event[:64], str(reason), reason == GRANTED, more)
 
     def _tell(
         self, connection: Connection, what: str, event: Row[Any], ticket: Row[Any] | None, reason: str, now_ms: int
@@ -345,18 +356,6 @@ class Admission:
 
 _TELLING = ("unavailable", "contract_chain", "bad_signature", "unsupported_signature")
 """Of several refusals the one that tells most: ask again, use another chain, no."""
-
-
-def _each(connection: Connection, answers: list[Callable[[Connection], Decision]]) -> list[Decision | Exception]:
-    """Answer several questions; nothing that one of them could do fails but the transaction itself."""
-    return [answer(connection) for answer in answers]
-
-
-def _event(connection: Connection, public: str) -> Row[Any] | None:
-    try:
-        return holders.event_of(connection, public)
-    except Rejected:
-        return None
 
 
 def _remember_challenge(connection: Connection, wallet: str, now_ms: int) -> None:

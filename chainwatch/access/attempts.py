@@ -5,48 +5,67 @@ One row holds the like denials of a minute (``audit_log.times``), so that a floo
 
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, insert, update
+from sqlalchemy import Connection, delete, insert, select, update
 
+from chainwatch.ledger.bulk import among, insert_rows
 from chainwatch.ledger.tables import audit_log
 
+VERIFY, JOIN = "access.verify", "access.join"
+ACTIONS = (VERIFY, JOIN)
 MINUTE_MS = 60_000
+FORGOTTEN = 1_000
+"""Rows of the audit log that one round of housekeeping deletes at most."""
 REMEMBERED = 4096
 """Kinds of denial (event, wallet, reason) that are counted at once; the oldest is forgotten and gets a new row."""
 
 
+class Entry(msgspec.Struct, frozen=True):
+    """One attempt.  ``actor``: the wallet's alias; ``more``: further facts, none of them a wallet or a secret."""
+
+    actor: str
+    action: str
+    event: str
+    reason: str
+    granted: bool
+    more: dict[str, Any]
+
+    def row(self, now_ms: int) -> dict[str, Any]:
+        """As a row of the audit log."""
+        detail = msgspec.json.encode({"granted": self.granted, "reason": self.reason, **self.more}).decode()
+        row = {"at_ms": now_ms, "actor": self.actor, "action": self.action, "subject": f"event:{self.event}"}
+        return row | {"detail": detail, "times": 1}
+
+
+def grant(connection: Connection, now_ms: int, entries: Sequence[Entry]) -> None:
+    """Write attempts that are granted: a row each."""
+    insert_rows(connection, audit_log, [entry.row(now_ms) for entry in entries])
+
+
+def forget(connection: Connection, before_ms: int) -> int:
+    """Delete attempts of before a time (``[access] audit_days``), ``FORGOTTEN`` at most; return how many."""
+    old = select(audit_log.c.id).where(audit_log.c.action.in_(ACTIONS), audit_log.c.at_ms < before_ms)
+    ids = connection.scalars(old.order_by(audit_log.c.action, audit_log.c.at_ms).limit(FORGOTTEN)).all()
+    return connection.execute(delete(audit_log).where(among(connection, audit_log.c.id, ids))).rowcount if ids else 0
+
+
 class Attempts:
-    """Writes attempts.  Used in the writer thread only, but for tests that write from several."""
+    """Writes attempts that are denied.  Used in the writer thread only, but for tests that write from several."""
 
     def __init__(self) -> None:
         self._rows: OrderedDict[tuple[str, ...], tuple[int, int]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def write(
-        self,
-        connection: Connection,
-        now_ms: int,
-        *,
-        actor: str,
-        action: str,
-        event: str,
-        reason: str,
-        granted: bool,
-        more: dict[str, Any] | None = None,
-    ) -> bool:
-        """Write one attempt; False when it was counted into a row of this minute."""
-        key = (action, event, actor, reason)
-        if not granted and self._again(connection, key, now_ms // MINUTE_MS):
+    def deny(self, connection: Connection, now_ms: int, entry: Entry) -> bool:
+        """Write one attempt; False when it was counted into the row of its like of this minute."""
+        key = (entry.action, entry.event, entry.actor, entry.reason)
+        if self._again(connection, key, now_ms // MINUTE_MS):
             return False
-        detail = msgspec.json.encode({"granted": granted, "reason": reason, **(more or {})}).decode()
-        row = {"at_ms": now_ms, "actor": actor, "action": action, "subject": f"event:{event}", "detail": detail}
-        written = insert(audit_log).values(row | {"times": 1})
-        if granted:
-            connection.execute(written)
-            return True
-        row_id = connection.execute(written.returning(audit_log.c.id)).scalar_one()
+        written = insert(audit_log).values(entry.row(now_ms)).returning(audit_log.c.id)
+        row_id = connection.execute(written).scalar_one()
         with self._lock:
             self._rows[key] = (row_id, now_ms // MINUTE_MS)
             self._rows.move_to_end(key)

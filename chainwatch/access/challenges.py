@@ -5,13 +5,14 @@ keyed hash of all of that.  So a join that brings only wallet, signature and tim
 as many candidates as readings of the address (an EVM account is one on every chain).
 """
 
+import hmac
 from collections.abc import Iterator
 
 import msgspec
 
 from chainwatch.access import deps as door
 from chainwatch.access.deps import Deps
-from chainwatch.access.message import AccessMessage, AccessReason, nonce_is_ours, wallet_on
+from chainwatch.access.message import AccessMessage, AccessReason, wallet_on
 from chainwatch.errors import Rejected
 from chainwatch.verifiers.addresses import Wallet, detect_wallet
 
@@ -75,7 +76,9 @@ def issue(deps: Deps, event: str, address: str, chain: str | None = None, *, lin
     return _issued(deps, event, reading, deps.now_ms(), line=line)
 
 
-def _issued(deps: Deps, event: str, reading: Reading, issued_ms: int, *, line: bool = False) -> AccessMessage:
+def _issued(
+    deps: Deps, event: str, reading: Reading, issued_ms: int, *, line: bool = False, ttl_ms: int | None = None
+) -> AccessMessage:
     return AccessMessage.issue(
         deps.issuer.secret(PURPOSE),
         domain=door.domain(deps),
@@ -84,7 +87,7 @@ def _issued(deps: Deps, event: str, reading: Reading, issued_ms: int, *, line: b
         chain=_chain_of(reading),
         address=reading.wallet.canonical,
         issued_ms=issued_ms,
-        ttl_ms=door.window_ms(deps),
+        ttl_ms=door.window_ms(deps) if ttl_ms is None else ttl_ms,
         form="line" if line else "sign-in",
     )
 
@@ -115,7 +118,7 @@ def recognise(
             policy, event=event, chain=chain, address=address, now_ms=now_ms, timestamp_ms=timestamp_ms
         )
         if reason is AccessReason.OK and not message.is_classic:
-            reason = _ours(deps, message, reading)
+            reason = ours(deps, message, reading)
         if reason is AccessReason.OK:
             return Candidate(message, reading)
         refusals.append(reason)
@@ -125,14 +128,24 @@ def recognise(
     return next((r for r in refusals if r not in (AccessReason.WALLET, AccessReason.CHAIN_ID)), refusals[0])
 
 
-def _ours(deps: Deps, message: AccessMessage, reading: Reading) -> AccessReason:
-    """Did we issue this text to this wallet, on the chain that it names?"""
+def ours(deps: Deps, message: AccessMessage, reading: Reading) -> AccessReason:
+    """Did we issue this very text to this wallet?  It is made again from its times and compared whole."""
     wallet = reading.wallet
     if wallet.family == "evm" and message.chain_id not in (None, wallet.network):
         return AccessReason.CHAIN_ID
-    key = deps.issuer.secret(PURPOSE)
-    ours = nonce_is_ours(key, message, chain=_chain_of(reading), address=wallet.canonical)
-    return AccessReason.OK if ours else AccessReason.UNKNOWN_NONCE
+    try:
+        made = _issued(
+            deps,
+            message.event,
+            reading,
+            message.issued_ms,
+            ttl_ms=(message.expires_ms or 0) - message.issued_ms,
+            line=message.form == "line",
+        )
+    except Rejected:
+        return AccessReason.UNKNOWN_NONCE
+    same = hmac.compare_digest(made.render().encode(), message.render().encode())
+    return AccessReason.OK if same else AccessReason.UNKNOWN_NONCE
 
 
 def candidates(

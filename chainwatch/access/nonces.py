@@ -1,8 +1,11 @@
 """What may be used once: nonces of challenges, and classic texts.  A row means used; nothing is stored before."""
 
+from collections.abc import Collection
+
 from sqlalchemy import Connection, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 
+from chainwatch.ledger.bulk import among
 from chainwatch.ledger.tables import used_nonces
 
 KEPT_MS = 120_000
@@ -18,9 +21,11 @@ def consume(connection: Connection, key: str, expires_ms: int) -> bool:
     return connection.execute(statement.returning(used_nonces.c.key)).first() is not None
 
 
-def used(connection: Connection, key: str) -> bool:
-    """Was it used?"""
-    return connection.execute(select(used_nonces.c.key).where(used_nonces.c.key == key)).first() is not None
+def used_of(connection: Connection, keys: Collection[str]) -> frozenset[str]:
+    """Those of ``keys`` that were used."""
+    if not keys:
+        return frozenset()
+    return frozenset(connection.scalars(select(used_nonces.c.key).where(among(connection, used_nonces.c.key, keys))))
 
 
 def forget(connection: Connection, now_ms: int) -> int:

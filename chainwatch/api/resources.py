@@ -4,16 +4,19 @@ from collections.abc import Callable, Sequence
 
 from chainwatch.api import (
     access,
+    attendance,
     creators,
     devices,
     docs,
     door,
     events,
     exports,
+    holders,
     payouts,
     purchases,
     refunds,
     review,
+    tickets,
     webhooks,
 )
 from chainwatch.api.backend import Backend
@@ -23,6 +26,9 @@ RESOURCES: tuple[Callable[[Backend], Sequence[Endpoint]], ...] = (
     events.endpoints,
     purchases.endpoints,
     access.endpoints,
+    tickets.endpoints,
+    holders.endpoints,
+    attendance.endpoints,
     door.endpoints,
     devices.endpoints,
     creators.endpoints,

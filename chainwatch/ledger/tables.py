@@ -647,4 +647,5 @@ audit_log = Table(
     Column("detail", Text, nullable=False, default="{}"),
     Column("times", BigInteger, nullable=False, default=1),  # alike attempts that were counted into this row
     Index("ix_audit_log_subject", "subject"),
+    Index("ix_audit_log_action", "action", "at_ms"),
 )

@@ -43,6 +43,7 @@ def _extend() -> None:
     op.create_index("ix_addresses_purchase", "addresses", ["purchase_id"], unique=False)
     op.create_index("ix_addresses_free", "addresses", ["chain", "purchase_id", "path_index"], unique=False)
     op.add_column("audit_log", sa.Column("times", sa.BigInteger(), nullable=False, server_default="1"))
+    op.create_index("ix_audit_log_action", "audit_log", ["action", "at_ms"], unique=False)
     with op.batch_alter_table("event_prices") as batch_op:
         batch_op.alter_column("amount", existing_type=BaseUnits(), nullable=True)
     op.add_column("events", sa.Column("fee_on_top", sa.Boolean(), nullable=False, server_default=sa.false()))
