@@ -12,7 +12,7 @@ import os
 import random
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO
 
@@ -28,14 +28,16 @@ from chainwatch.api.server import Server
 from chainwatch.clock import Clock
 from chainwatch.config import settings as config
 from chainwatch.config.settings import Settings
-from chainwatch.errors import ChainwatchError, Misconfigured
+from chainwatch.errors import ChainwatchError, Misconfigured, Rejected
 from chainwatch.ledger import outbox, payouts, queries, schema
 from chainwatch.ledger.context import Context, Policy
+from chainwatch.ledger.exports import Rules
 from chainwatch.ledger.store import Store
 from chainwatch.metrics import Metrics
 from chainwatch.model import Asset
 from chainwatch.notify import Notifier
 from chainwatch.tickets.token import Issuer, generate_key, load_issuer, new_ref
+from chainwatch.units import parse_units
 from chainwatch.wallets import canonical_wallet
 from chainwatch.watcher import Watcher
 
@@ -44,6 +46,8 @@ log = logging.getLogger(__name__)
 HOUSEKEEPING_S = 2.0
 LAG_READY = 3
 """Blocks behind the head up to which a chain counts as followed: a block or two is just being read."""
+PAYOUTS_EVERY_MS = 30_000
+"""What creators are owed is reckoned over all past events: a due time of days bears half a minute."""
 BALANCE_EVERY = 30
 """Housekeeping rounds between two sums over the whole ledger (a million lines take seconds)."""
 
@@ -88,7 +92,7 @@ def contexts(settings: Settings, issuer: Issuer) -> dict[str, Context]:
     """Return what the ledger needs to know of each chain."""
     policy = policy_of(settings)
     return {
-        code: Context(chain.spec, chain.finality, policy, issuer, canonical_wallet, new_ref)
+        code: Context(chain.spec, chain.finality, policy, issuer, canonical_wallet, new_ref, chain.payout_finality)
         for code, chain in settings.chains.items()
     }
 
@@ -96,6 +100,27 @@ def contexts(settings: Settings, issuer: Issuer) -> dict[str, Context]:
 def assets(settings: Settings) -> dict[str, Asset]:
     """Return every configured asset by code."""
     return {a.code: a for chain in settings.chains.values() for a in chain.spec.assets}
+
+
+def payout_rules(settings: Settings) -> Rules:
+    """Return ``[payouts]`` in base units; ``Misconfigured`` names an asset or an amount that is wrong."""
+    known = assets(settings)
+
+    def read(key: str, amounts: Mapping[str, str]) -> dict[str, int]:
+        found = {}
+        for code, text in amounts.items():
+            if code not in known:
+                raise Misconfigured(f"[payouts] {key}: {code!r} is no configured asset")
+            try:
+                found[code] = parse_units(text, known[code].decimals)
+            except Rejected as error:
+                raise Misconfigured(f"[payouts] {key}: {code}: {error}") from error
+        return found
+
+    return Rules(
+        approve_above=read("approve_above", settings.payouts.approve_above),
+        minimum=read("minimum", settings.payouts.minimum),
+    )
 
 
 def holder_name() -> str:
@@ -116,10 +141,7 @@ class App:
         self.issuer = open_issuer(settings)
         self.contexts = contexts(settings, self.issuer)
         if policy is not None:
-            self.contexts = {
-                code: Context(c.spec, c.rule, policy, c.issuer, c.canonical_wallet, c.new_ref)
-                for code, c in self.contexts.items()
-            }
+            self.contexts = {code: msgspec.structs.replace(c, policy=policy) for code, c in self.contexts.items()}
         for code, context in self.contexts.items():
             self.metrics.expect(code, context.spec.block_time_ms)
         services = Services(clock=clock, random=rng, observer=self.metrics)
@@ -153,6 +175,8 @@ class App:
         )
         self._kept_house = False
         self._counted: dict[str, int] = {}
+        self._payouts_at = 0
+        payout_rules(settings)  # what is wrong in it is said now, not at the first export
 
     def _lock_sqlite(self) -> None:
         """One daemon a SQLite file: a second one exits with 2 (PostgreSQL has leases for that)."""
@@ -192,8 +216,10 @@ class App:
         else:
             self.settings = applied
             for w in self.watchers:
-                rule, policy = applied.chains[w.chain].finality, policy_of(applied)
-                w.context = msgspec.structs.replace(w.context, rule=rule, policy=policy)
+                chain, policy = applied.chains[w.chain], policy_of(applied)
+                w.context = msgspec.structs.replace(
+                    w.context, rule=chain.finality, payout_rule=chain.payout_finality, policy=policy
+                )
                 self.contexts[w.chain] = w.context
             for key in config.waits_for_restart(applied, wanted):
                 log.warning("the change of %s waits for a restart", key)
@@ -256,7 +282,9 @@ class App:
 
     def _tidy(self, connection: Connection) -> None:
         now_ms = self.clock.now_ms()
-        payouts.fall_due(connection, now_ms, self.settings.tickets.payout_delay_days * 86_400_000)
+        if now_ms >= self._payouts_at:
+            payouts.fall_due(connection, now_ms, self.settings.tickets.payout_delay_days * 86_400_000)
+            self._payouts_at = now_ms + PAYOUTS_EVERY_MS
         outbox.close_unaddressed(connection, now_ms)
 
     async def _feed_watchdog(self) -> None:

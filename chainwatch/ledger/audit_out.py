@@ -64,9 +64,7 @@ def _items(
             yield Difference("settlement", name, "it is settled and its file never left")
 
 
-def _owed(
-    connection: Connection, files: dict[int, Row[Any]], items: dict[int, Row[Any]]
-) -> Iterator[Difference]:
+def _owed(connection: Connection, files: dict[int, Row[Any]], items: dict[int, Row[Any]]) -> Iterator[Difference]:
     """What has left or is leaving is in an export; what is settled says by which transfer."""
     for table, kind in ((payouts, "payout"), (refunds, "refund")):
         for row in connection.execute(select(table)):

@@ -1,7 +1,7 @@
 """What creators are owed, and when it falls due.
 
-Due = the latest end the event ever had + the delay.  What is due and has not left is reckoned anew each time: owed by the
-ledger's creator account, less what has left, less what other events of the same creator were paid too much (a
+Due = the latest end the event ever had + the delay.  What is due and has not left is reckoned anew each time: owed by
+the ledger's creator account, less what has left, less what other events of the same creator were paid too much (a
 refund after the payout).  An event in dispute, with an open review or with money on a chain whose final
 blocks were undone is frozen, and so is a creator whose address on that chain is changing.
 """
@@ -113,7 +113,9 @@ def freezes(connection: Connection, event_ids: Iterable[int], asset: str, now_ms
     """Return why each of these events pays nothing out in ``asset`` now, for those that do not."""
     _, owed = _reckon(connection, now_ms)
     wanted = set(event_ids)
-    return {key[0]: why for key, why in frozen(connection, owed, now_ms).items() if key[0] in wanted and key[1] == asset}
+    return {
+        key[0]: why for key, why in frozen(connection, owed, now_ms).items() if key[0] in wanted and key[1] == asset
+    }
 
 
 def _after_debts(owed: dict[Key, Owed]) -> dict[Key, int]:

@@ -93,9 +93,7 @@ def _name(connection: Connection, row: Row[Any], destination: str, by: str, acti
         raise Rejected("not_due", f"refund {row.id} is {row.state}: its destination stays")
     wanted = destinations.canonical(connection, row.chain, destination)
     connection.execute(
-        update(refunds)
-        .where(refunds.c.id == row.id)
-        .values(destination=wanted, destination_by=by, updated_ms=now_ms)
+        update(refunds).where(refunds.c.id == row.id).values(destination=wanted, destination_by=by, updated_ms=now_ms)
     )
     actor = by if not by.startswith("wallet:") else "buyer"
     outbox.audit(connection, now_ms, actor, action, f"refund:{row.id}", {"destination": wanted})

@@ -112,7 +112,9 @@ class House:
         """What makes a price of 5,000 large enough for the chain's dust and fees."""
         return {"HIVE": 1, "BTC": 100, "ETH": 10**12}[self.chain]
 
-    def paid(self, txid: str, amount: int, memo: str | None, index: str | None = None, to: str | None = None) -> Transfer:
+    def paid(
+        self, txid: str, amount: int, memo: str | None, index: str | None = None, to: str | None = None
+    ) -> Transfer:
         """A payment to us."""
         index = index or ("v" if self.chain == "ETH" else "0")
         raw = memo.encode() if memo else None
