@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from chainwatch.cli_money import amount_of, now_ms, operator
+from chainwatch.cli_money import amount_of, context_of, now_ms, on_chain, operator
 from chainwatch.errors import Misconfigured, Rejected
 from chainwatch.terminal import NO, ConfigOption, JsonOption, in_ledger, known_assets, say, settings_of, table
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+    from chainwatch import onchain
     from chainwatch.config.settings import Settings
 
 ledger = typer.Typer(no_args_is_help=True, help="The books.")
@@ -103,22 +104,31 @@ def ledger_revenue(
     say(rows, json, human)
 
 
+def _ask(config: Path | None, settings: "Settings", code: str) -> "list[onchain.Holding]":
+    """Ask one chain; none where it cannot be asked."""
+    from chainwatch import onchain
+    from chainwatch.ledger import pool, queries
+
+    context = context_of(settings, code)
+    watch: list[str] = in_ledger(config, lambda c, _: pool.all_of(c, code))
+    height: int = in_ledger(config, lambda c, _: queries.scanned(c, code))
+    told = on_chain(context, watch, lambda source: onchain.balances(source, height))
+    if told is None:
+        return []
+    compared: list[onchain.Holding] = in_ledger(config, lambda c, _: onchain.compare(c, context.spec, told))
+    return compared
+
+
 def reconcile(config: Path | None, accept: bool, json: bool) -> None:
     """Hold every chain's balances against what came and left; exit 1 on a difference that was not accepted."""
     from chainwatch import onchain
-    from chainwatch.cli_money import context_of, on_chain
-    from chainwatch.ledger import pool, queries
 
     settings = settings_of(config)
     if not settings.chains:
         raise Misconfigured("no chain is configured: there is nobody to ask")
     found: list[onchain.Holding] = []
     for code in settings.chains:
-        context = context_of(settings, code)
-        watch, height = in_ledger(config, lambda c, _, code=code: (pool.all_of(c, code), queries.scanned(c, code)))
-        told = on_chain(settings, context, watch, lambda source, height=height: onchain.balances(source, height))
-        if told is not None:
-            found += in_ledger(config, lambda c, _, context=context, told=told: onchain.compare(c, context.spec, told))
+        found += _ask(config, settings, code)
     if accept:
         in_ledger(config, lambda c, _: onchain.accept(c, found, now_ms(), operator()), write=True)
         found = [onchain.accepted(h) for h in found]

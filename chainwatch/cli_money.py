@@ -54,18 +54,12 @@ def context_of(settings: "Settings", asset_or_chain: str) -> "Context":
     raise Misconfigured(f"no configured chain has {asset_or_chain!r}")
 
 
-def on_chain(
-    settings: "Settings",
-    context: "Context",
-    watch: list[str],
-    body: "Callable[[BlockSource | AccountSource], Awaitable[T]]",
-) -> T:
+def on_chain(context: "Context", watch: list[str], body: "Callable[[BlockSource | AccountSource], Awaitable[T]]") -> T:
     """Ask the chain's node something."""
     from chainwatch import onchain
     from chainwatch.adapters.base import Services, SilentObserver
     from chainwatch.clock import SystemClock
 
-    del settings
     services = Services(clock=SystemClock(), random=random.SystemRandom(), observer=SilentObserver())
     return asyncio.run(onchain.ask(context.spec, services, watch, body))
 
@@ -197,7 +191,7 @@ def _options(settings: "Settings", context: "Context", asset: str, given: dict[s
     )
     if spec.family == "evm" and options.nonce is None:
         account = payer(spec, options)
-        nonce = on_chain(settings, context, [], lambda source: onchain.next_nonce(source, account))
+        nonce = on_chain(context, [], lambda source: onchain.next_nonce(source, account))
         return _with(options, nonce=nonce)
     if spec.family == "bitcoin":
         from chainwatch.app import open_store
@@ -210,7 +204,7 @@ def _options(settings: "Settings", context: "Context", asset: str, given: dict[s
             store.close()
         legacy = {c.outpoint.partition(":")[0]: c.block_hash for c in held if c.address[:1] not in "b"}
         if legacy:  # what is not segwit is signed over the whole transaction that made it
-            raw = on_chain(settings, context, [], lambda source: onchain.previous(source, legacy))
+            raw = on_chain(context, [], lambda source: onchain.previous(source, legacy))
             return _with(options, previous=raw)
     return options
 
@@ -398,7 +392,7 @@ def _settle(txid: str, chain: str, tx_key: str | None, config: Path | None, json
     context = context_of(settings, chain)
     if tx_key is not None:
         wanted = in_ledger(config, lambda c, _: exports.destinations(c, context.chain))
-        proofs = on_chain(settings, context, [], lambda source: onchain.prove(source, txid, tx_key, wanted))
+        proofs = on_chain(context, [], lambda source: onchain.prove(source, txid, tx_key, wanted))
         found = in_ledger(config, lambda c, _: settlements.prove(c, proofs, context, now_ms()), write=True)
     else:
         found = in_ledger(config, lambda c, _: settlements.check(c, txid, context, now_ms()), write=True)

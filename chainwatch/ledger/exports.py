@@ -2,7 +2,7 @@
 
 ``waiting`` (for a second operator) -> ``exported`` -> ``settled`` | ``void``.  The intent (items, amounts, what the
 transaction uses up) is committed first; the file is written from it afterwards, as often as wanted.  A
-payout or refund is in one export at a time, and comes out of it only when it cannot be paid by it any more.  The chain's
+payout or refund is in one export at a time, and comes out only when it cannot be paid by it any more.  The chain's
 cursor and the events' rows are locked first, so that one order holds between cancelling, exporting and minting
 (btcpayserver#6540 paid a payout ten times; the LNbank race of 2023 paid twice).
 """
@@ -159,7 +159,7 @@ def approve(connection: Connection, export_id: int, context: Context, plan: Plan
     if actor == export.made_by:
         raise Rejected("same_operator", "the second operator is another one than made the export")
     if export.kind == "payouts":
-        ids = connection.scalars(select(payout_table.c.event_id).where(payout_table.c.export_id == export_id))
+        ids = connection.scalars(select(payout_table.c.event_id).where(payout_table.c.export_id == export_id)).all()
         if why := payouts.freezes(connection, ids, export.asset, now_ms):
             raise Rejected("frozen", "; ".join(f"event {event}: {reason}" for event, reason in sorted(why.items())))
     values = {"state": "exported", "approved_by": actor, "approved_ms": now_ms}

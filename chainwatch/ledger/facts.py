@@ -37,8 +37,13 @@ class Changed(msgspec.Struct):
 
     def without(self, ids: set[int]) -> "Changed":
         """Return the same but for ``ids``."""
-        parts = (self.seen, self.confirming, self.confirmed, self.orphaned)
-        return Changed(*(part - ids for part in parts), new=self.new)
+        return Changed(
+            seen=self.seen - ids,
+            confirming=self.confirming - ids,
+            confirmed=self.confirmed - ids,
+            orphaned=self.orphaned - ids,
+            new=self.new,
+        )
 
 
 def check_numbers(step: Step) -> None:

@@ -26,7 +26,7 @@ Key = tuple[int, str]
 class Owed(msgspec.Struct):
     """The creator account of one event in one asset: what it holds, what has left, on which chain."""
 
-    event: Row[Any]
+    event: Any
     chain: str
     held: int = 0
     left: int = 0

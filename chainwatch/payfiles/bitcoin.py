@@ -128,8 +128,8 @@ def _document(
 
     vin = []
     for coin in chosen:
-        txid, _, vout = coin.outpoint.partition(":")
-        vin.append(TransactionInput(bytes.fromhex(txid), int(vout), sequence=REPLACEABLE))
+        txid, _, number = coin.outpoint.partition(":")
+        vin.append(TransactionInput(bytes.fromhex(txid), int(number), sequence=REPLACEABLE))
     vout = [TransactionOutput(amount, Script(script)) for amount, script in outputs]
     psbt = PSBT(Transaction(version=2, vin=vin, vout=vout, locktime=0))
     for entry, coin in zip(psbt.inputs, chosen, strict=True):

@@ -179,6 +179,11 @@ class House:
         for _ in range(empty):
             self._add([])
 
+    def undo(self, depth: int, *, keep: bool) -> None:
+        """Replace the last blocks; what was in them comes back in the first new one, or nowhere."""
+        gone = [t for b in self.blocks[-depth:] for t in b.transfers]
+        self.reorg(depth, *(gone if keep else ()), empty=depth)
+
     def sell(self, name: str, *buyers: str) -> None:
         """Mint a ticket for each buyer, and bury it."""
         amount = PRICE * self.unit
@@ -216,6 +221,15 @@ class House:
         """What the operator's wallet makes of an export."""
         pays = [(i.destination, i.amount) for i in self.items(export_id)]
         return self.left(txid, pays, fee=fee, spends=self.conflict(export_id))
+
+    def spent(self, export_id: int, txid: str) -> list[Transfer]:
+        """The same of a Bitcoin export, with the fee and the change that its file says."""
+        with self.store.reading() as c:
+            file = exports.document(c, export_id)
+        pays = [(i.destination, i.amount) for i in self.items(export_id)]
+        fee = int(file["fee_base"])
+        change = sum(int(i["amount_base"]) for i in file["inputs"]) - sum(n for _, n in pays) - fee
+        return self.left(txid, pays, fee=fee, spends=self.conflict(export_id), change=change)
 
     def refund_id(self, state: str = "due") -> int:
         with self.store.reading() as c:
