@@ -16,6 +16,7 @@ import msgspec
 import typer
 
 from chainwatch.cli_access import operator
+from chainwatch.cli_door import devices
 from chainwatch.cli_events import event
 from chainwatch.cli_webhooks import webhooks
 from chainwatch.cli_sales import guests, purchase, review
@@ -51,6 +52,7 @@ app.add_typer(payouts, name="payouts")
 app.add_typer(refunds, name="refunds")
 app.add_typer(creator, name="creator")
 app.add_typer(ledger, name="ledger")
+app.add_typer(devices, name="devices")
 app.add_typer(db, name="db")
 app.add_typer(keys, name="keys")
 keys.add_typer(operator, name="operator")

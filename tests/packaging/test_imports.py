@@ -73,6 +73,7 @@ TOP = {
     "cli_sales",
     "cli_access",
     "cli_webhooks",
+    "cli_door",
     "terminal",
     "progress",
     "__main__",
