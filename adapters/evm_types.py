@@ -110,7 +110,6 @@ class Receipt(Wire):
             raise Inconsistent(f"receipt of {self.transaction_hash:.66} has status {code}")
         return code == 1
 
-
     @property
     def fee(self) -> int | None:
         """What the sender paid for it in wei; None when the node does not tell."""

@@ -136,7 +136,7 @@ class HiveView:
         return raw
 
     def _transfers(self, ref: BlockRef, at_ms: int, block: FullBlock) -> list[Transfer]:
-        """Return the transfers to and from us in one block, in its order.  The hot path: most operations are of others."""
+        """Return the transfers to and from us in one block, in its order: the hot path, most are of others."""
         found = []
         for i, tx in enumerate(block.transactions):
             for number, op in enumerate(tx.operations):

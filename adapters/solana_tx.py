@@ -429,9 +429,7 @@ def _settle_ours(
     return [Movement(f"b{place}", None, None, account, due - credited, token, differs=True)]
 
 
-def _settle_gone(
-    reading: Reading, place: int, token: bool, signed: bool, gone: Sequence[Movement]
-) -> list[Movement]:
+def _settle_gone(reading: Reading, place: int, token: bool, signed: bool, gone: Sequence[Movement]) -> list[Movement]:
     """Hold what left our account against its balance; return what left unexplained.
 
     Where it did not sign, what left was taken off what arrived first: only a balance that fell has paid.

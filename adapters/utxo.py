@@ -11,11 +11,11 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from chainwatch.adapters.base import Services
+from chainwatch.adapters.base import Balances, Services
 from chainwatch.adapters.derivation import deriver
 from chainwatch.adapters.derivation import parse as parse_key
 from chainwatch.adapters.logins import login
-from chainwatch.adapters.rawblock import Format, RawBlock, Tx, scan_block, wire_outpoint
+from chainwatch.adapters.rawblock import Format, RawBlock, Tx, read_tx, scan_block, wire_outpoint
 from chainwatch.adapters.rpc import Endpoint, Limits, Rpc
 from chainwatch.adapters.scripts import Prefixes, memo_of, prefixes, to_address, to_script
 from chainwatch.errors import ChainwatchError, Inconsistent, Misconfigured, Persistent, Rejected, Transient, Unreachable
@@ -111,6 +111,14 @@ class Backend(Protocol):
 
     async def mempool(self, endpoint: Endpoint, /) -> list[Transfer] | None:
         """Every unconfirmed payment to us, None when that cannot be told now."""
+        ...
+
+    async def raw_transaction(self, endpoint: Endpoint, txid: str, block_hash: str, /) -> bytes | None:
+        """A transaction of that block as it is on the wire, None where the server cannot show it."""
+        ...
+
+    async def balance(self, endpoint: Endpoint, addresses: Sequence[str], /) -> tuple[int, int]:
+        """What addresses hold in blocks: (height, amount)."""
         ...
 
 
@@ -372,6 +380,28 @@ class UtxoSource:
     def hold(self, coins: Mapping[str, int]) -> None:
         """Watch outputs of ours (``txid:vout`` to amount): what spends them left us (``CoinSource``)."""
         self.watched.hold(coins)
+
+    async def raw_transactions(self, places: Mapping[str, str]) -> Mapping[str, bytes]:
+        """Return transactions by id; ``places`` names each one's block (``RawSource``)."""
+        endpoint = self.rpc.best()
+        found: dict[str, bytes] = {}
+        for txid, block_hash in places.items():
+            raw = await self.backend.raw_transaction(endpoint, txid, block_hash)
+            if raw is None:
+                continue
+            try:
+                told = read_tx(raw, self.form).txid
+            except Rejected as error:
+                raise Inconsistent(f"{self.spec.code}: {endpoint.name}: transaction {txid}: {error}") from error
+            if told != txid:
+                raise Inconsistent(f"{self.spec.code}: {endpoint.name} answers {told} when asked for {txid}")
+            found[txid] = raw
+        return found
+
+    async def balances(self, height: int) -> Balances:  # noqa: ARG002 (a set of unspent outputs has no past)
+        """Return what our addresses hold at the head (``BalanceSource``)."""
+        at, amount = await self.backend.balance(self.rpc.best(), list(self.watched.scripts.values()))
+        return Balances(at, {self.spec.native.code: amount})
 
     async def view(self) -> UtxoView:
         """Return a fresh look through the best endpoint."""

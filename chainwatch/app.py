@@ -12,7 +12,7 @@ import os
 import random
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO
 
@@ -30,9 +30,10 @@ from chainwatch.background import Service
 from chainwatch.clock import Clock
 from chainwatch.config import settings as config
 from chainwatch.config.settings import Settings
-from chainwatch.errors import ChainwatchError, Misconfigured
+from chainwatch.errors import ChainwatchError, Misconfigured, Rejected
 from chainwatch.ledger import idempotency, operators, payouts, queries, reminders, schema
 from chainwatch.ledger.context import Context, Policy
+from chainwatch.ledger.exports import Rules
 from chainwatch.ledger.store import Store
 from chainwatch.metrics import Metrics
 from chainwatch.model import Asset
@@ -41,6 +42,7 @@ from chainwatch.outbox import Outbox
 from chainwatch.resolver import Resolvers
 from chainwatch.ticker import Ticker, hive_url
 from chainwatch.tickets.token import Issuer, generate_key, load_issuer, new_ref
+from chainwatch.units import parse_units
 from chainwatch.wallets import canonical_wallet
 from chainwatch.watcher import Watcher
 
@@ -49,6 +51,8 @@ log = logging.getLogger(__name__)
 HOUSEKEEPING_S = 2.0
 LAG_READY = 3
 """Blocks behind the head up to which a chain counts as followed: a block or two is just being read."""
+PAYOUTS_EVERY_MS = 30_000
+"""What creators are owed is reckoned over all past events: a due time of days bears half a minute."""
 BALANCE_EVERY = 30
 """Housekeeping rounds between two sums over the whole ledger (a million lines take seconds)."""
 
@@ -119,7 +123,7 @@ def contexts(settings: Settings, issuer: Issuer) -> dict[str, Context]:
     """Return what the ledger needs to know of each chain."""
     policy = policy_of(settings)
     return {
-        code: Context(chain.spec, chain.finality, policy, issuer, canonical_wallet, new_ref)
+        code: Context(chain.spec, chain.finality, policy, issuer, canonical_wallet, new_ref, chain.payout_finality)
         for code, chain in settings.chains.items()
     }
 
@@ -127,6 +131,27 @@ def contexts(settings: Settings, issuer: Issuer) -> dict[str, Context]:
 def assets(settings: Settings) -> dict[str, Asset]:
     """Return every configured asset by code."""
     return {a.code: a for chain in settings.chains.values() for a in chain.spec.assets}
+
+
+def payout_rules(settings: Settings) -> Rules:
+    """Return ``[payouts]`` in base units; ``Misconfigured`` names an asset or an amount that is wrong."""
+    known = assets(settings)
+
+    def read(key: str, amounts: Mapping[str, str]) -> dict[str, int]:
+        found = {}
+        for code, text in amounts.items():
+            if code not in known:
+                raise Misconfigured(f"[payouts] {key}: {code!r} is no configured asset")
+            try:
+                found[code] = parse_units(text, known[code].decimals)
+            except Rejected as error:
+                raise Misconfigured(f"[payouts] {key}: {code}: {error}") from error
+        return found
+
+    return Rules(
+        approve_above=read("approve_above", settings.payouts.approve_above),
+        minimum=read("minimum", settings.payouts.minimum),
+    )
 
 
 def holder_name() -> str:
@@ -147,10 +172,7 @@ class App:
         self.issuer = open_issuer(settings)
         self.contexts = contexts(settings, self.issuer)
         if policy is not None:
-            self.contexts = {
-                code: Context(c.spec, c.rule, policy, c.issuer, c.canonical_wallet, c.new_ref)
-                for code, c in self.contexts.items()
-            }
+            self.contexts = {code: msgspec.structs.replace(c, policy=policy) for code, c in self.contexts.items()}
         for code, context in self.contexts.items():
             self.metrics.expect(code, context.spec.block_time_ms)
         services = Services(clock=clock, random=rng, observer=self.metrics)
@@ -211,6 +233,8 @@ class App:
         ]
         self._kept_house = False
         self._counted: dict[str, int] = {}
+        self._payouts_at = 0
+        payout_rules(settings)  # what is wrong in it is said now, not at the first export
 
     def _lock_sqlite(self) -> None:
         """One daemon a SQLite file: a second one exits with 2 (PostgreSQL has leases for that)."""
@@ -250,8 +274,10 @@ class App:
         else:
             self.settings = applied
             for w in self.watchers:
-                rule, policy = applied.chains[w.chain].finality, policy_of(applied)
-                w.context = msgspec.structs.replace(w.context, rule=rule, policy=policy)
+                chain, policy = applied.chains[w.chain], policy_of(applied)
+                w.context = msgspec.structs.replace(
+                    w.context, rule=chain.finality, payout_rule=chain.payout_finality, policy=policy
+                )
                 self.contexts[w.chain] = w.context
             for key in config.waits_for_restart(applied, wanted):
                 log.warning("the change of %s waits for a restart", key)
@@ -316,7 +342,9 @@ class App:
 
     def _tidy(self, connection: Connection) -> None:
         now_ms = self.clock.now_ms()
-        payouts.fall_due(connection, now_ms, self.settings.tickets.payout_delay_days * 86_400_000)
+        if now_ms >= self._payouts_at:
+            payouts.fall_due(connection, now_ms, self.settings.tickets.payout_delay_days * 86_400_000)
+            self._payouts_at = now_ms + PAYOUTS_EVERY_MS
         idempotency.forget(connection, now_ms)
         sessions.sweep(connection, now_ms)
         nonces.forget(connection, now_ms)

@@ -16,8 +16,13 @@ import msgspec
 import typer
 
 from chainwatch.cli_access import operator
+from chainwatch.cli_door import devices
 from chainwatch.cli_events import event
 from chainwatch.cli_webhooks import webhooks
+from chainwatch.cli_sales import guests, purchase, review
+from chainwatch.cli_books import ledger
+from chainwatch.cli_events import event
+from chainwatch.cli_money import creator, payouts, refunds
 from chainwatch.errors import ChainwatchError, Misconfigured, Rejected
 from chainwatch.terminal import (
     NO,
@@ -40,6 +45,14 @@ db = typer.Typer(no_args_is_help=True, help="The database.")
 keys = typer.Typer(no_args_is_help=True, help="Signing keys, operators' keys.")
 app.add_typer(event, name="event")
 app.add_typer(webhooks, name="webhooks")
+app.add_typer(guests, name="guests")
+app.add_typer(purchase, name="purchase")
+app.add_typer(review, name="review")
+app.add_typer(payouts, name="payouts")
+app.add_typer(refunds, name="refunds")
+app.add_typer(creator, name="creator")
+app.add_typer(ledger, name="ledger")
+app.add_typer(devices, name="devices")
 app.add_typer(db, name="db")
 app.add_typer(keys, name="keys")
 keys.add_typer(operator, name="operator")
@@ -275,10 +288,19 @@ def _age(now_ms: int, then_ms: int | None) -> str | None:
 
 
 @app.command()
-def audit(config: ConfigOption = None, json: JsonOption = False) -> None:
+def audit(
+    on_chain: Annotated[bool, typer.Option("--on-chain", help="Ask the chains what our addresses hold, too.")] = False,
+    accept: Annotated[bool, typer.Option("--accept", help="Take what the chains differ by as explained.")] = False,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
     """Recompute every balance from the payments; print differences; exit 1 on any."""
     from chainwatch.ledger.audit import audit as differences
 
+    if on_chain:
+        from chainwatch.cli_books import reconcile
+
+        reconcile(config, accept, json)
     found = in_ledger(config, lambda c, _: differences(c))
 
     def human(_: Any) -> None:

@@ -108,6 +108,7 @@ FLAGS: Mapping[str, str] = {
     "duplicate_output_key": "a one-time output key that was paid before (Monero burning bug)",
     "internal": "sent by an address of ours",
     "mixed_inputs": "paid for by us and by others at once, so that no output can be called ours",
+    "proved": "told by the payer's transaction key, not found by scanning (Monero)",
     "fee_unknown": "the node does not tell what the transaction cost",
     "balance_differs": "the balances changed by another amount than the instructions say; the balances count",
 }

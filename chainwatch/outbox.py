@@ -9,11 +9,13 @@ Signatures are those of Standard Webhooks (https://www.standardwebhooks.com): HM
 
 import asyncio
 import base64
+import errno
 import hmac
 import logging
 import random
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -109,7 +111,7 @@ class PublicResolver(AbstractResolver):
         """Return the addresses; ``OSError`` when there is none, or one that we may not call."""
         addresses = await self._look_up(host, port, family)
         if not self._allow_private() and not all(map(is_public, addresses)):
-            raise OSError(f"{host} is at an address that is not public")
+            raise OSError(errno.EACCES, f"{host} is at an address that is not public")
         return [
             ResolveResult(
                 hostname=host,
@@ -183,11 +185,14 @@ class Outbox:
             if hook.id not in self._senders and self._clock.monotonic() >= self._not_before.get(hook.id, 0.0):
                 task = asyncio.create_task(self._send(hook), name=f"webhook {hook.id}")
                 self._senders[hook.id] = task
-                task.add_done_callback(lambda _, hook_id=hook.id: self._senders.pop(hook_id, None))
+                task.add_done_callback(partial(self._ended, hook.id))
         if now_ms - self._pruned_ms >= PRUNE_MS:
             self._pruned_ms = now_ms
             await self._store.write(deliveries.prune, now_ms - self._settings().keep_days * 86_400_000)
         return 0.0 if handed >= deliveries.HAND_OUT else LOOK_S
+
+    def _ended(self, webhook_id: int, _task: asyncio.Task[None]) -> None:
+        self._senders.pop(webhook_id, None)
 
     async def idle(self) -> None:
         """Wait until nothing is being sent (tests)."""
@@ -248,18 +253,19 @@ class Outbox:
         """Send one message once; whatever happens is an outcome."""
         now_ms = self._clock.now_ms()
         sent = headers(hook.secrets(self._issuer, now_ms), one.message_id, now_ms, one.body)
+        status: int | None = None
         try:
-            status = await self._post(hook.url, one.body, sent)
+            status = code = await self._post(hook.url, one.body, sent)
         except Rejected as error:
-            status, why = None, str(error)
+            why = str(error)
         except TimeoutError:
-            status, why = None, f"no answer within {self._settings().timeout_seconds} s"
+            why = f"no answer within {self._settings().timeout_seconds} s"
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            status, why = None, f"{type(error).__name__}: {error}"
+            why = f"{type(error).__name__}: {error}"
         else:
-            if 200 <= status < 300:
-                return Outcome(one.id, True, status)
-            why = f"HTTP {status}" + (" (redirects are not followed)" if 300 <= status < 400 else "")
+            if 200 <= code < 300:
+                return Outcome(one.id, True, code)
+            why = f"HTTP {code}" + (" (redirects are not followed)" if 300 <= code < 400 else "")
         gone = status == 410
         again = None if gone else retry_ms(one.attempts + 1, one.since_ms, self._clock.now_ms(), self._rng)
         return Outcome(one.id, False, status, why, again, gone)

@@ -5,6 +5,7 @@ its own network.  So: https, no credentials, and every address that the name res
 """
 
 import ipaddress
+import re
 from urllib.parse import urlsplit
 
 from chainwatch.errors import Rejected
@@ -25,6 +26,9 @@ _WRAPPED = tuple(
     )
 )
 """IPv6 that stands for an IPv4 address, which may be a private one, or for a site's own."""
+
+_NUMBER = re.compile(r"(?:^|\.)(?:[0-9]+|0x[0-9a-f]*)\.?$", re.IGNORECASE)
+"""A host that ends in a number is an IPv4 address in some spelling (127.1, 0x7f000001), never a name (WHATWG URL)."""
 
 
 def is_public(address: str) -> bool:
@@ -64,6 +68,8 @@ def check_url(url: str, *, allow_private: bool = False) -> str:
         raise Rejected("bad_url", "the URL must begin with https://")
     if not host or port == 0:
         raise Rejected("bad_url", "the URL names no host")
+    if not literal(host) and _NUMBER.search(host):
+        raise Rejected("bad_url", f"{host[:80]} is neither a name nor an address as addresses are written")
     if "@" in parts.netloc:
         raise Rejected("bad_url", "the URL holds a user name or password; requests are signed instead")
     if parts.fragment:

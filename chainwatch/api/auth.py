@@ -15,7 +15,9 @@ __all__ = ["AUTHENTICATORS", "Authenticator", "Caller", "Kind", "authenticate"]
 
 async def _device(request: web.Request, backend: Backend) -> Caller | None:
     device = await device_of(request, backend)
-    return device and Caller("device", device.name, event_id=device.event_id, device_id=device.id)
+    if device is None:
+        return None
+    return Caller("device", device.name, event_id=device.event_id, device_id=device.id)
 
 
 AUTHENTICATORS: Mapping[Kind, Authenticator] = {

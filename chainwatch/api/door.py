@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Row
 
 from chainwatch.api import wire
 from chainwatch.api.backend import Backend
+from chainwatch.api.desk import Desk
 from chainwatch.api.endpoints import DEVICE, Call, Endpoint, Who
 from chainwatch.api.problems import Problem
 from chainwatch.errors import Rejected
@@ -175,7 +176,6 @@ def endpoints(backend: Backend) -> Sequence[Endpoint]:
             who=DEVICE,
             body=CheckIn,
             answer=Answer,
-            limit="door",
         ),
         Endpoint(
             method="POST",
@@ -186,7 +186,6 @@ def endpoints(backend: Backend) -> Sequence[Endpoint]:
             who=DEVICE,
             body=Log,
             answer=Drained,
-            limit="door",
             problems=("forbidden",),
         ),
         Endpoint(
@@ -210,6 +209,7 @@ class Door:
         self._backend = backend
         self._codes = Codes(backend.issuer)
         self._signer = backend.issuer.signer("manifest")
+        self._desk = Desk(backend, self._codes)
 
     async def enrolled(self, call: Call) -> Enrolled:
         """Say to a device who it is."""
@@ -264,8 +264,8 @@ class Door:
             qr_key=b64(self._codes.public),
             since=since if part else None,
             cursor=found.cursor,
-            numbers=[row.number for row in sold],
-            hashes=manifests.hashes(self._codes, salt, [row.uuid for row in sold]),
+            numbers=[number for number, _ in sold],
+            hashes=manifests.hashes(self._codes, salt, [uuid for _, uuid in sold]),
             revoked=found.revoked,
             gates=gates,
             entries=[(n, when, at[gate]) for n, when, gate in went],
@@ -283,12 +283,14 @@ class Door:
             code=body.code,
             order_id=body.order_id,
         )
-        answers = await self._decide(call, [scan])
-        return answers[0]
+        _one_of(scan)
+        entry = await self._desk.decide(_device(call), scan)
+        self._count([entry])
+        return _answer(scan, entry, {})
 
     async def drain(self, call: Call) -> Drained:
         """Record scans that already happened."""
-        body: Log = call.body
+        sent: Log = call.body
         log = [
             Scan(
                 nonce=s.nonce,
@@ -299,32 +301,27 @@ class Door:
                 admitted=s.admitted,
                 shown=s.reason,
             )
-            for s in body.scans
+            for s in sent.scans
         ]
-        answers = await self._decide(call, log, call.path["id"])
-        return Drained(answers, sum(a.conflict is not None for a in answers))
-
-    async def _decide(self, call: Call, log: list[Scan], event_id: str | None = None) -> list[Answer]:
         for scan in log:
-            if bool(scan.code) == bool(scan.order_id):
-                raise Problem("bad_request", "a scan has either a code or an order_id")
-        early_ms = _early_ms(self._backend)
+            _one_of(scan)
+        device_id, early_ms = _device(call), _early_ms(self._backend)
 
         def body(connection: Connection) -> tuple[list[Entry], dict[int, list[Passage]]]:
-            if event_id is not None:
-                _own_event(connection, _device(call), event_id)
-            entered = scans.check_in(connection, log, _device(call), self._codes, call.now_ms, early_ms)
-            wrong = [e.ticket_id for e in entered if _is_conflict(e) and e.ticket_id is not None]
-            if not wrong:
-                return entered, {}
-            event = devices.require(connection, _device(call))
-            return entered, doors.passages(connection, event, sorted(set(wrong)))
+            event = _own_event(connection, device_id, call.path["id"])
+            entered = scans.check_in(connection, log, device_id, self._codes, call.now_ms, early_ms)
+            wrong = {e.ticket_id for e in entered if _is_conflict(e) and e.ticket_id is not None}
+            return entered, doors.passages(connection, event, sorted(wrong))
 
         entered, passages = await call.backend.store.write_together(body)
+        self._count(entered)
+        answers = [_answer(scan, entry, passages) for scan, entry in zip(log, entered, strict=True)]
+        return Drained(answers, sum(a.conflict is not None for a in answers))
+
+    def _count(self, entered: Sequence[Entry]) -> None:
         for entry in entered:
             if not entry.replayed:
-                call.backend.metrics.checkin(entry.result)
-        return [_answer(scan, entry, passages) for scan, entry in zip(log, entered, strict=True)]
+                self._backend.metrics.checkin(entry.result)
 
     async def conflicts(self, call: Call) -> Conflicts:
         """List conflicts by name."""
@@ -355,6 +352,11 @@ def _own_event(connection: Connection, device_id: int, event_id: str) -> Row[tup
     if event_id != (event.slug or str(event.id)):
         raise Rejected("forbidden", "this device stands at another event's door")
     return event
+
+
+def _one_of(scan: Scan) -> None:
+    if bool(scan.code) == bool(scan.order_id):
+        raise Problem("bad_request", "a scan has either a code or an order_id")
 
 
 def _device(call: Call) -> int:

@@ -1,7 +1,7 @@
 """``/api/webhooks``: who is told what, and what became of it.  For operators.
 
-Changing who is told, and every secret, needs the scope ``money``: whoever has a secret can feign a message that a ticket
-was sold or a refund paid.  Looking needs ``read``.
+Changing who is told, and every secret, needs the scope ``money``: whoever has a secret can feign a message that a
+ticket was sold or a refund paid.  Looking needs ``read``.
 """
 
 from collections.abc import Sequence

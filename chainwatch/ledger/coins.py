@@ -40,7 +40,7 @@ def unspent(connection: Connection, chain: str) -> list[Coin]:
 
 
 def watched(connection: Connection, chain: str) -> dict[str, int]:
-    """Return our outputs whose spending must be noticed, with their amounts: all that no final transaction has spent."""
+    """Return our outputs whose spending must be noticed (no final transaction has spent them), with their amounts."""
     gone = spends(connection, chain, ("confirmed",))
     rows = connection.execute(
         select(transfers.c.txid, transfers.c.idx, transfers.c.amount).where(

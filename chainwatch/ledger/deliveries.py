@@ -1,7 +1,7 @@
 """One message to one endpoint: handed out from the outbox, tried, delivered or a dead letter.
 
-Messages of one subject reach an endpoint in their order: only the first that is still pending is due, and when it fails,
-the later ones wait with it.  Other subjects go on.
+Messages of one subject reach an endpoint in their order: only the first that is still pending is due, and when it
+fails, the later ones wait with it.  Other subjects go on.
 """
 
 from collections.abc import Sequence
@@ -20,6 +20,8 @@ HAND_OUT = 500
 """Messages that one transaction hands out: other writers wait meanwhile."""
 PRUNE = 1000
 """Messages that one transaction forgets."""
+MAX_ERROR = 200
+"""Characters of what went wrong: enough to know the kind."""
 PING = "webhook.test"
 """The type of a test message, which goes to one endpoint whatever it asks for."""
 
@@ -144,38 +146,54 @@ def _body(row: Row[tuple[object, ...]]) -> bytes:
 
 def record(connection: Connection, webhook_id: int, outcomes: Sequence[Outcome], now_ms: int) -> None:
     """Write down what came of attempts; a delivery that ended meanwhile stays as it is."""
-    for outcome in outcomes:
-        row = connection.execute(
-            select(deliveries.c.subject, deliveries.c.attempts, deliveries.c.outbox_id)
-            .where(deliveries.c.id == outcome.id, deliveries.c.state == "pending")
+    rows = {
+        row.id: row
+        for row in connection.execute(
+            select(deliveries.c.id, deliveries.c.subject, deliveries.c.attempts, deliveries.c.outbox_id)
+            .where(among(connection, deliveries.c.id, [o.id for o in outcomes]), deliveries.c.state == "pending")
             .with_for_update()
-        ).first()
-        if row is None:
+        )
+    }
+    at_once: dict[int | None, list[int]] = {}
+    for outcome in outcomes:
+        if (row := rows.get(outcome.id)) is None:
             continue
-        ended = outcome.delivered or outcome.retry_ms is None
-        values: dict[str, object] = {
-            "attempts": row.attempts + 1,
-            "last_status": outcome.status,
-            "last_error": outcome.error[:200],
-            "state": "delivered" if outcome.delivered else "dead" if ended else "pending",
-            "done_ms": now_ms if ended else None,
-        }
-        if outcome.retry_ms is not None:
-            values["next_ms"] = outcome.retry_ms
-            # The later ones of the subject wait with it, and need not be looked at until then.
-            connection.execute(
-                update(deliveries)
-                .where(deliveries.c.webhook_id == webhook_id, deliveries.c.subject == row.subject)
-                .where(deliveries.c.state == "pending", deliveries.c.outbox_id > row.outbox_id)
-                .where(deliveries.c.next_ms < outcome.retry_ms)
-                .values(next_ms=outcome.retry_ms)
-            )
-        connection.execute(update(deliveries).where(deliveries.c.id == outcome.id).values(values))
-        if outcome.delivered or ended:
-            _release(connection, webhook_id, row.subject, now_ms)
+        if outcome.delivered and not row.attempts:  # nothing waits behind one that never failed
+            at_once.setdefault(outcome.status, []).append(row.id)
+        else:
+            _record_one(connection, webhook_id, row, outcome, now_ms)
+    for status, ids in at_once.items():
+        values = {"state": "delivered", "attempts": 1, "last_status": status, "last_error": "", "done_ms": now_ms}
+        connection.execute(update(deliveries).where(among(connection, deliveries.c.id, ids)).values(values))
     if any(outcome.gone for outcome in outcomes):
         webhooks.disable(connection, webhook_id, "it answered 410 Gone", now_ms)
         outbox.audit(connection, now_ms, "outbox", "webhook_disabled", f"webhook:{webhook_id}", {"why": "410"})
+
+
+def _record_one(
+    connection: Connection, webhook_id: int, row: Row[tuple[object, ...]], outcome: Outcome, now_ms: int
+) -> None:
+    ended = outcome.delivered or outcome.retry_ms is None
+    values: dict[str, object] = {
+        "attempts": row.attempts + 1,
+        "last_status": outcome.status,
+        "last_error": outcome.error[:MAX_ERROR],
+        "state": "delivered" if outcome.delivered else "dead" if ended else "pending",
+        "done_ms": now_ms if ended else None,
+    }
+    if outcome.retry_ms is not None:
+        values["next_ms"] = outcome.retry_ms
+        # The later ones of the subject wait with it, and need not be looked at until then.
+        connection.execute(
+            update(deliveries)
+            .where(deliveries.c.webhook_id == webhook_id, deliveries.c.subject == row.subject)
+            .where(deliveries.c.state == "pending", deliveries.c.outbox_id > row.outbox_id)
+            .where(deliveries.c.next_ms < outcome.retry_ms)
+            .values(next_ms=outcome.retry_ms)
+        )
+    connection.execute(update(deliveries).where(deliveries.c.id == row.id).values(values))
+    if ended:
+        _release(connection, webhook_id, row.subject, now_ms)
 
 
 def _release(connection: Connection, webhook_id: int, subject: str, now_ms: int) -> None:
@@ -208,6 +226,8 @@ def redeliver(connection: Connection, webhook_id: int, delivery_id: int, *, now_
         raise Rejected("webhook_disabled", f"webhook {webhook_id} is disabled: {hook.disabled_why}")
     if not _again(connection, deliveries.c.id == delivery_id, webhook_id, now_ms):
         raise Rejected("unknown_delivery", f"webhook {webhook_id} has no delivery {delivery_id}")
+    subject = connection.execute(select(deliveries.c.subject).where(deliveries.c.id == delivery_id)).scalar_one()
+    _release(connection, webhook_id, subject, now_ms)  # what waited behind its failures waits for it alone now
     outbox.audit(connection, now_ms, actor, "webhook_redelivery", f"webhook:{webhook_id}", {"delivery": delivery_id})
 
 
@@ -275,7 +295,7 @@ def counts(connection: Connection, webhook_id: int) -> dict[str, int]:
 
 
 def prune(connection: Connection, before_ms: int) -> int:
-    """Forget the oldest messages from before ``before_ms`` that nobody waits for; return how many (``PRUNE`` at most)."""
+    """Forget the oldest messages of before ``before_ms`` that nobody waits for, ``PRUNE`` at most; return how many."""
     oldest = connection.execute(
         select(messages.c.id)
         .where(messages.c.created_ms < before_ms, messages.c.done_ms.is_not(None))

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Row, func, insert, select, update
 
 from chainwatch.errors import Rejected
 from chainwatch.ledger import outbox
+from chainwatch.ledger.bulk import among
 from chainwatch.ledger.tables import devices, events
 
 PREFIX = "cwd_"
@@ -92,10 +93,17 @@ def touch(connection: Connection, device_id: int, now_ms: int) -> None:
     connection.execute(update(devices).where(devices.c.id == device_id, stale).values(seen_ms=now_ms))
 
 
+def events_of(connection: Connection, device_ids: list[int]) -> dict[int, Row[Any]]:
+    """Return the event of each device that was not revoked."""
+    live = (among(connection, devices.c.id, device_ids), devices.c.revoked_ms.is_(None))
+    found = select(devices.c.id.label("device_id"), events)
+    rows = connection.execute(found.join_from(devices, events, devices.c.event_id == events.c.id).where(*live))
+    return {row.device_id: row for row in rows}
+
+
 def require(connection: Connection, device_id: int) -> Row[Any]:
     """Return the event of a device; ``Rejected('unauthorized')`` when it was revoked since it proved itself."""
-    live = (devices.c.id == device_id, devices.c.revoked_ms.is_(None))
-    row = connection.execute(select(events).join(devices, devices.c.event_id == events.c.id).where(*live)).one_or_none()
+    row = events_of(connection, [device_id]).get(device_id)
     if row is None:
         raise Rejected("unauthorized", "this device was revoked")
     return row

@@ -59,10 +59,10 @@ def parse_since(since: str | None, found: State) -> tuple[int, int] | None:
     return (number, ms) if number <= found.last_number and ms <= found.newest_ms else None
 
 
-def sold_since(connection: Connection, event: Row[Any], number: int) -> Sequence[Row[Any]]:
+def sold_since(connection: Connection, event: Row[Any], number: int) -> Sequence[tuple[int, str]]:
     """Return (number, uuid) of the tickets after ``number``, whatever their state: a suspended one may come back."""
     rows = select(tickets.c.number, tickets.c.uuid).where(tickets.c.event_id == event.id, tickets.c.number > number)
-    return connection.execute(rows.order_by(tickets.c.number)).all()
+    return [(row.number, row.uuid) for row in connection.execute(rows.order_by(tickets.c.number))]
 
 
 def entries_since(connection: Connection, event: Row[Any], ms: int, now_ms: int) -> list[tuple[int, int, str]]:

@@ -279,7 +279,8 @@ class _Guard:
                 among(self.connection, entries.c.ticket_id, ids), among(self.connection, entries.c.nonce, nonces)
             )
         )
-        return {_key(row._mapping): dict(row._mapping) for row in rows}
+        found: list[dict[str, Any]] = [dict(row._mapping) for row in rows]
+        return {_key(row): row for row in found}
 
     def _load_before(self, ids: list[int]) -> None:
         """Read who was let in with these tickets: one or two rows each, where a policy counts them."""
@@ -306,7 +307,7 @@ def _outcome(refusal: str, forced: bool) -> tuple[str, bool]:
     return ("conflict" if forced and refusal == "already_redeemed" else refusal), forced
 
 
-def _locked(connection: Connection, ids: list[int]) -> Sequence[Row[Any]]:
+def _locked(connection: Connection, ids: list[int]) -> Sequence[Any]:
     c = tickets.c
     wanted = select(
         c.id,

@@ -2,8 +2,8 @@
 
 ``waiting`` (for a second operator) -> ``exported`` -> ``settled`` | ``void``.  The intent (items, amounts, what the
 transaction uses up) is committed first; the file is written from it afterwards, as often as wanted.  A
-payout or refund is in one export at a time, and comes out of it only when it cannot be paid by it any more.  The rows of
-the events are locked first, so that one order holds between cancelling, exporting and minting
+payout or refund is in one export at a time, and comes out only when it cannot be paid by it any more.  The chain's
+cursor and the events' rows are locked first, so that one order holds between cancelling, exporting and minting
 (btcpayserver#6540 paid a payout ten times; the LNbank race of 2023 paid twice).
 """
 
@@ -77,7 +77,7 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
 class Plan(msgspec.Struct, frozen=True):
     """The payment: items (those whose amount the fee would eat are left out) and the document for the wallet.
 
-    ``conflict``: what it uses up, by spaces (outpoints, ``account:nonce``, ``expires:<ms>``, ``expires_height:<n>``).
+    ``conflict``: what it uses up, by spaces (outpoints, ``account:nonce``, ``expires:<ms>``).
     """
 
     items: tuple[Item, ...]
@@ -159,16 +159,17 @@ def approve(connection: Connection, export_id: int, context: Context, plan: Plan
     if actor == export.made_by:
         raise Rejected("same_operator", "the second operator is another one than made the export")
     if export.kind == "payouts":
-        ids = connection.scalars(select(payout_table.c.event_id).where(payout_table.c.export_id == export_id))
+        ids = connection.scalars(select(payout_table.c.event_id).where(payout_table.c.export_id == export_id)).all()
         if why := payouts.freezes(connection, ids, export.asset, now_ms):
             raise Rejected("frozen", "; ".join(f"event {event}: {reason}" for event, reason in sorted(why.items())))
-    held = items(connection, export_id)
-    fixed = [Item(i.subject, i.amount, i.destination, conflict=i.conflict) for i in held if i.state == "open"]
-    asset = context.assets()[export.asset]
-    # Planned once more, on the same coins: what expires counts from when the file leaves.
-    planned = plan(_work(connection, export_id, context, asset, fixed, tuple(export.conflict.split()), now_ms))
-    values = {"state": "exported", "approved_by": actor, "approved_ms": now_ms, "conflict": planned.conflict}
-    values["payload"] = msgspec.json.encode(planned.document).decode()
+    values = {"state": "exported", "approved_by": actor, "approved_ms": now_ms}
+    if "expires:" in export.conflict:  # what expires counts from when the file leaves
+        held = items(connection, export_id)
+        fixed = [Item(i.subject, i.amount, i.destination, conflict=i.conflict) for i in held if i.state == "open"]
+        must_use = tuple(export.conflict.split())
+        work = _work(connection, export_id, context, context.assets()[export.asset], fixed, must_use, now_ms)
+        planned = plan(work)
+        values |= {"conflict": planned.conflict, "payload": msgspec.json.encode(planned.document).decode()}
     connection.execute(update(exports).where(exports.c.id == export_id).values(values))
     outbox.audit(connection, now_ms, actor, "export_approved", f"export:{export_id}")
 
@@ -186,21 +187,21 @@ def void(connection: Connection, export_id: int, context: Context, now_ms: int, 
         raise Rejected("not_open", f"export {export_id} is {export.state}")
     open_items = [i for i in items(connection, export_id) if i.state == "open"]
     left = export.state == "exported" or export.replaces_id is not None
-    why = "never_left" if not left else impossible(connection, export, open_items, context)
+    why = "never_left" if not left else impossible(connection, export, open_items)
     if not why:
         if not export.voided_by or export.voided_by == actor:
             connection.execute(update(exports).where(exports.c.id == export_id).values(voided_by=actor))
             outbox.audit(connection, now_ms, actor, "export_void_attested", f"export:{export_id}")
             return str(export.state)
         why = f"attested by {export.voided_by} too"
-    _release(connection, export, open_items, now_ms)
+    _release(connection, open_items, now_ms)
     state = "settled" if len(open_items) < len(items(connection, export_id)) else "void"
     connection.execute(update(exports).where(exports.c.id == export_id).values(state=state, voided_by=actor))
     outbox.audit(connection, now_ms, actor, "export_void", f"export:{export_id}", {"why": why})
     return state
 
 
-def impossible(connection: Connection, export: Row[Any], open_items: Sequence[Row[Any]], context: Context) -> str:
+def impossible(connection: Connection, export: Row[Any], open_items: Sequence[Row[Any]]) -> str:
     """Return why no open item of an export can be paid by its file any more; empty while one can."""
     words = export.conflict.split()
     cursor = connection.execute(select(cursors).where(cursors.c.chain == export.chain)).one_or_none()
@@ -208,9 +209,6 @@ def impossible(connection: Connection, export: Row[Any], open_items: Sequence[Ro
         if word.startswith("expires:") and cursor is not None:
             final_ms = coins.final_time(connection, export.chain, cursor.final_height)
             if final_ms is not None and final_ms > int(word.removeprefix("expires:")):
-                return "expired"
-        if word.startswith("expires_height:") and cursor is not None and cursor.final_height is not None:
-            if cursor.final_height > int(word.removeprefix("expires_height:")):
                 return "expired"
     per_item = [set(i.conflict.split()) for i in open_items if i.conflict]
     needed = per_item or ([{w for w in words if not w.startswith("expires")}] if words else [])
@@ -235,7 +233,7 @@ def items(connection: Connection, export_id: int) -> Sequence[Row[Any]]:
 
 
 def document(connection: Connection, export_id: int) -> dict[str, Any]:
-    """Return what the operator's wallet is given.  ``Rejected`` ``not_approved`` while it waits for a second operator."""
+    """Return what the operator's wallet is given.  ``Rejected`` ``not_approved`` while it waits for a second one."""
     export = find(connection, export_id)
     if export.state == "waiting":
         raise Rejected("not_approved", f"export {export_id} waits for a second operator")
@@ -246,6 +244,12 @@ def document(connection: Connection, export_id: int) -> dict[str, Any]:
     head = {"export": export.id, "kind": export.kind, "chain": export.chain, "asset": export.asset}
     head |= {"state": export.state, "total_base": str(export.total), "items": listed}
     return head | (msgspec.json.decode(export.payload) if export.payload else {})
+
+
+def destinations(connection: Connection, chain: str) -> list[str]:
+    """Return where open items of a chain go, each once."""
+    rows = select(export_items.c.destination).where(export_items.c.chain == chain, export_items.c.state == "open")
+    return list(connection.scalars(rows.distinct()))
 
 
 def listing(connection: Connection, limit: int = 100, after: int = 0, state: str | None = None) -> Sequence[Row[Any]]:
@@ -427,7 +431,7 @@ def _replace(
     return new_id
 
 
-def _release(connection: Connection, export: Row[Any], open_items: Sequence[Row[Any]], now_ms: int) -> None:
+def _release(connection: Connection, open_items: Sequence[Row[Any]], now_ms: int) -> None:
     """Let what an export has not paid be due again."""
     for part in chunks([i.id for i in open_items]):
         connection.execute(update(export_items).where(among(connection, export_items.c.id, part)).values(state="void"))

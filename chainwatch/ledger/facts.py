@@ -13,7 +13,7 @@ from chainwatch.follower import Step
 from chainwatch.ledger import tombstones
 from chainwatch.ledger.bulk import among, chunks, insert_rows, update_rows
 from chainwatch.ledger.context import Context
-from chainwatch.ledger.tables import purchases, transfers
+from chainwatch.ledger.tables import cursors, purchases, transfers
 from chainwatch.model import MAX_BASE_UNITS, BlockRef, InBlock, Transfer
 
 MAX_MEMO = 16 * 1024
@@ -43,8 +43,14 @@ class Changed(msgspec.Struct):
 
     def without(self, ids: set[int]) -> "Changed":
         """Return the same but for ``ids``."""
-        parts = (self.seen, self.confirming, self.confirmed, self.orphaned, self.again)
-        return Changed(*(part - ids for part in parts), new=self.new)
+        return Changed(
+            seen=self.seen - ids,
+            confirming=self.confirming - ids,
+            confirmed=self.confirmed - ids,
+            orphaned=self.orphaned - ids,
+            again=self.again - ids,
+            new=self.new,
+        )
 
 
 def check_numbers(step: Step) -> None:
@@ -105,6 +111,19 @@ def record(connection: Connection, step: Step, final: BlockRef | None, context: 
     if step.snapshot is not None:
         changed.orphaned |= _evict(connection, step.chain, sightings.keys() | incoming.keys())
     _advance(connection, step, final, context, changed)
+    return changed
+
+
+def learn(connection: Connection, found: Sequence[Transfer], context: Context, now_ms: int) -> Changed:
+    """Upsert transfers that no step brought (proved by their keys), and say how far they are."""
+    changed = Changed()
+    incoming = {(t.txid, t.index): (t, 0) for t in found}
+    _upsert(connection, incoming, _held(connection, context.chain, list(incoming)), changed, now_ms)
+    row = connection.execute(select(cursors).where(cursors.c.chain == context.chain)).one_or_none()
+    if row is not None:
+        cursor = BlockRef(row.height, row.hash)
+        final = BlockRef(row.final_height, row.final_hash) if row.final_height is not None else None
+        _advance(connection, Step(context.chain, cursor, cursor, cursor, final), final, context, changed)
     return changed
 
 

@@ -1,7 +1,7 @@
 """What creators are owed, and when it falls due.
 
-Due = the latest end the event ever had + the delay.  What is due and has not left is reckoned anew each time: owed by the
-ledger's creator account, less what has left, less what other events of the same creator were paid too much (a
+Due = the latest end the event ever had + the delay.  What is due and has not left is reckoned anew each time: owed by
+the ledger's creator account, less what has left, less what other events of the same creator were paid too much (a
 refund after the payout).  An event in dispute, with an open review or with money on a chain whose final
 blocks were undone is frozen, and so is a creator whose address on that chain is changing.
 """
@@ -26,7 +26,7 @@ Key = tuple[int, str]
 class Owed(msgspec.Struct):
     """The creator account of one event in one asset: what it holds, what has left, on which chain."""
 
-    event: Row[Any]
+    event: Any
     chain: str
     held: int = 0
     left: int = 0

@@ -7,7 +7,7 @@ A purchase only takes one from this pool, so whatever process hands it out, no p
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select, update
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, func, select, update
 
 from chainwatch.ledger.bulk import insert_rows
 from chainwatch.ledger.tables import addresses, transfers
@@ -53,15 +53,24 @@ def all_of(connection: Connection, chain: str) -> list[str]:
     return [r.address for r in rows]
 
 
+def has_free(chain: ColumnElement[str]) -> ColumnElement[bool]:
+    """Return the question whether a chain has a free address, as part of another: most chains never have one."""
+    free = select(addresses.c.id).where(addresses.c.chain == chain, addresses.c.purchase_id.is_(None))
+    return free.exists()
+
+
 def next_free(connection: Connection, chain: str) -> Row[Any] | None:
     """Return the first free address (id, address), locked; None when the pool is empty (then: a memo, or later)."""
-    return connection.execute(
-        select(addresses.c.id, addresses.c.address)
-        .where(addresses.c.chain == chain, addresses.c.purchase_id.is_(None))
-        .order_by(addresses.c.path_index)
-        .limit(1)
-        .with_for_update(skip_locked=True)
-    ).first()
+    return connection.execute(_NEXT_FREE, {"of_chain": chain}).first()
+
+
+_NEXT_FREE = (
+    select(addresses.c.id, addresses.c.address)
+    .where(addresses.c.chain == bindparam("of_chain"), addresses.c.purchase_id.is_(None))
+    .order_by(addresses.c.path_index)
+    .limit(1)
+    .with_for_update(skip_locked=True)
+)
 
 
 def give(connection: Connection, address_id: int, purchase_id: int) -> None:

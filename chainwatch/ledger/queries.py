@@ -113,10 +113,18 @@ def open_ids(connection: Connection, chain: str) -> list[tuple[str, str]]:
     """Return (txid, index) of the chain's transfers that are not final yet."""
     rows = connection.execute(
         select(transfers.c.txid, transfers.c.idx).where(
-            transfers.c.chain == chain, transfers.c.state.in_(("seen", "confirming"))
+            transfers.c.chain == chain,
+            transfers.c.state.in_(("seen", "confirming")),
+            transfers.c.flags.not_like("%proved%"),  # no reading shows what only its key tells
         )
     )
     return [(r.txid, r.idx) for r in rows]
+
+
+def scanned(connection: Connection, chain: str) -> int:
+    """Return the height of our cursor, -1 before there is one."""
+    row = connection.execute(select(cursors.c.height).where(cursors.c.chain == chain)).one_or_none()
+    return -1 if row is None else int(row.height)
 
 
 def imbalance(connection: Connection) -> int:
@@ -180,6 +188,7 @@ def recent_payments(connection: Connection, limit: int = 50) -> Sequence[Any]:
         .join_from(transfers, purchases, transfers.c.purchase_id == purchases.c.id, isouter=True)
         .join(events, purchases.c.event_id == events.c.id, isouter=True)
         .join(tickets, tickets.c.purchase_id == purchases.c.id, isouter=True)
+        .where(transfers.c.direction == "in")
         .order_by(transfers.c.id.desc())
         .limit(limit)
     ).all()

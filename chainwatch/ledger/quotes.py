@@ -1,11 +1,12 @@
 """A purchase as a buyer asks for one: what to pay, where to, until when; and a seat while it runs."""
 
+import functools
 import hashlib
 import secrets
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, and_, func, insert, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, bindparam, func, insert, select
 
 from chainwatch import memo
 from chainwatch.errors import Rejected
@@ -86,7 +87,7 @@ def quote(connection: Connection, ask: Ask, context: Context, now_ms: int) -> Qu
         raise Rejected("bad_wallet", f"{ask.wallet[:120]!r} is no wallet of any supported chain")
     if ask.wallet_chain is not None and not 0 < len(ask.wallet_chain) <= MAX_CHAIN:
         raise Rejected("bad_chain", "the wallet's chain is a chain code or a CAIP-2 name")
-    row = _offer(connection, ask)
+    row = _offer(connection, ask, context.chain)
     if reason := forbids(sale_of(row), now_ms):
         raise Rejected("not_for_sale", reason)
     free = offers.is_free(row.tier_price if row.tier_id is not None else row.ticket_price)
@@ -115,40 +116,47 @@ def quote(connection: Connection, ask: Ask, context: Context, now_ms: int) -> Qu
     }
     if free:
         return _give(connection, row, opened, seat, context, now_ms)
-    held = seats.hold(connection, seat, context.policy.unsigned_hold_percent)
+    held = not _is_full(row, allotment_id) and seats.hold(connection, seat, context.policy.unsigned_hold_percent)
     return _open(connection, row, {**opened, "held": held, "hold_kind": seat.kind}, context, now_ms)
 
 
 # -- what is for sale ------------------------------------------------------------------------------------
 
 
-def _offer(connection: Connection, ask: Ask) -> Row[Any]:
-    """Read the event with the tier and the price that are asked for, in one statement."""
-    numbered = NUMBER.fullmatch(ask.event_id)
-    named = (
-        and_(events.c.id == int(ask.event_id), events.c.slug.is_(None)) if numbered else events.c.slug == ask.event_id
-    )
-    of_event = tiers.c.event_id == events.c.id
-    query = (
-        select(*_OFFER)
-        .join_from(events, tiers, and_(of_event, tiers.c.code == ask.tier) if ask.tier else of_event, isouter=True)
-        .join(
-            event_prices, and_(event_prices.c.event_id == events.c.id, event_prices.c.asset == ask.asset), isouter=True
-        )
-        .join(tier_prices, and_(tier_prices.c.tier_id == tiers.c.id, tier_prices.c.asset == ask.asset), isouter=True)
-        .where(named)
-        .limit(2)
-    )
-    if ask.signed:  # two requests of one wallet at once: the second must see the first
-        query = query.with_for_update(of=events)
-    rows = connection.execute(query).all()
+def _offer(connection: Connection, ask: Ask, chain: str) -> Row[Any]:
+    """Read the event with the tier and the price that are asked for, and whether the chain has an address free."""
+    numbered = NUMBER.fullmatch(ask.event_id) is not None
+    # Two requests of one wallet at once: the second must see the first, so a signed one locks the event's row.
+    query = _offer_query(numbered, ask.tier is not None, ask.signed)
+    event = int(ask.event_id) if numbered else ask.event_id
+    tier = {"tier_code": ask.tier} if ask.tier is not None else {}
+    known = {"event": event, "paid_in": ask.asset, "of_chain": chain, **tier}
+    rows = connection.execute(query, known).all()
     if not rows:
         raise Rejected("unknown_event", f"no event {ask.event_id[:80]!r}")
     if len(rows) > 1:
         raise Rejected("tier_required", "the event has several kinds of ticket: say which")
-    if ask.tier and rows[0].tier_id is None:
+    if ask.tier is not None and rows[0].tier_id is None:
         raise Rejected("unknown_tier", f"the event has no tier {ask.tier[:40]!r}")
     return rows[0]
+
+
+@functools.cache  # building a statement takes SQLAlchemy longer than the database to run it
+def _offer_query(numbered: bool, with_tier: bool, lock: bool) -> Select[Any]:
+    of_event: ColumnElement[bool] = tiers.c.event_id == events.c.id
+    named = and_(events.c.id == bindparam("event"), events.c.slug.is_(None))
+    in_coin = bindparam("paid_in")
+    query = (
+        select(*_OFFER, pool.has_free(bindparam("of_chain")).label("address_free"))
+        .join_from(
+            events, tiers, and_(of_event, tiers.c.code == bindparam("tier_code")) if with_tier else of_event, isouter=True
+        )
+        .join(event_prices, and_(event_prices.c.event_id == events.c.id, event_prices.c.asset == in_coin), isouter=True)
+        .join(tier_prices, and_(tier_prices.c.tier_id == tiers.c.id, tier_prices.c.asset == in_coin), isouter=True)
+        .where(named if numbered else events.c.slug == bindparam("event"))
+        .limit(2)
+    )
+    return query.with_for_update(of=events) if lock else query
 
 
 _OFFER = (
@@ -167,6 +175,7 @@ _OFFER = (
     events.c.open_per_wallet,
     events.c.max_attendees,
     events.c.tickets_sold,
+    events.c.tickets_held,
     events.c.seats_reserved,
     events.c.ticket_price,
     events.c.ticket_currency,
@@ -215,6 +224,12 @@ def _sold_out(row: Row[Any], allotment_id: int | None) -> None:
         raise Rejected("sold_out", "every ticket of this kind is sold")
 
 
+def _is_full(row: Row[Any], allotment_id: int | None) -> bool:
+    """Was every public seat sold or held a moment ago?  Then nobody is made to wait for the row to find that out."""
+    taken = row.tickets_sold + row.tickets_held + row.seats_reserved
+    return allotment_id is None and row.max_attendees is not None and taken >= row.max_attendees
+
+
 # -- who may buy -------------------------------------------------------------------------------------------
 
 
@@ -227,26 +242,31 @@ def _may_buy(connection: Connection, row: Row[Any], wallet: str, ask: Ask, free:
         raise Rejected("invite_required", "the event is for invited guests")
     if not ask.signed and row.tickets_per_wallet is None:
         return
-    mine = and_(tickets.c.event_id == row.id, tickets.c.wallet == wallet, tickets.c.state.in_(LIVE_TICKETS))
-    minted = select(tickets.c.id).where(tickets.c.purchase_id == purchases.c.id).exists()
-    is_open = and_(
-        purchases.c.event_id == row.id,
-        purchases.c.wallet == wallet,
-        purchases.c.signed.is_(True),
-        purchases.c.expired.is_(False),
-        ~minted,
-    )
-    have, free_ones, waiting = connection.execute(
-        select(
-            select(func.count()).select_from(tickets).where(mine).scalar_subquery(),
-            select(func.count()).select_from(tickets).where(mine, tickets.c.amount_paid == 0).scalar_subquery(),
-            select(func.count()).select_from(purchases).where(is_open).scalar_subquery(),
-        )
-    ).one()
+    have, free_ones, waiting = connection.execute(_tickets_query(), {"event": row.id, "buyer": wallet}).one()
     if (row.tickets_per_wallet is not None and have >= row.tickets_per_wallet) or (free and free_ones):
         raise Rejected("wallet_limit", "this wallet has as many tickets as the event allows")
     if ask.signed and not free and waiting >= row.open_per_wallet:
         raise Rejected("purchase_open", "this wallet has a purchase open: pay that, or wait until it expires")
+
+
+@functools.cache
+def _tickets_query() -> Select[Any]:
+    """Ask how many tickets a wallet has of an event, how many of them were free, and how many it has yet to pay."""
+    event, buyer = bindparam("event"), bindparam("buyer")
+    mine = and_(tickets.c.event_id == event, tickets.c.wallet == buyer, tickets.c.state.in_(LIVE_TICKETS))
+    minted = select(tickets.c.id).where(tickets.c.purchase_id == purchases.c.id).exists()
+    is_open = and_(
+        purchases.c.event_id == event,
+        purchases.c.wallet == buyer,
+        purchases.c.signed.is_(True),
+        purchases.c.expired.is_(False),
+        ~minted,
+    )
+    return select(
+        select(func.count()).select_from(tickets).where(mine).scalar_subquery(),
+        select(func.count()).select_from(tickets).where(mine, tickets.c.amount_paid == 0).scalar_subquery(),
+        select(func.count()).select_from(purchases).where(is_open).scalar_subquery(),
+    )
 
 
 def _invite(connection: Connection, row: Row[Any], ask: Ask, wallet: str) -> int | None:
@@ -271,11 +291,14 @@ def _allotment(connection: Connection, row: Row[Any], ask: Ask) -> int | None:
 # -- opening -------------------------------------------------------------------------------------------------
 
 
+_INSERT = insert(purchases).returning(purchases.c.id)
+
+
 def _open(connection: Connection, row: Row[Any], opened: dict[str, Any], context: Context, now_ms: int) -> Quote:
     """Write the purchase with where and how it is to be paid."""
     secret, ref = secrets.token_urlsafe(SECRET_BYTES), context.new_ref()
     event = row.slug or str(row.id)
-    entry = pool.next_free(connection, context.chain)
+    entry = pool.next_free(connection, context.chain) if row.address_free else None
     own = entry.address if entry is not None else None
     reference = own.removeprefix(pool.REFERENCE) if own and own.startswith(pool.REFERENCE) else None
     if reference:
@@ -288,7 +311,7 @@ def _open(connection: Connection, row: Row[Any], opened: dict[str, Any], context
     told = {"pay_to": address, "pay_memo": text, "pay_reference": reference}
     secret_hash = hashlib.sha256(secret.encode()).digest()
     values = {**opened, **told, "ref": ref, "secret_hash": secret_hash, "expired": False, "expires_ms": expires_ms}
-    made = connection.execute(insert(purchases).values(values).returning(purchases.c.id)).scalar_one()
+    made = connection.execute(_INSERT, values).scalar_one()
     if entry is not None:
         pool.give(connection, entry.id, made)
     return Quote(
@@ -328,7 +351,7 @@ def _give(
     secret_hash = hashlib.sha256(secret.encode()).digest()
     ends = {"held": False, "hold_kind": "", "expired": True, "expires_ms": now_ms}
     values = {**opened, **ends, "ref": ref, "secret_hash": secret_hash}
-    made = int(connection.execute(insert(purchases).values(values).returning(purchases.c.id)).scalar_one())
+    made = int(connection.execute(_INSERT, values).scalar_one())
     number = seats.take(connection, [msgspec.structs.replace(seat, purchase_id=made)], now_ms).get(made)
     if number is None:
         raise Rejected("sold_out", "every seat is taken")

@@ -39,4 +39,4 @@ def _first(connection: Connection, event_id: int, what: str, now_ms: int) -> boo
     """Write a milestone down; False when it was there."""
     insert = pg_insert if connection.dialect.name == "postgresql" else sqlite_insert
     row = insert(milestones).values(event_id=event_id, what=what, at_ms=now_ms).on_conflict_do_nothing()
-    return bool(connection.execute(row).rowcount == 1)
+    return connection.execute(row.returning(milestones.c.what)).first() is not None  # rowcount does not tell (psycopg)

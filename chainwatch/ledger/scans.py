@@ -70,29 +70,63 @@ def check_in(
 
     ``Rejected``: ``unauthorized`` when the device was revoked meanwhile.
     """
-    event = devices.require(connection, device_id)
-    proved = [_proved(scan, codes, now_ms) for scan in scans]
-    found = _tickets(connection, proved)
-    typed = [s for s, _, _ in proved if s.order_id]
+    devices.require(connection, device_id)
+    return check_in_all(connection, [(device_id, scan) for scan in scans], codes, now_ms, early_ms)  # type: ignore[return-value]
+
+
+def check_in_all(
+    connection: Connection,
+    scans: Sequence[tuple[int, Scan]],
+    codes: Codes,
+    now_ms: int,
+    early_ms: int = entries.EARLY_MS,
+) -> list[Entry | Rejected]:
+    """Decide scans of many devices, in one transaction, with as many statements as for one.
+
+    Answers stand in the order given; a device that was revoked meanwhile has its refusal as answer.
+    """
+    stands = devices.events_of(connection, sorted({device_id for device_id, _ in scans}))
+    answers: dict[int, Entry | Rejected] = {
+        i: Rejected("unauthorized", "this device was revoked") for i, (d, _) in enumerate(scans) if d not in stands
+    }
+    by_event: dict[int, list[int]] = {}
+    for i, (device_id, _) in enumerate(scans):
+        if device_id in stands:
+            by_event.setdefault(stands[device_id].id, []).append(i)
+    for _, places in sorted(by_event.items()):
+        part = [scans[i] for i in places]
+        decided = _at_one_event(connection, part, stands[part[0][0]], codes, now_ms, early_ms)
+        answers |= zip(places, decided, strict=True)
+    return [answers[i] for i in range(len(scans))]
+
+
+def _at_one_event(
+    connection: Connection,
+    scans: Sequence[tuple[int, Scan]],
+    event: Row[Any],
+    codes: Codes,
+    now_ms: int,
+    early_ms: int,
+) -> list[Entry]:
+    proved = [(device_id, *_proved(scan, codes, now_ms)) for device_id, scan in scans]
+    found = _tickets(connection, sorted({uuid for _, _, uuid, _ in proved if uuid}))
+    typed = [(device_id, scan) for device_id, scan, _, _ in proved if scan.order_id]
     most = _most_orders(connection, event) if typed else 0
-    orders = _orders(connection, typed, device_id, event)
+    orders = _orders(connection, typed, event)
     attempts: dict[int, Attempt] = {}
     strays: dict[int, Stray] = {}
-    for i, (scan, uuid, refused) in enumerate(proved):
-        ticket_id = orders.get(scan.order_id) if scan.order_id else found.get(uuid)
+    for i, (device_id, scan, uuid, refused) in enumerate(proved):
+        ticket_id = orders.get((device_id, scan.nonce, scan.order_id)) if scan.order_id else found.get(uuid)
         if ticket_id is None or refused == "bad_checksum":
             strays[i] = _stray(scan, device_id, refused or "unknown")
         else:
             attempts[i] = _attempt(scan, device_id, ticket_id, refused)
     if orders:
         attempts = _capped(connection, attempts, event, most)
-    known = list(attempts)
-    answers = dict(
-        zip(known, entries.admit_all(connection, list(attempts.values()), event, now_ms, early_ms), strict=True)
-    )
+    decided = entries.admit_all(connection, list(attempts.values()), event, now_ms, early_ms) if attempts else []
     noted = entries.note_strays(connection, list(strays.values()), event.id, now_ms)
-    answers |= zip(strays, noted, strict=True)
-    _tell(connection, [answers[i] for i in known], attempts, event.slug or str(event.id), now_ms)
+    answers = dict(zip(attempts, decided, strict=True)) | dict(zip(strays, noted, strict=True))
+    _tell(connection, decided, attempts, event.slug or str(event.id), now_ms)
     return [answers[i] for i in range(len(scans))]
 
 
@@ -114,8 +148,7 @@ def _proved(scan: Scan, codes: Codes, now_ms: int) -> tuple[Scan, str, str]:
     return scan, code.uuid, shown
 
 
-def _tickets(connection: Connection, proved: Sequence[tuple[Scan, str, str]]) -> dict[str, int]:
-    uuids = sorted({uuid for _, uuid, _ in proved if uuid})
+def _tickets(connection: Connection, uuids: list[str]) -> dict[str, int]:
     if not uuids:
         return {}
     rows = connection.execute(select(tickets.c.uuid, tickets.c.id).where(among(connection, tickets.c.uuid, uuids)))
@@ -128,10 +161,12 @@ def _most_orders(connection: Connection, event: Row[Any]) -> int:
     return max(ORDER_LEAST, int(locked.scalar_one()) * ORDER_PERCENT // 100)
 
 
-def _orders(connection: Connection, scans: Sequence[Scan], device_id: int, event: Row[Any]) -> dict[str, int]:
-    """Return the ticket of each order id: the one that this very scan was for, else the first not used yet."""
-    found: dict[str, int] = {}
-    for scan in scans:  # a few: people type them
+def _orders(
+    connection: Connection, scans: Sequence[tuple[int, Scan]], event: Row[Any]
+) -> dict[tuple[int, str, str], int]:
+    """Return the ticket of each order id by device and nonce: the one that this very scan was for, else a free one."""
+    found: dict[tuple[int, str, str], int] = {}
+    for device_id, scan in scans:  # a few: people type them
         digest = hashlib.sha256(scan.order_id.encode()).digest()
         c = entry_table.c
         same = (c.ticket_id == tickets.c.id, c.device_id == device_id, c.nonce == scan.nonce)
@@ -144,7 +179,7 @@ def _orders(connection: Connection, scans: Sequence[Scan], device_id: int, event
             .limit(1)
         ).first()
         if row is not None:
-            found[scan.order_id] = row.id
+            found[device_id, scan.nonce, scan.order_id] = row.id
     return found
 
 

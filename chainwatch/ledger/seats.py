@@ -5,12 +5,13 @@ are locked in id order, so that two chains minting at once cannot deadlock; thos
 only behind their event's.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+import functools
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Table, or_, select, true, update
+from sqlalchemy import ColumnElement, Connection, Table, Update, bindparam, or_, select, true, update
 
 from chainwatch.ledger import outbox
 from chainwatch.ledger.tables import allotments, events, tiers
@@ -38,31 +39,41 @@ def hold(connection: Connection, seat: Seat, unsigned_percent: int) -> bool:
     """Hold a seat if one is free in the event, its tier and its allotment; and for an unsigned purchase, in the share
     of each that such purchases may hold.
     """
-    unsigned = seat.kind == "unsigned"
-
-    def share(table: Table, column: str, capacity: str) -> ColumnElement[bool]:
-        if not unsigned:
-            return true()
-        return or_(table.c[capacity].is_(None), table.c[column] * 100 < table.c[capacity] * unsigned_percent)
-
-    aside = seat.allotment_id is not None
-    room = true() if aside else _room(1)
-    open_sale = (events.c.status == "active") & room & share(events, "seats_unsigned", "max_attendees")
-    held = {"tickets_held": 1, "seats_unsigned": int(unsigned), "seats_reserved": -int(aside)}
-    if not _move(connection, events, seat.event_id, open_sale, held):
+    unsigned, aside = seat.kind == "unsigned", seat.allotment_id is not None
+    known = {"event": seat.event_id} | ({"percent": unsigned_percent} if unsigned else {})
+    if connection.execute(_hold_query(unsigned, aside), known).rowcount != 1:
         return False
-    undo: list[Callable[[], bool]] = [lambda: _move(connection, events, seat.event_id, true(), _negative(held))]
+    taken: list[tuple[Table, int]] = [(events, seat.event_id)]
     parts = {"held": 1, "unsigned": int(unsigned)}
     for table, row_id in ((tiers, seat.tier_id), (allotments, seat.allotment_id)):
         if row_id is None:
             continue
         free = or_(table.c.quantity.is_(None), table.c.sold + table.c.held < table.c.quantity)
-        if not _move(connection, table, row_id, free & share(table, "unsigned", "quantity"), parts):
-            for step in undo:
-                step()
+        if unsigned:
+            free &= or_(table.c.quantity.is_(None), table.c.unsigned * 100 < table.c.quantity * unsigned_percent)
+        if not _move(connection, table, row_id, free, parts):
+            for other, other_id in taken:
+                of_event = _negative(_held(unsigned, aside))
+                _move(connection, other, other_id, true(), of_event if other is events else _negative(parts))
             return False
-        undo.append(lambda table=table, row_id=row_id: _move(connection, table, row_id, true(), _negative(parts)))
+        taken.append((table, row_id))
     return True
+
+
+def _held(unsigned: bool, aside: bool) -> dict[str, int]:
+    """Return what a hold changes in its event's row."""
+    return {"tickets_held": 1, "seats_unsigned": int(unsigned), "seats_reserved": -int(aside)}
+
+
+@functools.cache  # a drop asks ten thousand times
+def _hold_query(unsigned: bool, aside: bool) -> Update:
+    guards = [events.c.id == bindparam("event"), events.c.status == "active"]
+    if not aside:
+        guards.append(_room(1))
+    if unsigned:
+        share = events.c.seats_unsigned * 100 < events.c.max_attendees * bindparam("percent")
+        guards.append(or_(events.c.max_attendees.is_(None), share))
+    return update(events).where(*guards).values(_added(events, _held(unsigned, aside)))
 
 
 def take(connection: Connection, asking: Sequence[Seat], now_ms: int) -> dict[int, int]:
@@ -77,11 +88,23 @@ def take(connection: Connection, asking: Sequence[Seat], now_ms: int) -> dict[in
         if (last := _sell(connection, event_id, batch)) is not None:
             numbers.update({p.purchase_id: last - len(batch) + 1 + i for i, p in enumerate(batch)})
         elif len(batch) > 1:
-            for one in batch:
-                if (last := _sell(connection, event_id, [one])) is not None:
-                    numbers[one.purchase_id] = last
+            numbers.update(_one_by_one(connection, event_id, batch))
         messages += _milestones(connection, event_id, sum(p.purchase_id in numbers for p in batch))
     outbox.post(connection, now_ms, messages)
+    return numbers
+
+
+def _one_by_one(connection: Connection, event_id: int, batch: Sequence[Seat]) -> dict[int, int]:
+    """Sell what is left, in order.  Once the public part is full nobody else asks for it: a drop has thousands."""
+    numbers: dict[int, int] = {}
+    full = False
+    for one in batch:
+        if full and not one.held and one.allotment_id is None:
+            continue
+        if (last := _sell(connection, event_id, [one])) is not None:
+            numbers[one.purchase_id] = last
+        elif not one.held and one.tier_id is None and one.allotment_id is None:
+            full = True
     return numbers
 
 

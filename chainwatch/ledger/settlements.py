@@ -2,8 +2,8 @@
 
 An item is settled by a transfer that spends our inputs or leaves our account (the adapters call only such
 outgoing), of exactly its asset, amount and destination, successful, at payout depth.  The memo is a hint: it chooses
-among equal items and decides nothing else.  When the chain takes the transfer back, the item is ``exported`` again, never
-due: the signed transaction is still out there.
+among equal items and decides nothing else.  When the chain takes the transfer back, the item is ``exported`` again,
+never due: the signed transaction is still out there.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,11 +13,11 @@ import msgspec
 from sqlalchemy import Connection, Row, Table, or_, select, update
 
 from chainwatch.errors import Rejected
-from chainwatch.ledger import books, locks, outbox
+from chainwatch.ledger import books, facts, locks, outbox, settle
 from chainwatch.ledger.bulk import among, chunks
 from chainwatch.ledger.context import Context
 from chainwatch.ledger.tables import events, export_items, exports, payouts, refunds, transfers
-from chainwatch.model import FEE
+from chainwatch.model import FEE, Transfer
 
 MIXED = "mixed_inputs"
 
@@ -72,6 +72,23 @@ def check(connection: Connection, txid: str, context: Context, now_ms: int) -> l
         for r in rows
         if r.idx != FEE
     ]
+
+
+def prove(connection: Connection, found: Sequence[Transfer], context: Context, now_ms: int) -> list[Found]:
+    """Record what transaction keys prove (Monero), settle by it; what came back to us by them was our change."""
+    locks.chain(connection, context.chain)
+    changed = facts.learn(connection, found, context, now_ms)
+    left = facts.outgoing(connection, changed.all())
+    settle.settle(connection, changed.without(left), context, now_ms, None)
+    follow(connection, left, context, now_ms)
+    txids = {t.txid for t in found}
+    for txid in txids:
+        back = (transfers.c.chain == context.chain) & (transfers.c.txid == txid) & (transfers.c.direction == "in")
+        change = connection.execute(select(transfers.c.id).where(back, transfers.c.flags == "")).all()
+        if change:
+            connection.execute(update(transfers).where(back, transfers.c.flags == "").values(flags="internal"))
+            settle.settle(connection, facts.Changed(confirmed={r.id for r in change}), context, now_ms, None)
+    return [one for txid in sorted(txids) for one in check(connection, txid, context, now_ms)]
 
 
 def _used(connection: Connection, ids: Sequence[int]) -> dict[int, Row[Any]]:

@@ -623,9 +623,9 @@ deliveries = Table(  # one message to one webhook
     Column("last_status", Integer),
     Column("last_error", Text, nullable=False, default=""),
     UniqueConstraint("outbox_id", "webhook_id"),
-    Index("ix_deliveries_pending", "state", "next_ms"),
+    Index("ix_deliveries_pending", "state", "created_ms"),
     Index("ix_deliveries_queue", "webhook_id", "state", "outbox_id"),
-    Index("ix_deliveries_subject", "webhook_id", "subject", "state"),
+    Index("ix_deliveries_subject", "webhook_id", "subject", "state", "outbox_id"),
 )
 
 milestones = Table(  # what was told once of an event (starting in an hour …)

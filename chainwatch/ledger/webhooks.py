@@ -1,7 +1,8 @@
 """Who is told what: webhook endpoints, and the secrets that sign for them.
 
-A secret is derived from the signing key, the endpoint's id and its generation: none is stored, and a copy of the database
-gives nobody the means to forge a message.  Rotating makes the next generation; the one before signs beside it for a while.
+A secret is derived from the signing key, the endpoint's id and its generation: none is stored, and a copy of the
+database gives nobody the means to forge a message.  Rotating makes the next generation; the one before signs beside it
+for a while.
 """
 
 import base64

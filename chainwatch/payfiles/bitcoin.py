@@ -48,7 +48,6 @@ def plan(work: Work, options: Options) -> Plan:
         if not items:
             return Plan((), {})
     final = [msgspec.structs.replace(i, amount=i.amount - share, pays_fee=False) if i.pays_fee else i for i in items]
-    rest += share * sum(i.pays_fee for i in items)  # what buyers bear is not taken from us
     outputs = [(i.amount, _script(i.destination, known)) for i in final]
     if (memo := _memo(final)) is not None:
         outputs.append((0, memo))
@@ -63,7 +62,7 @@ def plan(work: Work, options: Options) -> Plan:
 def _choose(
     work: Work, items: Sequence[Item], known: Prefixes, change: bytes, options: Options
 ) -> tuple[list[Coin], int, int]:
-    """Return coins that pay the items in full and the fee, the fee, and what is left."""
+    """Return coins that pay the items and our part of the fee, the whole fee, and what is left."""
     by_outpoint = {c.outpoint: c for c in work.coins if c.asset == work.asset.code}
     must = [w for w in work.must_use if w in by_outpoint]
     if work.must_use and not must:
@@ -84,8 +83,9 @@ def _choose(
         held += coin.amount
         size += _input_size(_script(coin.address, known))
         fee = -(-size * (options.fee_rate or 0) // 1000)
-        if held >= total + fee and len(chosen) >= max(len(must), len(options.inputs)):
-            return chosen, fee, held - total - fee
+        borne = -(-fee // max(len(items), 1)) * sum(i.pays_fee for i in items)  # by buyers: not taken from us
+        if held >= total + fee - borne and len(chosen) >= max(len(must), len(options.inputs)):
+            return chosen, fee, held - total - fee + borne
     raise Rejected("not_enough_coins", f"{held} base units in {len(chosen)} coins do not pay {total} and the fee")
 
 
@@ -128,8 +128,8 @@ def _document(
 
     vin = []
     for coin in chosen:
-        txid, _, vout = coin.outpoint.partition(":")
-        vin.append(TransactionInput(bytes.fromhex(txid), int(vout), sequence=REPLACEABLE))
+        txid, _, number = coin.outpoint.partition(":")
+        vin.append(TransactionInput(bytes.fromhex(txid), int(number), sequence=REPLACEABLE))
     vout = [TransactionOutput(amount, Script(script)) for amount, script in outputs]
     psbt = PSBT(Transaction(version=2, vin=vin, vout=vout, locktime=0))
     for entry, coin in zip(psbt.inputs, chosen, strict=True):

@@ -61,8 +61,8 @@ def _instructions(work: Work, item: Item, sender: str, reference: str) -> list[d
     named = (reference, False, False)
     if work.asset.asset_id is None:
         data = (2).to_bytes(4, "little") + item.amount.to_bytes(8, "little")
-        keys = ((sender, True, True), (item.destination, False, True), named)
-        return [memo, _instruction(SYSTEM, keys, data)]
+        moved = ((sender, True, True), (item.destination, False, True), named)
+        return [memo, _instruction(SYSTEM, moved, data)]
     mint, program = work.asset.asset_id, work.asset.program or TOKEN
     source, target = (_token_account(owner, mint, program) for owner in (sender, item.destination))
     opened = (

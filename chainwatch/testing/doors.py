@@ -43,7 +43,7 @@ def sell(
     name = event.slug or str(event.id)
     bought = []
     for i in range(-(-count // a_purchase)):
-        row = {"ref": f"{name}-{i}", "secret_hash": hashlib.sha256(order_of(name, i).encode()).digest()}
+        row: dict[str, Any] = {"ref": f"{name}-{i}", "secret_hash": hashlib.sha256(order_of(name, i).encode()).digest()}
         row |= {"event_id": event.id, "wallet": f"buyer-{i}", "asset": ASSET, "price": 1000, "signed": False}
         bought.append(
             row | {"held": False, "hold_kind": "", "created_ms": now_ms, "expires_ms": now_ms, "expired": True}
@@ -54,11 +54,16 @@ def sell(
     minted = []
     for i in range(count):
         issued = issuer.issue(f"{name}|{i // a_purchase}", i % a_purchase, {})
-        row = {"uuid": issued.uuid, "event_id": event.id, "number": i + 1, "purchase_id": ids[i // a_purchase]}
-        row |= {"unit": i % a_purchase, "token_hash": issued.token_hash, "jws": issued.jws}
-        row |= {"wallet": f"buyer-{i // a_purchase}", "asset": ASSET, "amount_paid": 1000, "commission": 200}
-        row |= {"payout": 800, "transaction_id": f"tx{i}", "state": "active", "total_access_count": 0, "entries": 0}
-        minted.append({**row, "reason": "", "created_ms": now_ms})
+        ticket: dict[str, Any] = {
+            "uuid": issued.uuid,
+            "event_id": event.id,
+            "number": i + 1,
+            "purchase_id": ids[i // a_purchase],
+        }
+        ticket |= {"unit": i % a_purchase, "token_hash": issued.token_hash, "jws": issued.jws}
+        ticket |= {"wallet": f"buyer-{i // a_purchase}", "asset": ASSET, "amount_paid": 1000, "commission": 200}
+        ticket |= {"payout": 800, "transaction_id": f"tx{i}", "state": "active", "total_access_count": 0, "entries": 0}
+        minted.append({**ticket, "reason": "", "created_ms": now_ms})
     insert_rows(connection, tickets, minted)
     sold = event_table.update().where(event_table.c.id == event.id).values(tickets_sold=count, last_number=count)
     connection.execute(sold)

@@ -92,8 +92,8 @@ def base_units(amount: Decimal, rate: Rate, decimals: int) -> int:
         raise Rejected("no_rate", f"no price of {rate.asset} in {rate.currency}")
     above, below = amount.as_integer_ratio()
     price_above, price_below = rate.price.as_integer_ratio()
-    numerator, denominator = above * price_below * 10**decimals, below * price_above
-    return -(-numerator // denominator)
+    scale: int = 10**decimals
+    return -(-above * price_below * scale // (below * price_above))
 
 
 def agree(pair: Pair, prices: Collection[Price], rules: Rules, now_ms: int) -> Agreement:

@@ -272,9 +272,9 @@ def _create() -> None:
         sa.UniqueConstraint("outbox_id", "webhook_id", name=op.f("uq_deliveries_outbox_id_webhook_id")),
     )
     with op.batch_alter_table("deliveries", schema=None) as batch_op:
-        batch_op.create_index("ix_deliveries_pending", ["state", "next_ms"], unique=False)
+        batch_op.create_index("ix_deliveries_pending", ["state", "created_ms"], unique=False)
         batch_op.create_index("ix_deliveries_queue", ["webhook_id", "state", "outbox_id"], unique=False)
-        batch_op.create_index("ix_deliveries_subject", ["webhook_id", "subject", "state"], unique=False)
+        batch_op.create_index("ix_deliveries_subject", ["webhook_id", "subject", "state", "outbox_id"], unique=False)
 
     op.create_table(
         "devices",

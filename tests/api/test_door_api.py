@@ -1,5 +1,6 @@
 """The door over HTTP: devices, the signed manifest, scans, drained logs."""
 
+import asyncio
 import itertools
 import random
 import time
@@ -13,9 +14,12 @@ import pytest
 from aiohttp import web
 from sqlalchemy import update
 
-from chainwatch.api import auth
+from chainwatch.api import auth, desk
 from chainwatch.api.auth import Caller
 from chainwatch.ledger import devices
+from chainwatch.ledger.entries import Entry
+from chainwatch.ledger.scans import Scan
+from chainwatch.ledger.tables import entries
 from chainwatch.ledger.tables import events as event_table
 from chainwatch.ledger.tables import tickets
 from chainwatch.testing.doors import OfflineDoor, make_event, order_of, sell
@@ -23,6 +27,7 @@ from chainwatch.testing.served import NOW_MS, Served, served
 from chainwatch.tickets import manifest as manifests
 from chainwatch.tickets.codes import Codes
 from chainwatch.tickets.manifest import Manifest, Said
+from chainwatch.times import format_ms
 
 OPERATOR = {"X-Test": "operator:boss"}
 CREATOR = {"X-Test": "creator:alice"}
@@ -56,6 +61,10 @@ class Venue:
         sent = Manifest(answer["manifest"], answer["signature"])
         signer = self.api.backend.issuer.signer("manifest")
         return manifests.verify(signer, sent, "gala", self.api.clock.now_ms())
+
+    def rows(self) -> list[Any]:
+        with self.api.store.reading() as connection:
+            return list(connection.execute(entries.select().order_by(entries.c.id)))
 
     def change(self, number: int, **values: Any) -> None:
         with self.api.store.transaction() as connection:
@@ -406,10 +415,7 @@ async def test_fifty_doors_offline_drained_in_random_order(
 async def _nothing_lost(
     door: Venue, doors: list[OfflineDoor], greens: dict[int, list[tuple[int, str]]], policy: str
 ) -> None:
-    from chainwatch.ledger.tables import entries
-
-    with door.api.store.reading() as connection:
-        rows = connection.execute(entries.select()).all()
+    rows = door.rows()
     sent = {s["nonce"]: s for d in doors for s in d.log}
     assert {r.nonce: (r.at_ms, r.gate, r.admitted) for r in rows} == {
         nonce: (s["at"], s["gate"], s["admitted"]) for nonce, s in sent.items()
@@ -427,8 +433,54 @@ async def _nothing_lost(
         days = [at // 86_400_000 for at, _ in passages]
         return len(days) > 1 if policy == "once" else len(set(days)) < len(days)
 
-    from chainwatch.times import format_ms
-
     wanted = {n: [(format_ms(at), gate) for at, gate in sorted(p)] for n, p in greens.items() if clash(p)}
     assert len(wanted) > 20
     assert named == wanted
+
+
+# -- scans that come together --------------------------------------------------------------------------
+
+
+async def test_two_doors_at_once_over_http_exactly_one_is_green(tmp_path: Path, database: str) -> None:
+    async with venue(tmp_path, 60, database) as door:
+        with door.api.store.transaction() as connection:
+            event = connection.execute(event_table.select()).one()
+            other = devices.add(connection, event, "Gate 2", NOW_MS, "test")[1]
+
+        async def scan(number: int, key: str) -> tuple[str, int]:
+            body = {"code": door.code(number), "nonce": "same", "gate": key[-4:]}
+            _, answer = await door.api.post("/api/checkin", body, Authorization=f"Bearer {key}")
+            return answer["state"], number
+
+        both = [scan(n, key) for n in range(1, 61) for key in random.Random(n).sample([door.key, other], 2)]
+        answers = sorted(await asyncio.gather(*both), key=lambda a: (a[1], a[0]))
+        assert answers == [(state, n) for n in range(1, 61) for state in ("accepted", "already_redeemed")]
+
+
+async def test_a_scan_that_fails_takes_nobody_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scans share a transaction: a fault, or a revoked device, in one of them is its own."""
+    async with venue(tmp_path) as door:
+        with door.api.store.transaction() as connection:
+            event = connection.execute(event_table.select()).one()
+            revoked = devices.add(connection, event, "Gate 2", NOW_MS, "test")[0]
+            devices.revoke(connection, event, revoked, NOW_MS, "test")
+        whole = desk.check_in_all
+
+        def faulty(connection: Any, asked: Any, *rest: Any) -> Any:
+            if any(s.nonce == "n3" for _, s in asked):
+                raise RuntimeError("a fault of ours")
+            return whole(connection, asked, *rest)
+
+        monkeypatch.setattr(desk, "check_in_all", faulty)
+        counter = desk.Desk(door.api.backend, door.codes)
+        asked = [
+            counter.decide(
+                revoked if n == 5 else door.device_id,
+                Scan(nonce=f"n{n}", at_ms=NOW_MS, code=door.code(n), gate="North"),
+            )
+            for n in range(1, 11)
+        ]
+        got = await asyncio.gather(*asked, return_exceptions=True)
+        shown = [g.result if isinstance(g, Entry) else type(g).__name__ for g in got]
+        assert shown == ["accepted"] * 2 + ["RuntimeError", "accepted", "Rejected"] + ["accepted"] * 5
+        assert [r.nonce for r in door.rows()] == [f"n{n}" for n in (1, 2, 4, 6, 7, 8, 9, 10)]
