@@ -14,7 +14,7 @@ A module of this folder offers to the registry (``chainwatch.adapters.REGISTRY``
 """
 
 import random
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -122,6 +122,53 @@ class BlockSource(Protocol):
 
     async def close(self) -> None:
         """Release sockets."""
+        ...
+
+
+class CoinSource(Protocol):
+    """A source of a chain whose money is outputs: it must know ours to see them spent."""
+
+    def hold(self, coins: Mapping[str, int]) -> None:
+        """Add outputs of ours (``txid:vout`` to amount) to those whose spending is reported."""
+        ...
+
+
+class Balances(msgspec.Struct, frozen=True):
+    """What our addresses hold by the chain's own word, at one height: asset code to base units."""
+
+    height: int
+    amounts: Mapping[str, int]
+
+
+class BalanceSource(Protocol):
+    """A source that can ask the chain what our addresses hold (not a view-only Monero wallet)."""
+
+    async def balances(self, height: int) -> Balances:
+        """Return it at ``height`` where the node knows the past, else at its head."""
+        ...
+
+
+class NonceSource(Protocol):
+    """A source whose accounts number their transactions (EVM)."""
+
+    async def next_nonce(self, account: str) -> int:
+        """Return the number of the account's next transaction, those that wait in the pool counted."""
+        ...
+
+
+class RawSource(Protocol):
+    """A source that can show whole transactions (Bitcoin family)."""
+
+    async def raw_transactions(self, places: Mapping[str, str]) -> Mapping[str, bytes]:
+        """Return transactions by id; ``places`` names each one's block.  What a node cannot show is left out."""
+        ...
+
+
+class ProofSource(Protocol):
+    """A source that can prove a payment of ours which its wallet does not see (Monero)."""
+
+    async def prove(self, txid: str, tx_key: str, destination: str) -> Transfer:
+        """Return what the transaction paid ``destination``; ``Rejected`` ``no_proof`` when it paid nothing there."""
         ...
 
 

@@ -6,6 +6,7 @@ Source: Bitcoin Core's RPC of 0.16 and later (Dogecoin 1.14 with a boolean for t
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from typing import Any, TypeVar
 
 import msgspec
@@ -52,6 +53,12 @@ class _ChainInfo(msgspec.Struct):
 class _NetworkInfo(msgspec.Struct):
     subversion: str = ""
     version: int | str = 0
+
+
+class _Unspent(msgspec.Struct):
+    success: bool
+    height: int
+    total_amount: Decimal
 
 
 class _ChainLock(msgspec.Struct):
@@ -140,6 +147,27 @@ class Bitcoind:
     async def mempool(self, endpoint: Endpoint) -> list[Transfer] | None:
         """Read the mempool by difference."""
         return await self._mempool.snapshot(endpoint)
+
+    async def raw_transaction(self, endpoint: Endpoint, txid: str, block_hash: str) -> bytes | None:
+        """Read ``getrawtransaction`` in its block, which needs no index; older nodes know no block and may lack it."""
+        for params in ([txid, 0, block_hash], [txid, 0]):
+            try:
+                return bytes.fromhex(await self._call(endpoint, "getrawtransaction", params, result=str))
+            except RpcError:
+                continue
+            except ValueError as error:
+                raise Inconsistent(f"{self._spec.code}: {endpoint.name}: a transaction is not hex") from error
+        return None
+
+    async def balance(self, endpoint: Endpoint, addresses: Sequence[str]) -> tuple[int, int]:
+        """Read ``scantxoutset``: the whole set of unspent outputs, a minute or two on a large chain."""
+        wanted = [f"addr({a})" for a in addresses]
+        answer = await self._call(endpoint, "scantxoutset", ["start", wanted], result=_Unspent)
+        unit = Decimal(10) ** self._spec.native.decimals
+        amount = answer.total_amount * unit
+        if not answer.success or amount != int(amount):
+            raise Inconsistent(f"{self._spec.code}: {endpoint.name}: no balance: {answer.total_amount}")
+        return answer.height, int(amount)
 
     async def _call(self, endpoint: Endpoint, method: str, params: Sequence[Any] = (), *, result: type[T]) -> T:
         try:

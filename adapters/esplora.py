@@ -63,6 +63,15 @@ class _Tx(msgspec.Struct):
     vout: list[_Output]
 
 
+class _Stats(msgspec.Struct):
+    funded_txo_sum: int
+    spent_txo_sum: int
+
+
+class _Address(msgspec.Struct):
+    chain_stats: _Stats
+
+
 class Esplora:
     """The backend that asks an indexer."""
 
@@ -118,6 +127,26 @@ class Esplora:
         now = self._services.clock.now_ms()
         self._first_seen = {txid: self._first_seen.get(txid, now) for txid in txs}
         return [t for tx in txs.values() for t in self._payments(endpoint, tx)]
+
+    async def raw_transaction(self, endpoint: Endpoint, txid: str, _block_hash: str) -> bytes | None:
+        """GET ``/tx/:txid/raw``."""
+        try:
+            body: bytes = await self._rpc.get(f"/tx/{txid}/raw", on=endpoint, result=None)
+        except HttpRefused:
+            return None
+        return body
+
+    async def balance(self, endpoint: Endpoint, addresses: Sequence[str]) -> tuple[int, int]:
+        """GET ``/address/:address`` for each of them, between two looks at the tip."""
+        tip = await self.tip(endpoint)
+        held = 0
+        for address in addresses:
+            stats = (await self._get(endpoint, f"/address/{address}", _Address)).chain_stats
+            held += stats.funded_txo_sum - stats.spent_txo_sum
+        head = await self.header(endpoint, tip)
+        if await self.tip(endpoint) != tip:
+            raise Transient(f"{self._spec.code}: {endpoint.name}: a block came while balances were read")
+        return head.height, held
 
     def _payments(self, endpoint: Endpoint, tx: _Tx) -> list[Transfer]:
         try:

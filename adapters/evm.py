@@ -12,13 +12,13 @@ from typing import Any
 
 import msgspec
 
-from chainwatch.adapters.base import Services
+from chainwatch.adapters.base import Balances, Services
 from chainwatch.adapters.derivation import AccountKey
 from chainwatch.adapters.derivation import parse as parse_key
 from chainwatch.adapters.evm_decode import decode_documents
 from chainwatch.adapters.evm_traces import FlatTrace, TracedTx, allow_deep_json
 from chainwatch.adapters.evm_transfers import Names
-from chainwatch.adapters.evm_types import Header, hash32, quantity
+from chainwatch.adapters.evm_types import Header, address_topic, hash32, quantity
 from chainwatch.adapters.evm_view import Chain, EvmView, side_by_side
 from chainwatch.adapters.quorum import Quorum, QuorumOption
 from chainwatch.adapters.rpc import Endpoint, HttpRefused, Limits, Rpc, RpcError
@@ -29,6 +29,9 @@ SPAN = 40
 """Blocks of one catch-up step: four requests at once of ten full blocks, some megabytes each on busy chains."""
 BATCH = 10
 """Calls in one batch: ten full blocks stay far below the body limit, and public nodes take batches of ten."""
+
+BALANCE_OF = "0x70a08231"
+"""Selector of ``balanceOf(address)``."""
 
 _EVM_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}", re.ASCII)
 
@@ -139,6 +142,31 @@ class EvmSource:
     async def close(self) -> None:
         """Close the sockets."""
         await self._chain.rpc.close()
+
+    # -- money that leaves ------------------------------------------------------------------------
+
+    async def next_nonce(self, account: str) -> int:
+        """Return ``eth_getTransactionCount`` of the pending block (``NonceSource``)."""
+        return quantity(
+            await self._chain.rpc.call("eth_getTransactionCount", [account, "pending"], result=str), "nonce"
+        )
+
+    async def balances(self, height: int) -> Balances:
+        """Return what our addresses hold at ``height``, of the coin and of each token (``BalanceSource``)."""
+        tag, held = hex(height), sorted(self._chain.watched)
+        calls: list[tuple[str, list[Any]]] = [("eth_getBalance", [a, tag]) for a in held]
+        codes = [self._spec.native.code] * len(held)
+        for contract, asset in self._chain.names.tokens.items():
+            for account in held:
+                data = BALANCE_OF + address_topic(account)[2:]
+                calls.append(("eth_call", [{"to": contract, "data": data}, tag]))
+                codes.append(asset.code)
+        amounts: dict[str, int] = {}
+        for code, answer in zip(codes, await self._chain.rpc.batch(calls, result=str), strict=True):
+            if isinstance(answer, RpcError):
+                raise answer
+            amounts[code] = amounts.get(code, 0) + quantity(answer, "balance")
+        return Balances(height, amounts)
 
     # -- nodes -----------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
-from chainwatch.adapters.base import Services
+from chainwatch.adapters.base import Balances, Services
 from chainwatch.adapters.hive_decode import decode_documents
 from chainwatch.adapters.hive_memo import read_key
 from chainwatch.adapters.hive_view import Chain, HiveView
@@ -26,6 +26,9 @@ ATTEMPT_S = 20.0
 
 MAX_ACCOUNTS = 1_000
 """Accounts of one look-up, as nodes allow; an operator has a handful."""
+
+BALANCE_TRIES = 5
+"""Readings of the balances that a new block may spoil: blocks are three seconds apart."""
 
 STEEM_CHAIN_ID = "0" * 64
 """The chain that Hive left in 2020: same account names, same operations, other money."""
@@ -188,6 +191,33 @@ class HiveSource:
         if ref.height != height:
             raise Inconsistent(f"{self._spec.code}: {endpoint.name} answers block {ref.height} for {height}")
         return ref
+
+    # -- money that leaves ------------------------------------------------------------------------
+
+    async def balances(self, height: int) -> Balances:  # noqa: ARG002 (a Hive node knows the present only)
+        """Return what our accounts hold at the head, which must not move meanwhile (``BalanceSource``).
+
+        Savings, vests, orders and conversions are not in it: what was moved there has left the account.
+        """
+        rpc, chain = self._chain.rpc, self._chain
+        endpoint = rpc.best()
+        names = sorted(chain.watched)[:MAX_ACCOUNTS]
+        for _ in range(BALANCE_TRIES):
+            before, _final = await self._tips(endpoint)
+            answer = await rpc.call("database_api.find_accounts", {"accounts": names}, result=Accounts, on=endpoint)
+            after, _final = await self._tips(endpoint)
+            if before.same(after):
+                break
+        else:
+            raise Transient(f"{self._spec.code}: {endpoint.name}: a block came each time that balances were read")
+        amounts: dict[str, int] = {}
+        for account in answer.accounts:
+            for held in (account.balance, account.hbd_balance):
+                if held is not None:
+                    amount, code, _ = chain.assets.read(held)
+                    if code is not None:
+                        amounts[code] = amounts.get(code, 0) + amount
+        return Balances(after.height, amounts)
 
     # -- accounts --------------------------------------------------------------------------------
 

@@ -112,6 +112,8 @@ class Account(msgspec.Struct):
     memo_key: str
     owner: Authority
     active: Authority
+    balance: "Nai | str | None" = None
+    hbd_balance: "Nai | str | None" = None
 
 
 class Accounts(msgspec.Struct):

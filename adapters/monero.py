@@ -19,6 +19,7 @@ Options: ``daemon`` (URL of monerod), ``login_file`` and ``daemon_login_file`` (
 authentication), ``account`` (whose subaddresses are handed out; payments to all accounts are read).
 """
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
@@ -26,10 +27,21 @@ import msgspec
 
 from chainwatch.adapters.base import Services, Window
 from chainwatch.adapters.monero_node import DAEMON, WALLET, MoneroNode, is_by_height
-from chainwatch.adapters.monero_wire import ById, Entries, Entry, Header, Output, Outputs, Subaddress, decode, received
+from chainwatch.adapters.monero_wire import (
+    ById,
+    Entries,
+    Entry,
+    Header,
+    KeyProof,
+    Output,
+    Outputs,
+    Subaddress,
+    decode,
+    received,
+)
 from chainwatch.adapters.rpc import Endpoint, Limits, RpcError
-from chainwatch.errors import Inconsistent, Persistent, Transient
-from chainwatch.model import BlockRef, ChainSpec, InBlock, NodeFacts, Transfer, Unconfirmed
+from chainwatch.errors import Inconsistent, Persistent, Rejected, Transient
+from chainwatch.model import BlockRef, ChainSpec, InBlock, NodeFacts, Position, Transfer, Unconfirmed
 
 __all__ = ["MoneroSource", "decode", "open_source"]
 
@@ -228,6 +240,41 @@ class MoneroSource:
             return msgspec.structs.replace(transfer, position=Unconfirmed(seen))
         # An amount that no output carries is not known to have arrived.
         return transfer if verdict is None or verdict.backed else msgspec.structs.replace(transfer, ok=None)
+
+    # -- money that leaves ------------------------------------------------------------------------
+
+    async def prove(self, txid: str, tx_key: str, destination: str) -> Transfer:
+        """Return what a transaction paid ``destination``, by its key (``check_tx_key``; ``ProofSource``).
+
+        The payer's wallet has the key and shows it to nobody: that it is known here says that we paid.  The amount is
+        all that the transaction paid this address.
+        """
+        wallet = await self._ready()
+        question = {"txid": txid, "tx_key": tx_key, "address": destination}
+        try:
+            answer = await self._node.wallets.call("check_tx_key", question, result=KeyProof, on=wallet)
+        except RpcError as error:
+            raise Rejected("no_proof", f"{wallet.name}: {error.message[:200]}") from error
+        if answer.received <= 0:
+            raise Rejected("no_proof", f"{txid} paid nothing to that address")
+        position: Position = Unconfirmed(self._services.clock.now_ms())
+        if not answer.in_pool and answer.confirmations > 0:
+            tip = await self._node.tip(wallet)
+            height = tip.height - answer.confirmations + 1
+            header = (await self._node.headers([height]))[height]
+            position = InBlock(header.ref, header.timestamp * 1000)
+        place = hashlib.sha256(destination.encode()).hexdigest()[:16]
+        return Transfer(
+            chain=self.spec.code,
+            txid=txid,
+            index=f"key:{place}",
+            asset=self.spec.native.code,
+            amount=answer.received,
+            to=destination,
+            position=position,
+            flags=("proved",),
+            direction="out",
+        )
 
     # -- believing -------------------------------------------------------------------------------
 

@@ -114,6 +114,14 @@ class Output(msgspec.Struct, frozen=True):
         return self.block_height or self.blockheight
 
 
+class KeyProof(msgspec.Struct):
+    """``check_tx_key``: what the outputs to one address hold that the key opens."""
+
+    received: int
+    confirmations: int = 0
+    in_pool: bool = False
+
+
 class Outputs(msgspec.Struct, frozen=True):
     """The answer to ``incoming_transfers``; without outputs it is empty."""
 

@@ -18,7 +18,8 @@ from typing import Any
 
 import msgspec
 
-from chainwatch.adapters.base import Services, Window
+from chainwatch.adapters import solana_held
+from chainwatch.adapters.base import Balances, Services, Window
 from chainwatch.adapters.quorum import Quorum, option_of
 from chainwatch.adapters.rpc import Endpoint, Limits, Rpc, RpcError
 from chainwatch.adapters.solana_decode import decode_documents
@@ -134,6 +135,10 @@ class SolanaSource:
         seed = " ".join(("chainwatch reference", self.spec.code, *self.spec.receive))
         digests = (hashlib.sha256(f"{seed} {n}".encode()).digest() for n in range(first, first + count))
         return [REFERENCE + base58_text(digest) for digest in digests]
+
+    async def balances(self, height: int) -> Balances:  # noqa: ARG002 (a validator knows the present only)
+        """Return what our wallets and token accounts hold at the newest final slot (``BalanceSource``)."""
+        return await solana_held.balances(self._rpc, self.spec.code, self._ours)
 
     # -- set-up ----------------------------------------------------------------------------------
 

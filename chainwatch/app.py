@@ -12,7 +12,7 @@ import os
 import random
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO
 
@@ -20,22 +20,29 @@ import msgspec
 from sqlalchemy import Connection, inspect
 
 from chainwatch import adapters
+from chainwatch.access import attempts, nonces, sessions
 from chainwatch.adapters.base import Services
 from chainwatch.api import door_page, health, resources
 from chainwatch.api.backend import Backend
 from chainwatch.api.endpoints import routes
 from chainwatch.api.server import Server
+from chainwatch.background import Service
 from chainwatch.clock import Clock
 from chainwatch.config import settings as config
 from chainwatch.config.settings import Settings
-from chainwatch.errors import ChainwatchError, Misconfigured
-from chainwatch.ledger import outbox, payouts, queries, schema
+from chainwatch.errors import ChainwatchError, Misconfigured, Rejected
+from chainwatch.ledger import idempotency, operators, payouts, queries, reminders, schema
 from chainwatch.ledger.context import Context, Policy
+from chainwatch.ledger.exports import Rules
 from chainwatch.ledger.store import Store
 from chainwatch.metrics import Metrics
 from chainwatch.model import Asset
 from chainwatch.notify import Notifier
+from chainwatch.outbox import Outbox
+from chainwatch.resolver import Resolvers
+from chainwatch.ticker import Ticker, hive_url
 from chainwatch.tickets.token import Issuer, generate_key, load_issuer, new_ref
+from chainwatch.units import parse_units
 from chainwatch.wallets import canonical_wallet
 from chainwatch.watcher import Watcher
 
@@ -44,6 +51,8 @@ log = logging.getLogger(__name__)
 HOUSEKEEPING_S = 2.0
 LAG_READY = 3
 """Blocks behind the head up to which a chain counts as followed: a block or two is just being read."""
+PAYOUTS_EVERY_MS = 30_000
+"""What creators are owed is reckoned over all past events: a due time of days bears half a minute."""
 BALANCE_EVERY = 30
 """Housekeeping rounds between two sums over the whole ledger (a million lines take seconds)."""
 
@@ -74,6 +83,26 @@ def open_issuer(settings: Settings) -> Issuer:
     return load_issuer(path)
 
 
+def operator_key_path(state_dir: Path) -> Path:
+    """Return where the first operator's key of the built-in network is kept."""
+    return state_dir / "operator-key"
+
+
+def first_operator_key(connection: Connection, state_dir: Path, now_ms: int) -> str | None:
+    """Make a key for whoever tries the built-in network, while there is none at all; return it, this once.
+
+    It is kept in a file that only its owner reads.
+    """
+    if operators.count(connection):
+        return None
+    key = operators.add(connection, "first", operators.SCOPES, now_ms, "cli")
+    path = operator_key_path(state_dir)
+    path.unlink(missing_ok=True)  # of a database that is gone
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(key + "\n")
+    return key
+
+
 def policy_of(settings: Settings) -> Policy:
     """Return the rules of the sale."""
     tickets = settings.tickets
@@ -94,7 +123,7 @@ def contexts(settings: Settings, issuer: Issuer) -> dict[str, Context]:
     """Return what the ledger needs to know of each chain."""
     policy = policy_of(settings)
     return {
-        code: Context(chain.spec, chain.finality, policy, issuer, canonical_wallet, new_ref)
+        code: Context(chain.spec, chain.finality, policy, issuer, canonical_wallet, new_ref, chain.payout_finality)
         for code, chain in settings.chains.items()
     }
 
@@ -102,6 +131,27 @@ def contexts(settings: Settings, issuer: Issuer) -> dict[str, Context]:
 def assets(settings: Settings) -> dict[str, Asset]:
     """Return every configured asset by code."""
     return {a.code: a for chain in settings.chains.values() for a in chain.spec.assets}
+
+
+def payout_rules(settings: Settings) -> Rules:
+    """Return ``[payouts]`` in base units; ``Misconfigured`` names an asset or an amount that is wrong."""
+    known = assets(settings)
+
+    def read(key: str, amounts: Mapping[str, str]) -> dict[str, int]:
+        found = {}
+        for code, text in amounts.items():
+            if code not in known:
+                raise Misconfigured(f"[payouts] {key}: {code!r} is no configured asset")
+            try:
+                found[code] = parse_units(text, known[code].decimals)
+            except Rejected as error:
+                raise Misconfigured(f"[payouts] {key}: {code}: {error}") from error
+        return found
+
+    return Rules(
+        approve_above=read("approve_above", settings.payouts.approve_above),
+        minimum=read("minimum", settings.payouts.minimum),
+    )
 
 
 def holder_name() -> str:
@@ -122,10 +172,7 @@ class App:
         self.issuer = open_issuer(settings)
         self.contexts = contexts(settings, self.issuer)
         if policy is not None:
-            self.contexts = {
-                code: Context(c.spec, c.rule, policy, c.issuer, c.canonical_wallet, c.new_ref)
-                for code, c in self.contexts.items()
-            }
+            self.contexts = {code: msgspec.structs.replace(c, policy=policy) for code, c in self.contexts.items()}
         for code, context in self.contexts.items():
             self.metrics.expect(code, context.spec.block_time_ms)
         services = Services(clock=clock, random=rng, observer=self.metrics)
@@ -142,6 +189,7 @@ class App:
             )
             for context in self.contexts.values()
         ]
+        self.resolvers = Resolvers({code: c.spec for code, c in self.contexts.items()})
         self.backend = Backend(
             settings=lambda: self.settings,
             store=self.store,
@@ -150,6 +198,7 @@ class App:
             metrics=self.metrics,
             clock=clock,
             rng=rng,
+            resolver=self.resolvers,
         )
         self.server = Server(
             settings.http.host,
@@ -159,10 +208,33 @@ class App:
                 routes(resources.endpoints(self.backend), self.backend),
                 door_page.routes(),
             ],
-            request_s=lambda: self.settings.http.request_seconds,
+            http=lambda: self.settings.http,
+            limits=self.backend.limits,
+            on_stop=self.backend.stop,
         )
+        self.background: list[Service] = [
+            Ticker(
+                settings=lambda: self.settings.rates,
+                hive_url=hive_url(settings.chains),
+                store=self.store,
+                metrics=self.metrics,
+                clock=clock,
+                holder=holder,
+            ),
+            Outbox(
+                settings=lambda: self.settings.webhooks,
+                store=self.store,
+                issuer=self.issuer,
+                metrics=self.metrics,
+                clock=clock,
+                rng=rng,
+                holder=holder,
+            ),
+        ]
         self._kept_house = False
         self._counted: dict[str, int] = {}
+        self._payouts_at = 0
+        payout_rules(settings)  # what is wrong in it is said now, not at the first export
 
     def _lock_sqlite(self) -> None:
         """One daemon a SQLite file: a second one exits with 2 (PostgreSQL has leases for that)."""
@@ -202,8 +274,10 @@ class App:
         else:
             self.settings = applied
             for w in self.watchers:
-                rule, policy = applied.chains[w.chain].finality, policy_of(applied)
-                w.context = msgspec.structs.replace(w.context, rule=rule, policy=policy)
+                chain, policy = applied.chains[w.chain], policy_of(applied)
+                w.context = msgspec.structs.replace(
+                    w.context, rule=chain.finality, payout_rule=chain.payout_finality, policy=policy
+                )
                 self.contexts[w.chain] = w.context
             for key in config.waits_for_restart(applied, wanted):
                 log.warning("the change of %s waits for a restart", key)
@@ -218,6 +292,7 @@ class App:
         await self.server.start()
         log.info("listening on %s", self.server.url)
         tasks = [asyncio.create_task(w.run(), name=f"watch {w.chain}") for w in self.watchers]
+        tasks += [asyncio.create_task(service.run(), name=service.name) for service in self.background]
         tasks.append(asyncio.create_task(self._keep_house(), name="housekeeping"))
         tasks.append(asyncio.create_task(self._feed_watchdog(), name="watchdog"))
         stopping = asyncio.create_task(stop.wait(), name="stop")
@@ -235,6 +310,7 @@ class App:
                 task.cancel()
             await asyncio.gather(*tasks, stopping, return_exceptions=True)
             await self.server.stop()
+            await self.resolvers.close()
             self.close()
 
     def close(self) -> None:
@@ -266,8 +342,14 @@ class App:
 
     def _tidy(self, connection: Connection) -> None:
         now_ms = self.clock.now_ms()
-        payouts.fall_due(connection, now_ms, self.settings.tickets.payout_delay_days * 86_400_000)
-        outbox.close_unaddressed(connection, now_ms)
+        if now_ms >= self._payouts_at:
+            payouts.fall_due(connection, now_ms, self.settings.tickets.payout_delay_days * 86_400_000)
+            self._payouts_at = now_ms + PAYOUTS_EVERY_MS
+        idempotency.forget(connection, now_ms)
+        sessions.sweep(connection, now_ms)
+        nonces.forget(connection, now_ms)
+        attempts.forget(connection, now_ms - self.settings.access.audit_days * 86_400_000)
+        reminders.tell_starting(connection, now_ms)
 
     async def _feed_watchdog(self) -> None:
         """Tell systemd that we live, but only while every chain's loop comes round."""

@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import json
+from collections.abc import Sequence
 
 from chainwatch.access.wording import AccessReason, read_wallet, words_of
 from chainwatch.errors import Misconfigured, Rejected
@@ -37,6 +38,11 @@ def derive_nonce(
         issued_ms,
         expires_ms,
     ]
+    return nonce_of(key, values)
+
+
+def nonce_of(key: bytes, values: Sequence[str | int]) -> str:
+    """A keyed hash of ``values`` (as a JSON list, which has one reading) in ``NONCE_LENGTH`` letters and digits."""
     digest = hmac.new(key, json.dumps(values).encode(), hashlib.sha256).digest()
     number, out = int.from_bytes(digest, "big"), []
     for _ in range(NONCE_LENGTH):

@@ -2,13 +2,45 @@
 
 from collections.abc import Callable, Sequence
 
-from chainwatch.api import devices, door
+from chainwatch.api import (
+    access,
+    attendance,
+    creators,
+    devices,
+    docs,
+    door,
+    events,
+    exports,
+    holders,
+    payouts,
+    purchases,
+    refunds,
+    review,
+    tickets,
+    webhooks,
+)
 from chainwatch.api.backend import Backend
 from chainwatch.api.endpoints import Endpoint
 
-RESOURCES: tuple[Callable[[Backend], Sequence[Endpoint]], ...] = (door.endpoints, devices.endpoints)
+RESOURCES: tuple[Callable[[Backend], Sequence[Endpoint]], ...] = (
+    events.endpoints,
+    purchases.endpoints,
+    access.endpoints,
+    tickets.endpoints,
+    holders.endpoints,
+    attendance.endpoints,
+    door.endpoints,
+    devices.endpoints,
+    creators.endpoints,
+    refunds.endpoints,
+    payouts.endpoints,
+    exports.endpoints,
+    review.endpoints,
+    webhooks.endpoints,
+)
 
 
 def endpoints(backend: Backend) -> list[Endpoint]:
-    """Return what all resources serve."""
-    return [endpoint for resource in RESOURCES for endpoint in resource(backend)]
+    """Return what all resources serve, and the documentation of it."""
+    served = [endpoint for resource in RESOURCES for endpoint in resource(backend)]
+    return [*served, *docs.endpoints(lambda: served)]

@@ -17,11 +17,10 @@ from chainwatch.config import networks
 from chainwatch.devnet import NODES
 from chainwatch.devnet.node import Payment, SimNode
 from chainwatch.errors import Rejected
-from chainwatch.ledger import events, quotes, rates
+from chainwatch.ledger import events, quotes
 from chainwatch.ledger import offers as sold
 from chainwatch.ledger.tables import events as event_table
 from chainwatch.model import Asset
-from chainwatch.tickets.rates import Rate
 from chainwatch.units import format_units
 
 if TYPE_CHECKING:
@@ -41,24 +40,32 @@ SAMPLES = (
 
 BUY_EVERY_S = 2.0
 
-RATES: Mapping[str, str] = {
+DOLLARS: Mapping[str, str] = {
     "HIVE": "0.25",
-    "HBD": "1.00",
-    "BTC": "60000",
+    "HBD": "0.99",
+    "BTC": "90000",
     "DASH": "30",
-    "ETH": "3000",
-    "MATIC": "0.50",
-    "BNB": "600",
-    "SOL": "150",
-    "XMR": "160",
+    "ETH": "3500",
+    "MATIC": "0.4",
+    "BNB": "800",
+    "SOL": "180",
+    "XMR": "300",
+    "USDC": "0.9999",
+    "USDT": "1.0005",
 }
-"""What a coin is worth here, in US dollars."""
-RATE_EVERY_MS = 60_000
+"""What a coin costs here: fixed, for markets know nothing of simulated coins."""
+EUROS_PER_DOLLAR = Decimal("0.9")
 
 
 def price_of(asset: Asset) -> int:
     """Return the sample price of a ticket: 1.5 of a coin with few decimals, a thousandth of one with many."""
     return 15 * int(10 ** (asset.decimals - 1)) if asset.decimals <= 6 else int(10 ** (asset.decimals - 3))
+
+
+def fixed_rates(assets: Mapping[str, Asset]) -> dict[str, dict[str, str]]:
+    """Return ``[rates.fixed]`` of the built-in network, for every asset that has a price here."""
+    dollars = {code: DOLLARS[coin] for code in assets if (coin := code.rpartition(":")[2]) in DOLLARS}
+    return {code: {"USD": usd, "EUR": str(Decimal(usd) * EUROS_PER_DOLLAR)} for code, usd in dollars.items()}
 
 
 class Devnet:
@@ -130,7 +137,6 @@ class Devnet:
         """Let buyers come, one every few seconds: most pay exactly, some too little or too much."""
         while True:
             await self.clock.sleep(BUY_EVERY_S * self.rng.uniform(0.5, 1.5))
-            await app.store.write(keep_rates, {o.asset.code: o.asset for o in offers}, self.clock.now_ms())
             offer = self.rng.choice(offers)
             try:
                 await self._buy(app, offer)
@@ -179,7 +185,7 @@ def sample_events(connection: Connection, assets: Mapping[str, Asset], commissio
             "ticket_price": "25.00",
             "ticket_currency": "USD",
             "prices": {},
-            "accept": tuple(code for code in assets if code in RATES),
+            "accept": tuple(code for code in assets if code in DOLLARS),
         },
         "open-house": {"title": "Open House (free)", "ticket_price": "0", "prices": {}, "max_attendees": 200},
     }
@@ -195,16 +201,6 @@ def sample_events(connection: Connection, assets: Mapping[str, Asset], commissio
             **said,
         }
         events.create(connection, events.NewEvent(id=name, **whole), assets, commission_bps, now_ms, "devnet")
-
-
-def keep_rates(connection: Connection, assets: Mapping[str, Asset], now_ms: int) -> None:
-    """Keep the fixed rates of the built-in network fresh: here no market is asked."""
-    fresh = [
-        Rate(code, "USD", Decimal(RATES[code]), now_ms, ("devnet",))
-        for code in assets
-        if code in RATES and rates.current(connection, code, "USD", now_ms, RATE_EVERY_MS) is None
-    ]
-    rates.put(connection, fresh)
 
 
 def offers(connection: Connection, assets: Mapping[str, Asset]) -> list[Offer]:

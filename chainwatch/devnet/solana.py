@@ -184,7 +184,7 @@ class SolanaNode(SimNode):
             self.get_health, self.get_version, self.get_genesis_hash, self.get_slot, self.get_block_height,
             self.get_latest_blockhash, self.get_block, self.get_blocks, self.get_block_time,
             self.get_signatures_for_address, self.get_signature_statuses, self.get_transaction,
-            self.get_token_accounts_by_owner, self.get_account_info, self.get_balance,
+            self.get_token_accounts_by_owner, self.get_account_info, self.get_balance, self.get_multiple_accounts,
         )  # fmt: skip
         return {camel(m.__name__): m for m in named}
 
@@ -341,6 +341,33 @@ class SolanaNode(SimNode):
     def get_balance(self, address: str, options: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Return what a wallet received; what it spends is not simulated."""
         return self._context(options, self._received(address, None, options))
+
+    def get_multiple_accounts(
+        self, addresses: Sequence[str], options: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Return accounts, wallets' and token accounts', null for those that hold nothing."""
+        return self._context(options, [self._account(a, options) for a in addresses])
+
+    def _account(self, address: str, options: Mapping[str, Any] | None) -> dict[str, Any] | None:
+        owners = {t.to for block in self._busy for tx in block.txs for t in tx.transfers}
+        for asset in self.spec.assets[1:]:
+            owner = next((o for o in owners if self._token_account(o, asset) == address), None)
+            if owner is not None and (amount := self._held(owner, asset.asset_id, options)):
+                info = {"mint": asset.asset_id, "owner": owner, "tokenAmount": ui(amount, asset)}
+                return account_info(0, asset.program or SPL, {"parsed": {"type": "account", "info": info}})
+        lamports = self._held(address, None, options)
+        return account_info(lamports, SYSTEM, ["", "base64"]) if lamports else None
+
+    def _held(self, wallet: str, asset_id: str | None, options: Mapping[str, Any] | None) -> int:
+        """Return what a wallet received less what it sent and, of lamports, paid in fees."""
+        held = self._received(wallet, asset_id, options)
+        for block in self._busy_blocks(self._height(options)):
+            for tx in block.txs:
+                if asset_id is None and tx.transfers[0].sender == wallet:
+                    held -= FEE
+                if error_of(tx) is None:
+                    held -= sum(t.amount for t in tx.transfers if t.sender == wallet and t.asset_id == asset_id)
+        return held
 
     # -- transactions ------------------------------------------------------------------------------
 

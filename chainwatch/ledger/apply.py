@@ -12,7 +12,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from chainwatch.errors import LostRace
 from chainwatch.follower import MEMORY, Held, Step
-from chainwatch.ledger import facts, outbox, settle
+from chainwatch.ledger import facts, outbox, settle, settlements
 from chainwatch.ledger.bulk import among, insert_rows
 from chainwatch.ledger.context import Context
 from chainwatch.ledger.tables import blocks, cursors
@@ -50,7 +50,9 @@ def apply(connection: Connection, step: Step, context: Context, fence: int, now_
     scanned_ms = min(step.blocks[-1].time_ms, now_ms) if step.blocks and step.blocks[-1].time_ms else None
     if step.cursor.height < step.head.height:
         scanned_ms = None  # in the middle of a reorg: money that kept a seat may be in the next block again
-    settled = settle.settle(connection, changed, context, now_ms, scanned_ms)
+    left = facts.outgoing(connection, changed.all())
+    settled = settle.settle(connection, changed.without(left), context, now_ms, scanned_ms)
+    settlements.follow(connection, left, context, now_ms)
     if step.undoes_final:
         _alarm(connection, step, now_ms)
     return Applied(

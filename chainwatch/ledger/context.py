@@ -42,6 +42,13 @@ class Context(msgspec.Struct, frozen=True):
     issuer: Issuer
     canonical_wallet: CanonicalWallet
     new_ref: Callable[[], str]
+    payout_rule: Rule | None = None
+    """When money that leaves has left, and money that came may leave again; None: as ``rule``."""
+
+    @property
+    def payout(self) -> Rule:
+        """The rule of payouts and refunds."""
+        return self.payout_rule or self.rule
 
     @property
     def chain(self) -> str:

@@ -13,7 +13,7 @@ from chainwatch.follower import Step
 from chainwatch.ledger import tombstones
 from chainwatch.ledger.bulk import among, chunks, insert_rows, update_rows
 from chainwatch.ledger.context import Context
-from chainwatch.ledger.tables import blocks, purchases, transfers
+from chainwatch.ledger.tables import blocks, cursors, purchases, transfers
 from chainwatch.model import MAX_BASE_UNITS, BlockRef, InBlock, Transfer
 
 MAX_MEMO = 16 * 1024
@@ -41,6 +41,17 @@ class Changed(msgspec.Struct):
         """Every id."""
         return self.seen | self.confirming | self.confirmed | self.orphaned | self.again
 
+    def without(self, ids: set[int]) -> "Changed":
+        """Return the same but for ``ids``."""
+        return Changed(
+            seen=self.seen - ids,
+            confirming=self.confirming - ids,
+            confirmed=self.confirmed - ids,
+            orphaned=self.orphaned - ids,
+            again=self.again - ids,
+            new=self.new,
+        )
+
 
 class Arrival(msgspec.Struct, frozen=True):
     """A transfer as a step brings it: the time of its block and of that one's parent (0: not known)."""
@@ -57,6 +68,15 @@ def check_numbers(step: Step) -> None:
     numbers = [r.height for r in refs] + [b.time_ms for b in step.blocks] + [p.time_ms for p in places]
     if not all(0 <= n <= MAX_NUMBER for n in numbers):
         raise Inconsistent(f"{step.chain}: {step.endpoint} tells a height or a time beyond all bounds")
+
+
+def outgoing(connection: Connection, ids: Iterable[int]) -> set[int]:
+    """Return those of ``ids`` that left us: they pay for nothing, and settle what we owed."""
+    found: set[int] = set()
+    for part in chunks(ids):
+        rows = select(transfers.c.id).where(among(connection, transfers.c.id, part), transfers.c.direction == "out")
+        found.update(connection.scalars(rows))
+    return found
 
 
 def disconnect(connection: Connection, chain: str, above: int) -> set[int]:
@@ -114,6 +134,19 @@ def _parent_times(connection: Connection, step: Step) -> dict[int, int]:
         known.update({r.height: (r.hash, r.time_ms) for r in connection.execute(rows)})
     below = [(ref, known[ref.height - 1]) for ref in paying if ref.height - 1 in known]
     return {ref.height: time_ms for ref, (digest, time_ms) in below if ref.parent in ("", digest)}
+
+
+def learn(connection: Connection, found: Sequence[Transfer], context: Context, now_ms: int) -> Changed:
+    """Upsert transfers that no step brought (proved by their keys), and say how far they are."""
+    changed = Changed()
+    incoming = {(t.txid, t.index): Arrival(t) for t in found}
+    _upsert(connection, incoming, _held(connection, context.chain, list(incoming)), changed, now_ms)
+    row = connection.execute(select(cursors).where(cursors.c.chain == context.chain)).one_or_none()
+    if row is not None:
+        cursor = BlockRef(row.height, row.hash)
+        final = BlockRef(row.final_height, row.final_hash) if row.final_height is not None else None
+        _advance(connection, Step(context.chain, cursor, cursor, cursor, final), final, context, changed)
+    return changed
 
 
 def _held(connection: Connection, chain: str, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Row[Any]]:
@@ -228,6 +261,9 @@ def _facts(arrival: Arrival, now_ms: int, row: Row[Any] | None) -> dict[str, Any
         "memo": t.memo[: MAX_MEMO + 1] if t.memo is not None else None,
         "memo_key": memo_key(t.memo) if t.memo else None,
         "flags": ",".join(t.flags if t.ok is not None else (*t.flags, "unknown_status")),
+        "direction": t.direction,
+        "network_fee": t.network_fee,
+        "spends": " ".join(t.spends),
         "height": in_block.block.height if in_block else None,
         "block_hash": in_block.block.hash if in_block else None,
         "block_time_ms": block_time_ms if in_block else None,
@@ -264,6 +300,7 @@ def _advance(connection: Connection, step: Step, final: BlockRef | None, context
             transfers.c.purchase_id,
             transfers.c.height,
             transfers.c.block_hash,
+            transfers.c.direction,
         ).where(
             transfers.c.chain == step.chain,
             transfers.c.state == "confirming",
@@ -272,13 +309,15 @@ def _advance(connection: Connection, step: Step, final: BlockRef | None, context
     ).all()
     if not waiting:
         return
-    weights = _weights(connection, waiting, context) if len(context.rule.tiers) > 1 else {}
+    tiers = max(len(context.rule.tiers), len(context.payout.tiers))
+    weights = _weights(connection, waiting, context) if tiers > 1 else {}
     ready = []
     for row in waiting:
         if "unknown_status" in row.flags:  # unknown is not success
             continue
         position = InBlock(BlockRef(row.height, row.block_hash))
-        state = finality.state(position, step.cursor, final, context.rule, weights.get(row.id))
+        rule = context.payout if row.direction == "out" else context.rule
+        state = finality.state(position, step.cursor, final, rule, weights.get(row.id))
         if isinstance(state, finality.Confirmed):
             ready.append(row.id)
     for part in chunks(ready):

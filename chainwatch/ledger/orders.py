@@ -199,13 +199,15 @@ def _quote_again(connection: Connection, p: Purchase, context: Context) -> None:
 
 
 def gone_of(connection: Connection, transfer_ids: Sequence[int]) -> dict[int, tuple[Allocation, ...]]:
-    """Return what has left as refunds, by transfer: it never counts towards a ticket again."""
+    """Return what has left as refunds, by transfer: it never counts towards a ticket again.
+
+    All of them are locked: an export that runs at once either has them, or waits for what is decided here.
+    """
     gone: dict[int, tuple[Allocation, ...]] = {}
     for part in chunks(transfer_ids):
-        for r in connection.execute(
-            select(refunds.c.transfer_id, refunds.c.kind, refunds.c.amount, refunds.c.reason).where(
-                among(connection, refunds.c.transfer_id, part), refunds.c.state.in_(("exported", "settled"))
-            )
-        ):
+        these = among(connection, refunds.c.transfer_id, part)
+        for r in connection.execute(select(refunds).where(these).order_by(refunds.c.id).with_for_update()):
+            if r.state not in ("exported", "settled"):
+                continue
             gone[r.transfer_id] = (*gone.get(r.transfer_id, ()), Allocation(r.kind, r.amount, r.reason))
     return gone

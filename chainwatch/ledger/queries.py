@@ -1,6 +1,6 @@
 """Questions that commands, metrics and pages ask.  Nothing here writes."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -8,8 +8,22 @@ from sqlalchemy import Connection, Row, func, select
 
 from chainwatch.errors import Rejected
 from chainwatch.ledger import books
+from chainwatch.ledger.bulk import among, chunks
 from chainwatch.ledger.facts import memo_key
-from chainwatch.ledger.tables import cursors, events, outbox, payouts, purchases, refunds, tickets, transfers
+from chainwatch.ledger.tables import (
+    cursors,
+    deliveries,
+    event_prices,
+    events,
+    outbox,
+    payouts,
+    purchases,
+    refunds,
+    tickets,
+    tier_prices,
+    tiers,
+    transfers,
+)
 
 
 class ChainStatus(msgspec.Struct, frozen=True):
@@ -57,8 +71,7 @@ def status(connection: Connection) -> Status:
         )
         for r in rows
     )
-    pending = select(func.count(), func.min(outbox.c.created_ms)).where(outbox.c.done_ms.is_(None))
-    waiting, oldest = connection.execute(pending).one()
+    waiting, oldest = _undelivered(connection)
     return Status(
         chains=chains,
         payments=_counts(connection, transfers.c.shown),
@@ -70,6 +83,14 @@ def status(connection: Connection) -> Status:
         outbox_pending=waiting,
         outbox_oldest_ms=oldest,
     )
+
+
+def _undelivered(connection: Connection) -> tuple[int, int | None]:
+    """Return how many messages are not handed out or not delivered yet, and since when the oldest waits."""
+    new = select(func.count(), func.min(outbox.c.created_ms)).where(outbox.c.done_ms.is_(None))
+    tried = select(func.count(), func.min(deliveries.c.created_ms)).where(deliveries.c.state == "pending")
+    counts, since = zip(*(connection.execute(question).one() for question in (new, tried)), strict=True)
+    return sum(counts), min((ms for ms in since if ms is not None), default=None)
 
 
 def _counts(connection: Connection, column: Any) -> dict[str, int]:
@@ -92,10 +113,18 @@ def open_ids(connection: Connection, chain: str) -> list[tuple[str, str]]:
     """Return (txid, index) of the chain's transfers that are not final yet."""
     rows = connection.execute(
         select(transfers.c.txid, transfers.c.idx).where(
-            transfers.c.chain == chain, transfers.c.state.in_(("seen", "confirming"))
+            transfers.c.chain == chain,
+            transfers.c.state.in_(("seen", "confirming")),
+            transfers.c.flags.not_like("%proved%"),  # no reading shows what only its key tells
         )
     )
     return [(r.txid, r.idx) for r in rows]
+
+
+def scanned(connection: Connection, chain: str) -> int:
+    """Return the height of our cursor, -1 before there is one."""
+    row = connection.execute(select(cursors.c.height).where(cursors.c.chain == chain)).one_or_none()
+    return -1 if row is None else int(row.height)
 
 
 def imbalance(connection: Connection) -> int:
@@ -104,6 +133,39 @@ def imbalance(connection: Connection) -> int:
     for (asset, _account), amount in books.totals(connection).items():
         per_asset[asset] = per_asset.get(asset, 0) + amount
     return sum(abs(n) for n in per_asset.values())
+
+
+def public_ids(connection: Connection, ids: Collection[int]) -> dict[int, str]:
+    """Return the public id of each event: its slug, else its number."""
+    found: dict[int, str] = {}
+    for part in chunks(sorted(ids)):
+        rows = select(events.c.id, events.c.slug).where(among(connection, events.c.id, part))
+        found.update({r.id: r.slug or str(r.id) for r in connection.execute(rows)})
+    return found
+
+
+class Offer(msgspec.Struct, frozen=True):
+    """What an event sells, as it is shown: prices by asset (None: by rate), tiers in order, their prices by row id."""
+
+    prices: dict[str, int | None]
+    tiers: list[Any]
+    tier_prices: dict[int, dict[str, int | None]]
+
+
+def offers_of(connection: Connection, ids: Collection[int]) -> dict[int, Offer]:
+    """Return what each event sells, in three statements for all of them."""
+    found = {i: Offer({}, [], {}) for i in ids}
+    for part in chunks(sorted(ids)):
+        of_events = select(event_prices).where(among(connection, event_prices.c.event_id, part))
+        for r in connection.execute(of_events):
+            found[r.event_id].prices[r.asset] = r.amount
+        of_tiers = select(tiers).where(among(connection, tiers.c.event_id, part))
+        for r in connection.execute(of_tiers.order_by(tiers.c.position, tiers.c.id)):
+            found[r.event_id].tiers.append(r)
+        priced = select(tier_prices, tiers.c.event_id).join_from(tier_prices, tiers)
+        for r in connection.execute(priced.where(among(connection, tiers.c.event_id, part))):
+            found[r.event_id].tier_prices.setdefault(r.tier_id, {})[r.asset] = r.amount
+    return found
 
 
 def recent_payments(connection: Connection, limit: int = 50) -> Sequence[Any]:
@@ -126,6 +188,7 @@ def recent_payments(connection: Connection, limit: int = 50) -> Sequence[Any]:
         .join_from(transfers, purchases, transfers.c.purchase_id == purchases.c.id, isouter=True)
         .join(events, purchases.c.event_id == events.c.id, isouter=True)
         .join(tickets, tickets.c.purchase_id == purchases.c.id, isouter=True)
+        .where(transfers.c.direction == "in")
         .order_by(transfers.c.id.desc())
         .limit(limit)
     ).all()

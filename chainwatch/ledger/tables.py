@@ -476,6 +476,7 @@ refunds = Table(
     Column("destination", Text),  # claimed by the wallet's signature or entered by an operator; never guessed
     Column("destination_by", Text, nullable=False, default=""),  # who named it
     Column("export_id", BigInteger, ForeignKey("exports.id")),
+    Column("item_id", BigInteger, ForeignKey("export_items.id")),  # what pays it
     Column("sent_amount", BaseUnits),  # what leaves: less the network's fee where the buyer caused the refund
     Column("settled_txid", Text),
     Column("settled_transfer_id", BigInteger, ForeignKey("transfers.id")),
@@ -495,15 +496,16 @@ payouts = Table(
     Column("creator_account", Text, nullable=False),
     Column("asset", Text, nullable=False),
     Column("amount", BaseUnits, nullable=False),
-    Column("state", Text, nullable=False),  # due, frozen, exported, settled
+    Column("state", Text, nullable=False),  # due, frozen, exported, settled, cancelled
+    Column("frozen_why", Text, nullable=False, default=""),  # dispute, final_reorg, review, address_change
     Column("destination", Text),
     Column("export_id", BigInteger, ForeignKey("exports.id")),
+    Column("item_id", BigInteger, ForeignKey("export_items.id")),  # what pays it; several payouts may share one
     Column("settled_txid", Text),
     Column("settled_transfer_id", BigInteger, ForeignKey("transfers.id")),
     Column("due_ms", BigInteger, nullable=False),
     Column("created_ms", BigInteger, nullable=False),
     Column("updated_ms", BigInteger, nullable=False),
-    Index("uq_payouts_settled", "settled_transfer_id", unique=True),
     Index("ix_payouts_state", "state"),
     Index("ix_payouts_event", "event_id", "asset"),
     Index("ix_payouts_export", "export_id"),
@@ -527,6 +529,24 @@ exports = Table(  # unsigned payment files: the intent is committed before a fil
     Column("voided_by", Text, nullable=False, default=""),
     Column("replaces_id", BigInteger, ForeignKey("exports.id")),
     Index("ix_exports_state", "state"),
+)
+
+export_items = Table(  # what an export pays: one destination and amount, settled by one outgoing transfer
+    "export_items",
+    metadata,
+    Column("id", BigKey, primary_key=True),
+    Column("export_id", BigInteger, ForeignKey("exports.id"), nullable=False),
+    Column("subject", Text, nullable=False),  # its memo: payout:<lowest id of its payouts>, refund:<id>
+    Column("chain", Text, nullable=False),
+    Column("asset", Text, nullable=False),
+    Column("amount", BaseUnits, nullable=False),
+    Column("destination", Text, nullable=False),
+    Column("state", Text, nullable=False),  # open, settled, void
+    Column("conflict", Text, nullable=False, default=""),  # EVM: its own account:nonce
+    Column("transfer_id", BigInteger, ForeignKey("transfers.id")),  # that paid it: each pays one item
+    Index("ix_export_items_export", "export_id"),
+    Index("ix_export_items_open", "state", "chain", "destination"),
+    Index("uq_export_items_transfer", "transfer_id", unique=True),
 )
 
 creator_addresses = Table(  # where creators are paid; a change takes effect later, payouts are frozen until then
@@ -569,7 +589,7 @@ outbox = Table(  # written in the transaction of its cause
     Column("created_ms", BigInteger, nullable=False),
     Column("attempts", Integer, nullable=False, default=0),
     Column("next_ms", BigInteger, nullable=False),
-    Column("done_ms", BigInteger),
+    Column("done_ms", BigInteger),  # handed to every webhook that asks for it (deliveries), or nobody does
     Index("ix_outbox_pending", "done_ms", "next_ms"),
 )
 
@@ -598,13 +618,14 @@ deliveries = Table(  # one message to one webhook
     Column("state", Text, nullable=False),  # pending, delivered, dead
     Column("attempts", Integer, nullable=False, default=0),
     Column("next_ms", BigInteger, nullable=False),
-    Column("created_ms", BigInteger, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),  # since when it is tried: sending again begins anew
     Column("done_ms", BigInteger),
     Column("last_status", Integer),
     Column("last_error", Text, nullable=False, default=""),
     UniqueConstraint("outbox_id", "webhook_id"),
-    Index("ix_deliveries_pending", "state", "next_ms"),
-    Index("ix_deliveries_subject", "webhook_id", "subject", "state"),
+    Index("ix_deliveries_pending", "state", "created_ms"),
+    Index("ix_deliveries_queue", "webhook_id", "state", "outbox_id"),
+    Index("ix_deliveries_subject", "webhook_id", "subject", "state", "outbox_id"),
 )
 
 milestones = Table(  # what was told once of an event (starting in an hour …)
@@ -626,4 +647,5 @@ audit_log = Table(
     Column("detail", Text, nullable=False, default="{}"),
     Column("times", BigInteger, nullable=False, default=1),  # alike attempts that were counted into this row
     Index("ix_audit_log_subject", "subject"),
+    Index("ix_audit_log_action", "action", "at_ms"),
 )

@@ -99,7 +99,14 @@ async def served(
         rng=random.Random(7),
         **more,
     )
-    server = Server("127.0.0.1", 0, [routes(resources.endpoints(backend), backend), door_page.routes()])
+    server = Server(
+        "127.0.0.1",
+        0,
+        [routes(resources.endpoints(backend), backend), door_page.routes()],
+        http=lambda: backend.settings.http,
+        limits=backend.limits,
+        on_stop=backend.stop,
+    )
     await server.start()
     session = aiohttp.ClientSession()
     try:

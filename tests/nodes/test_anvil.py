@@ -21,8 +21,8 @@ from chainwatch.config.networks import spec
 from chainwatch.errors import Misconfigured
 from chainwatch.model import Asset
 from chainwatch.testing.contract import CASES, Case, missing, price
-from chainwatch.testing.replica import Replica, reading
 from chainwatch.testing.nodeshop import EVENT, Shop
+from chainwatch.testing.replica import Replica, reading
 from chainwatch.testing.tools import find_tool, tools_dir
 from chainwatch.verifiers.addresses import eip55
 

@@ -37,8 +37,8 @@ from chainwatch.config.networks import spec
 from chainwatch.errors import Transient
 from chainwatch.model import Asset, InBlock
 from chainwatch.testing.contract import CASES, check_paid, memo_for, missing, price
-from chainwatch.testing.replica import reading
 from chainwatch.testing.nodeshop import EVENT, Shop
+from chainwatch.testing.replica import reading
 
 ROOT = Path(__file__).resolve().parents[2]
 NODES = Path(os.environ.get("CHAINWATCH_TOOLS", ROOT / ".tools"))

@@ -20,7 +20,7 @@ from chainwatch.wallets import is_address_of
 ROOT = Path(__file__).parents[2]
 PAGES = [str(p.relative_to(ROOT)) for folder in (ROOT, ROOT / "docs") for p in sorted(folder.glob("*.md"))]
 CODE = ("chainwatch", "adapters", "verifiers", "config")
-BESIDE = ("tests", "bench", "systemd", "docs")
+BESIDE = ("tests", "bench", "systemd", "docs", "examples")
 
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _INLINE = re.compile(r"`([^`\n]+)`")

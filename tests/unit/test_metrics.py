@@ -36,6 +36,9 @@ PROMISED: dict[str, tuple[str, ...]] = {
     "chainwatch_block_time_seconds": ("chain",),
     "chainwatch_oddities_total": ("chain", "what"),
     "chainwatch_config_reload_success": (),
+    "chainwatch_quote_rate_age_seconds": ("asset", "currency"),
+    "chainwatch_rate_sources_agreeing": ("asset", "currency"),
+    "chainwatch_webhook_attempts_total": ("outcome",),
 }
 
 
@@ -57,6 +60,9 @@ def everything_happens(metrics: Metrics) -> None:
     metrics.verified("eip191", "valid", 0.0004)
     metrics.access("granted", "ok")
     metrics.outbox(0, None)
+    metrics.rates_wanted({("HIVE", "USD")})
+    metrics.rate_sources("HIVE", "USD", 2)
+    metrics.webhook("delivered")
     metrics.reloaded(True)
 
 

@@ -43,6 +43,7 @@ def _extend() -> None:
     op.create_index("ix_addresses_purchase", "addresses", ["purchase_id"], unique=False)
     op.create_index("ix_addresses_free", "addresses", ["chain", "purchase_id", "path_index"], unique=False)
     op.add_column("audit_log", sa.Column("times", sa.BigInteger(), nullable=False, server_default="1"))
+    op.create_index("ix_audit_log_action", "audit_log", ["action", "at_ms"], unique=False)
     with op.batch_alter_table("event_prices") as batch_op:
         batch_op.alter_column("amount", existing_type=BaseUnits(), nullable=True)
     op.add_column("events", sa.Column("fee_on_top", sa.Boolean(), nullable=False, server_default=sa.false()))
@@ -63,7 +64,8 @@ def _extend() -> None:
     _reference("payouts", "export_id", "exports")
     _reference("payouts", "settled_transfer_id", "transfers")
     op.create_index("ix_payouts_export", "payouts", ["export_id"], unique=False)
-    op.create_index("uq_payouts_settled", "payouts", ["settled_transfer_id"], unique=True)
+    _reference("payouts", "item_id", "export_items")
+    op.add_column("payouts", sa.Column("frozen_why", sa.Text(), nullable=False, server_default=""))
     op.add_column("purchases", sa.Column("fee", BaseUnits(), nullable=True))
     op.add_column("purchases", sa.Column("fiat_currency", sa.Text(), nullable=True))
     op.add_column("purchases", sa.Column("fiat_amount", sa.Text(), nullable=True))
@@ -81,6 +83,7 @@ def _extend() -> None:
     op.add_column("refunds", sa.Column("destination_by", sa.Text(), nullable=False, server_default=""))
     op.add_column("refunds", sa.Column("sent_amount", BaseUnits(), nullable=True))
     _reference("refunds", "export_id", "exports")
+    _reference("refunds", "item_id", "export_items")
     _reference("refunds", "settled_transfer_id", "transfers")
     op.create_index("ix_refunds_export", "refunds", ["export_id"], unique=False)
     op.create_index("uq_refunds_settled", "refunds", ["settled_transfer_id"], unique=True)
@@ -156,6 +159,27 @@ def _create() -> None:
     )
     with op.batch_alter_table("exports", schema=None) as batch_op:
         batch_op.create_index("ix_exports_state", ["state"], unique=False)
+
+    op.create_table(
+        "export_items",
+        sa.Column("id", BigKey, nullable=False),
+        sa.Column("export_id", sa.BigInteger(), nullable=False),
+        sa.Column("subject", sa.Text(), nullable=False),
+        sa.Column("chain", sa.Text(), nullable=False),
+        sa.Column("asset", sa.Text(), nullable=False),
+        sa.Column("amount", BaseUnits(), nullable=False),
+        sa.Column("destination", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("conflict", sa.Text(), nullable=False),
+        sa.Column("transfer_id", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(["export_id"], ["exports.id"], name=op.f("fk_export_items_export_id")),
+        sa.ForeignKeyConstraint(["transfer_id"], ["transfers.id"], name=op.f("fk_export_items_transfer_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_export_items")),
+    )
+    with op.batch_alter_table("export_items", schema=None) as batch_op:
+        batch_op.create_index("ix_export_items_export", ["export_id"], unique=False)
+        batch_op.create_index("ix_export_items_open", ["state", "chain", "destination"], unique=False)
+        batch_op.create_index("uq_export_items_transfer", ["transfer_id"], unique=True)
 
     op.create_table(
         "idempotency",
@@ -248,8 +272,9 @@ def _create() -> None:
         sa.UniqueConstraint("outbox_id", "webhook_id", name=op.f("uq_deliveries_outbox_id_webhook_id")),
     )
     with op.batch_alter_table("deliveries", schema=None) as batch_op:
-        batch_op.create_index("ix_deliveries_pending", ["state", "next_ms"], unique=False)
-        batch_op.create_index("ix_deliveries_subject", ["webhook_id", "subject", "state"], unique=False)
+        batch_op.create_index("ix_deliveries_pending", ["state", "created_ms"], unique=False)
+        batch_op.create_index("ix_deliveries_queue", ["webhook_id", "state", "outbox_id"], unique=False)
+        batch_op.create_index("ix_deliveries_subject", ["webhook_id", "subject", "state", "outbox_id"], unique=False)
 
     op.create_table(
         "devices",

@@ -1,0 +1,193 @@
+"""The books as files, what was sold, and what the chains say we hold."""
+
+import csv
+import importlib.util
+import io
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import update
+
+from chainwatch import onchain
+from chainwatch.adapters.base import Balances
+from chainwatch.ledger import audit_out, events, journal, revenue
+from chainwatch.ledger.audit import audit
+from chainwatch.ledger.books import HELD
+from chainwatch.ledger.store import Store
+from chainwatch.ledger.tables import export_items, ledger_lines, payouts, refunds, transfers
+
+_here = importlib.util.spec_from_file_location("ledger_payments", Path(__file__).with_name("payments.py"))
+assert _here is not None
+assert _here.loader is not None
+p = importlib.util.module_from_spec(_here)
+sys.modules.setdefault("ledger_payments", p)
+_here.loader.exec_module(p)
+
+pytestmark = pytest.mark.network
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store(request: pytest.FixtureRequest, tmp_path: Any) -> Iterator[Store]:
+    yield from p.stores(request, tmp_path)
+
+
+def story(store: Store) -> Any:
+    """Tickets, a refund and a payout that left, their fees, and a withdrawal of the operator's."""
+    h = p.House(store, "BTC")
+    h.event()
+    h.sell("gala", "alice", "bobby")
+    h.mine(h.paid("stray", 100_000, "event:none:wallet:zed"), empty=2)
+    h.over()
+    h.address()
+    h.enter()
+    h.mine(h.spent(h.export("refunds"), "back"), empty=2)
+    h.mine(h.spent(h.export(), "payout"), empty=2)
+    h.mine(h.left("mine", [(p.BUYERS["BTC"], 1_000)], fee=300), empty=2)
+    return h
+
+
+def written(store: Store, h: Any, as_text: Any, **days: Any) -> str:
+    with store.reading() as c:
+        return "".join(as_text(journal.lines(c, {"BTC": h.spec.native}, **days)))
+
+
+def test_the_csv_holds_every_line_once_and_sums_to_zero(store: Store) -> None:
+    h = story(store)
+    rows = list(csv.DictReader(io.StringIO(written(store, h, journal.as_csv))))
+    assert len(rows) == len(h.rows(ledger_lines))
+    assert sum(int(r["amount_base"]) for r in rows) == 0
+    assert {r["account"] for r in rows} >= {
+        "received",
+        "commission",
+        "creator",
+        "paid_out",
+        "network_fees",
+        "withdrawn",
+    }
+    assert {r["subject"] for r in rows} == {"", "payout:1", "refund:1"}
+
+
+def test_a_range_of_days_takes_its_start_and_leaves_its_end(store: Store) -> None:
+    h = story(store)
+    moments = sorted({r.at_ms for r in h.rows(ledger_lines)})
+    at = moments[len(moments) // 2]
+    before, after = (
+        list(csv.DictReader(io.StringIO(written(store, h, journal.as_csv, **days))))
+        for days in ({"to_ms": at}, {"from_ms": at})
+    )
+    assert len(before) + len(after) == len(h.rows(ledger_lines))
+    assert before
+    assert after
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1 a", "-1 a", "@x", "\tx", "=HYPERLINK(1)"])
+def test_a_cell_that_a_spreadsheet_would_run_is_quoted(text: str) -> None:
+    assert journal.guarded(text) == "'" + text
+    assert journal.guarded("-12.5") == "-12.5"
+    assert journal.guarded("gala") == "gala"
+
+
+@pytest.mark.parametrize("asset", ["BTC", "ETH:USDC", "SOL:" + "x" * 44, "HBD", "9:@"])
+def test_every_asset_has_a_name_that_beancount_takes(asset: str) -> None:
+    assert journal._COMMODITY.fullmatch(journal.commodity(asset))
+
+
+def test_beancount_s_own_check_finds_nothing(store: Store, tmp_path: Path) -> None:
+    pytest.importorskip("beancount")
+    h = story(store)
+    file = tmp_path / "books.beancount"
+    file.write_text(written(store, h, journal.as_beancount), "utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "beancount.scripts.check", str(file)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    from beancount import loader
+
+    entries, errors, _ = loader.load_file(str(file))
+    assert errors == []
+    assert len([e for e in entries if type(e).__name__ == "Transaction"]) == len(
+        {(r.transfer_id, r.at_ms) for r in h.rows(ledger_lines)}
+    )
+
+
+def test_revenue_counts_live_tickets_and_says_what_was_undone(store: Store) -> None:
+    h = story(store)
+    h.event("expo", price=1_000)
+    h.sell("expo", "alice")
+    with store.reading() as c:
+        by_event = revenue.revenue(c, ["event"])
+        assert [(s.group, s.tickets, s.amount, s.commission, s.payout) for s in by_event] == [
+            ("expo", 1, 100_000, 20_000, 80_000),
+            ("gala", 2, 1_000_000, 200_000, 800_000),
+        ]
+        assert [(s.group, s.tickets) for s in revenue.revenue(c, ["currency"])] == [("BTC", 3)]
+        assert [s.tickets for s in revenue.revenue(c, ["event", "tier"])] == [1, 2]
+        hours = revenue.revenue(c, ["hour"])
+        assert [s.tickets for s in hours] == [2, 1]
+        assert all(s.group.endswith(":00Z") for s in hours)
+        assert len(revenue.revenue(c, ["day"], to_ms=p.NOW + p.DAY)) == 1
+    with store.transaction() as c:
+        events.cancel(c, "gala", {"BTC": h.context}, h.now, "ann")
+    with store.reading() as c:
+        gala = revenue.revenue(c, ["event"])[1]
+        assert (gala.tickets, gala.amount, gala.commission, gala.cancelled) == (0, 0, 0, 2)
+
+
+def test_what_we_hold_is_what_came_less_what_left(store: Store) -> None:
+    h = story(store)
+    books = h.books()
+    with store.reading() as c:
+        held = audit_out.holdings(c, "BTC", 10**9)["BTC"]
+    assert (
+        held
+        == sum(books.get(account, 0) for account in HELD)
+        == 1_100_000 - sum(t.amount + (t.network_fee or 0) for t in h.rows(transfers) if t.direction == "out")
+    )
+
+
+def test_the_chain_s_word_is_held_against_ours(store: Store) -> None:
+    """A fee-on-transfer token, or an internal transfer that nobody traced, shows as a difference."""
+    h = story(store)
+    height = h.blocks[-1].ref.height
+    with store.reading() as c:
+        held = audit_out.holdings(c, "BTC", height)["BTC"]
+        (right,) = onchain.compare(c, h.spec, Balances(height, {"BTC": held}))
+        (less,) = onchain.compare(c, h.spec, Balances(height, {"BTC": held - 7}))
+        (later,) = onchain.compare(c, h.spec, Balances(height + 1, {"BTC": held - 7}))
+    assert (right.difference, less.difference) == (0, -7)
+    assert (later.behind, later.difference) == (True, 0)
+    with store.transaction() as c:
+        onchain.accept(c, [less], h.now, "ann")
+        (accepted,) = onchain.compare(c, h.spec, Balances(height, {"BTC": held - 7}))
+        (worse,) = onchain.compare(c, h.spec, Balances(height, {"BTC": held - 8}))
+    assert (accepted.difference, worse.difference) == (0, -1)
+
+
+@pytest.mark.parametrize(
+    ("table", "values", "what"),
+    [
+        (export_items, {"amount": 1}, "export"),
+        (export_items, {"destination": "mallory"}, "settlement"),
+        (payouts, {"state": "due"}, "export"),
+        (refunds, {"settled_transfer_id": None}, "settlement"),
+        (transfers, {"network_fee": 1}, "ledger"),
+        (transfers, {"state": "orphaned"}, "settlement"),
+        (ledger_lines, {"amount": 1}, "imbalance"),
+    ],
+    ids=lambda v: str(v) if isinstance(v, dict) else getattr(v, "name", v),
+)
+def test_the_audit_sees_what_somebody_touched(store: Store, table: Any, values: dict[str, Any], what: str) -> None:
+    h = story(store)
+    left = [t.id for t in h.rows(transfers) if t.direction == "out"]
+    where = table.c.id.in_(left) if table is transfers else table.c.id > 0
+    with store.transaction() as c:
+        c.execute(update(table).where(where).values(values))
+        assert what in {d.what for d in audit(c)}
