@@ -278,6 +278,25 @@ async def test_one_of_several_daemons_polls(store: Store, exchange: Exchange) ->
     await two.close()
 
 
+async def test_whoever_takes_over_compares_with_what_the_other_wrote(store: Store, exchange: Exchange) -> None:
+    """Its own last price is hours old: what moved meanwhile is no jump."""
+    sell(store, "BTC")
+    one, two = Desk(store, exchange, "one"), Desk(store, exchange, "two")
+    await one.round()
+    for price in ("80000", "70000", "60000"):
+        exchange.btc = dict.fromkeys(exchange.btc, price)
+        two.clock.advance(60)
+        await two.round(60)
+        one.clock.advance(120)
+        await one.ticker.round()  # standing by
+    two.clock.advance(600)
+    one.clock.advance(600)
+    await one.ticker.round()
+    assert one.price() == Decimal("60000") * Decimal("0.999")
+    for desk in (one, two):
+        await desk.close()
+
+
 async def test_nobody_is_asked_when_no_event_needs_a_rate(store: Store, exchange: Exchange) -> None:
     desk = Desk(store, exchange)
     await desk.round()
