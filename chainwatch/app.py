@@ -21,20 +21,23 @@ from sqlalchemy import Connection, inspect
 
 from chainwatch import adapters
 from chainwatch.adapters.base import Services
-from chainwatch.api import health, resources
+from chainwatch.api import door_page, health, resources
 from chainwatch.api.backend import Backend
 from chainwatch.api.endpoints import routes
 from chainwatch.api.server import Server
+from chainwatch.background import Service
 from chainwatch.clock import Clock
 from chainwatch.config import settings as config
 from chainwatch.config.settings import Settings
 from chainwatch.errors import ChainwatchError, Misconfigured
-from chainwatch.ledger import outbox, payouts, queries, schema
+from chainwatch.ledger import idempotency, operators, outbox, payouts, queries, schema
 from chainwatch.ledger.context import Context, Policy
 from chainwatch.ledger.store import Store
 from chainwatch.metrics import Metrics
 from chainwatch.model import Asset
 from chainwatch.notify import Notifier
+from chainwatch.resolver import Resolvers
+from chainwatch.ticker import Ticker, hive_url
 from chainwatch.tickets.token import Issuer, generate_key, load_issuer, new_ref
 from chainwatch.wallets import canonical_wallet
 from chainwatch.watcher import Watcher
@@ -74,6 +77,26 @@ def open_issuer(settings: Settings) -> Issuer:
     return load_issuer(path)
 
 
+def operator_key_path(state_dir: Path) -> Path:
+    """Return where the first operator's key of the built-in network is kept."""
+    return state_dir / "operator-key"
+
+
+def first_operator_key(connection: Connection, state_dir: Path, now_ms: int) -> str | None:
+    """Make a key for whoever tries the built-in network, while there is none at all; return it, this once.
+
+    It is kept in a file that only its owner reads.
+    """
+    if operators.count(connection):
+        return None
+    key = operators.add(connection, "first", operators.SCOPES, now_ms, "cli")
+    path = operator_key_path(state_dir)
+    path.unlink(missing_ok=True)  # of a database that is gone
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(key + "\n")
+    return key
+
+
 def policy_of(settings: Settings) -> Policy:
     """Return the rules of the sale."""
     tickets = settings.tickets
@@ -81,6 +104,12 @@ def policy_of(settings: Settings) -> Policy:
         commission_bps=tickets.commission_bps,
         hold_ms=tickets.hold_minutes * 60_000,
         payout_delay_ms=tickets.payout_delay_days * 86_400_000,
+        seen_hold_ms=max(tickets.seen_hold_minutes, tickets.hold_minutes) * 60_000,
+        unsigned_hold_percent=tickets.unsigned_hold_percent,
+        seen_hold_percent=tickets.seen_hold_percent,
+        tolerance_bps=tickets.tolerance_bps,
+        long_memo=tickets.long_memo,
+        rate_age_ms=settings.rates.max_age_seconds * 1000,
     )
 
 
@@ -136,6 +165,7 @@ class App:
             )
             for context in self.contexts.values()
         ]
+        self.resolvers = Resolvers({code: c.spec for code, c in self.contexts.items()})
         self.backend = Backend(
             settings=lambda: self.settings,
             store=self.store,
@@ -144,13 +174,30 @@ class App:
             metrics=self.metrics,
             clock=clock,
             rng=rng,
+            resolver=self.resolvers,
         )
         self.server = Server(
             settings.http.host,
             settings.http.port,
-            [health.routes(self.readiness, self.metrics), routes(resources.endpoints(self.backend), self.backend)],
-            request_s=lambda: self.settings.http.request_seconds,
+            [
+                health.routes(self.readiness, self.metrics),
+                routes(resources.endpoints(self.backend), self.backend),
+                door_page.routes(),
+            ],
+            http=lambda: self.settings.http,
+            limits=self.backend.limits,
+            on_stop=self.backend.stop,
         )
+        self.background: list[Service] = [
+            Ticker(
+                settings=lambda: self.settings.rates,
+                hive_url=hive_url(settings.chains),
+                store=self.store,
+                metrics=self.metrics,
+                clock=clock,
+                holder=holder,
+            ),
+        ]
         self._kept_house = False
         self._counted: dict[str, int] = {}
 
@@ -208,6 +255,7 @@ class App:
         await self.server.start()
         log.info("listening on %s", self.server.url)
         tasks = [asyncio.create_task(w.run(), name=f"watch {w.chain}") for w in self.watchers]
+        tasks += [asyncio.create_task(service.run(), name=service.name) for service in self.background]
         tasks.append(asyncio.create_task(self._keep_house(), name="housekeeping"))
         tasks.append(asyncio.create_task(self._feed_watchdog(), name="watchdog"))
         stopping = asyncio.create_task(stop.wait(), name="stop")
@@ -225,6 +273,7 @@ class App:
                 task.cancel()
             await asyncio.gather(*tasks, stopping, return_exceptions=True)
             await self.server.stop()
+            await self.resolvers.close()
             self.close()
 
     def close(self) -> None:
@@ -258,6 +307,7 @@ class App:
         now_ms = self.clock.now_ms()
         payouts.fall_due(connection, now_ms, self.settings.tickets.payout_delay_days * 86_400_000)
         outbox.close_unaddressed(connection, now_ms)
+        idempotency.forget(connection, now_ms)
 
     async def _feed_watchdog(self) -> None:
         """Tell systemd that we live, but only while every chain's loop comes round."""

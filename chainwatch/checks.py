@@ -5,12 +5,12 @@ import random
 
 import msgspec
 
-from chainwatch import adapters
+from chainwatch import adapters, ticker
 from chainwatch.adapters.base import Services, SilentObserver
 from chainwatch.clock import SystemClock
 from chainwatch.config.settings import Settings
 from chainwatch.errors import ChainwatchError, Transient
-from chainwatch.ledger import schema
+from chainwatch.ledger import rates, schema
 from chainwatch.ledger.store import Store
 from chainwatch.model import ChainSpec, NodeFacts
 from chainwatch.tickets.token import load_issuer
@@ -30,7 +30,7 @@ class Line(msgspec.Struct, frozen=True):
 async def check(settings: Settings) -> list[Line]:
     """Ask all parts at once; never raises for what a part says."""
     lines = [Line("configuration", True, settings.origin), _database(settings), _key(settings)]
-    asked = await asyncio.gather(*(_chain(c.spec) for c in settings.chains.values()))
+    asked = await asyncio.gather(*(_chain(c.spec) for c in settings.chains.values()), _rates(settings))
     return lines + [line for part in asked for line in part]
 
 
@@ -61,6 +61,31 @@ def _key(settings: Settings) -> Line:
         return Line("signing key", True, f"{path}, key id {load_issuer(path).kid}")
     except ChainwatchError as error:
         return _failed("signing key", error)
+
+
+async def _rates(settings: Settings) -> list[Line]:
+    """Ask the price sources about what events need; nobody is asked when none needs a rate."""
+    try:
+        store = Store(settings.database.url)
+        if store.path is not None and not store.path.exists():
+            return []
+        try:
+            with store.reading() as connection:
+                if schema.current(connection) != schema.newest():
+                    return []
+                wanted = rates.wanted(connection)
+        finally:
+            store.close()
+        if not wanted:
+            return []
+        asked = await ticker.states(settings.rates, ticker.hive_url(settings.chains), wanted, SystemClock())
+    except ChainwatchError as error:
+        return [_failed("rates", error)]
+    lines = [Line(f"rates {s.source}", s.ok, s.text, 0 if s.ok else SILENT) for s in asked]
+    good = sum(line.ok for line in lines)
+    if not settings.rates.fixed and good >= settings.rates.quorum:  # the others do without it
+        lines = [line if line.ok else Line(line.part, True, f"warning: {line.text}") for line in lines]
+    return lines
 
 
 async def _chain(spec: ChainSpec) -> list[Line]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import msgspec
 import typer
 
+from chainwatch.cli_access import operator
 from chainwatch.cli_events import event
 from chainwatch.errors import ChainwatchError, Misconfigured, Rejected
 from chainwatch.terminal import (
@@ -35,10 +36,11 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 db = typer.Typer(no_args_is_help=True, help="The database.")
-keys = typer.Typer(no_args_is_help=True, help="Signing keys.")
+keys = typer.Typer(no_args_is_help=True, help="Signing keys, operators' keys.")
 app.add_typer(event, name="event")
 app.add_typer(db, name="db")
 app.add_typer(keys, name="keys")
+keys.add_typer(operator, name="operator")
 
 
 def main() -> NoReturn:
@@ -116,7 +118,7 @@ async def _run(settings: "Settings", config: Path | None, stop: asyncio.Event) -
 
 
 async def _run_devnet(config: Path | None, stop: asyncio.Event) -> None:
-    from chainwatch.app import App, assets
+    from chainwatch.app import App, assets, first_operator_key
     from chainwatch.clock import SystemClock
     from chainwatch.config.settings import state_dir
     from chainwatch.devnet import network
@@ -126,23 +128,31 @@ async def _run_devnet(config: Path | None, stop: asyncio.Event) -> None:
     tasks = []
     try:
         settings = settings_of(config, chains=await net.start())
+        if not settings.rates.fixed:
+            fixed = network.fixed_rates(assets(settings))
+            settings = msgspec.structs.replace(settings, rates=msgspec.structs.replace(settings.rates, fixed=fixed))
         daemon = App(settings, clock=clock, rng=rng)
         known = assets(settings)
         bps, now_ms = settings.tickets.commission_bps, clock.now_ms()
         await daemon.store.write(network.sample_events, known, bps, now_ms)
+        key = await daemon.store.write(first_operator_key, settings.state_dir, now_ms)
         offers = await daemon.store.read(network.offers, known)
         ready = asyncio.Event()
         tasks = [asyncio.create_task(net.mine()), asyncio.create_task(net.buy(daemon, offers))]
-        tasks.append(asyncio.create_task(_where_to_look(daemon, ready)))
+        tasks.append(asyncio.create_task(_where_to_look(daemon, ready, key)))
         await daemon.run(stop, ready)
     finally:
         await network.gathered(*tasks)
         await net.stop()
 
 
-async def _where_to_look(daemon: Any, ready: asyncio.Event) -> None:
+async def _where_to_look(daemon: Any, ready: asyncio.Event, key: str | None) -> None:
+    from chainwatch.app import operator_key_path
+
     await ready.wait()
     url = daemon.server.url
+    path = operator_key_path(daemon.settings.state_dir)
+    operator = f"operator key: {key}   (kept in {path})" if key else f"operator key: see {path}"
     print(
         f"""
 chainwatch is running on a network of simulated nodes: {", ".join(daemon.contexts)}.
@@ -150,10 +160,12 @@ Buyers come every few seconds; their payments become tickets.
 
   {url}/readyz    is every chain followed
   {url}/metrics   Prometheus
+  {url}/docs      the HTTP API, to try out
   chainwatch status      chains, payments, tickets (in another terminal: .venv/bin/chainwatch status)
   chainwatch event list  what is for sale
   chainwatch audit       do the books agree
 
+{operator}
 state: {daemon.settings.state_dir}   database: {daemon.store.shown_url}
 Ctrl-C stops it.
 """,

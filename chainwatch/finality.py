@@ -74,3 +74,11 @@ def state(position: Position | None, head: BlockRef, final: BlockRef | None, rul
     if tier.depth is not None and n >= tier.depth:
         return Confirmed()
     return Confirming(n, tier.depth)
+
+
+def floor(rule: Rule, head: BlockRef, final: BlockRef | None) -> int:
+    """Return the height up to which any amount is confirmed; -1: none is."""
+    tier = rule.tiers[-1]
+    by_word = final.height if tier.final and final is not None else -1
+    by_depth = head.height - tier.depth + 1 if tier.depth is not None else -1
+    return max(by_word, by_depth)

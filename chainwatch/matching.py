@@ -5,7 +5,7 @@ them at once, every time anything about one of them changes, and says where each
 Nothing is counted up or down, so doing it again changes nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -33,7 +33,9 @@ class Paid(msgspec.Struct, frozen=True):
 
     ``paid_ms``: the earlier of our first sighting and its block's time.  ``gone``: parts whose refund
     has left (exported or settled): that money never counts towards a ticket again.
-    ``was_confirmed``: it counted once and its block is gone now.
+    ``was_confirmed``: it counted once and its block is gone now.  ``dust``: the limit of its own asset.
+    ``resolution``: what an operator decided of it in review (``refund``, ``foreign``, ``dust``, ``internal``; ``assign``:
+    it counts here, whatever made it doubtful).
     """
 
     transfer_id: int
@@ -44,6 +46,8 @@ class Paid(msgspec.Struct, frozen=True):
     gone: tuple[Allocation, ...] = ()
     was_confirmed: bool = False
     flags: tuple[str, ...] = ()
+    dust: int = 0
+    resolution: str = ""
 
     @property
     def here(self) -> int:
@@ -52,7 +56,7 @@ class Paid(msgspec.Struct, frozen=True):
 
 
 class Sale(msgspec.Struct, frozen=True):
-    """What matching must know of an event.  None for a time: no bound."""
+    """What matching must know of an event and the tier that is bought.  None for a time: no bound."""
 
     status: str
     sales_start_ms: int | None
@@ -65,9 +69,11 @@ class Sale(msgspec.Struct, frozen=True):
 class Order(msgspec.Struct, frozen=True):
     """A purchase as matching sees it.
 
-    ``price`` in base units of ``asset``; None when the event does not sell for that asset.
-    ``expired``: its time is over *and* its chain has been scanned past that time.
-    ``ticket``: the state of its ticket, None before minting.
+    ``price`` in base units of ``asset``; None when there is none, for the reason ``unsold``.  ``enough``: the least
+    that buys (the price less the operator's tolerance; None: the price).  ``fee``: the commission in the price.
+    ``expired``: its time is over *and* its chain has been scanned past that time.  ``expires_ms``: money paid after it
+    is late; None: there was no such time.  ``ticket``: the state of its ticket, None before minting; ``funded``: what
+    that ticket was minted for.
     """
 
     asset: str
@@ -75,18 +81,27 @@ class Order(msgspec.Struct, frozen=True):
     expired: bool
     ticket: str | None
     dust: int = 0
-    commission_bps: int = 0
+    fee: int = 0
+    enough: int | None = None
+    funded: int | None = None
+    expires_ms: int | None = None
+    unsold: str = "wrong_asset"
+
+    def late(self, p: Paid) -> bool:
+        """Was this paid after the purchase's time?"""
+        return self.expires_ms is not None and p.paid_ms > self.expires_ms
 
 
 class Decision(msgspec.Struct, frozen=True):
     """``allocations`` by transfer id, for every confirmed payment (and suspended funding).
 
-    ``mint``: the money is there and the sale is on, so a seat shall be taken; when none is left the
-    caller asks again with ``sold_out=True``.  ``ticket``: what a minted ticket's state shall be.
+    ``mint``: the money (``paid``) is there and the sale is on, so a seat shall be taken; when that is refused the
+    caller asks again with the reason.  ``ticket``: what a minted ticket's state shall be.
     """
 
     allocations: dict[int, tuple[Allocation, ...]]
     mint: bool = False
+    paid: int = 0
     ticket: str | None = None
 
 
@@ -94,7 +109,7 @@ class Stray(msgspec.Struct, frozen=True):
     """A confirmed transfer that no purchase claims.
 
     ``memo_problem``: ``no_memo``, ``unknown_event``, ``unknown_ref``, ``ambiguous``, ``bad_wallet`` …
-    ``shared``: it came to an account that other services use too.
+    ``shared``: it came to an account that other services use too.  ``resolution``: as of ``Paid``.
     """
 
     amount: int
@@ -103,6 +118,7 @@ class Stray(msgspec.Struct, frozen=True):
     shared: bool = False
     dust: int = 0
     flags: tuple[str, ...] = ()
+    resolution: str = ""
 
 
 REVIEWED_FLAGS = ("locked", "duplicate_output_key", "double_spend_seen", "memo_untrusted")
@@ -110,14 +126,17 @@ REVIEWED_FLAGS = ("locked", "duplicate_output_key", "double_spend_seen", "memo_u
 
 LIVE_TICKETS = frozenset({"active", "used", "suspended"})
 
+RESOLVED: Mapping[str, Kind] = {"refund": "refund", "foreign": "foreign", "dust": "dust", "internal": "internal"}
+"""What an operator may decide of money in review, and where it then belongs."""
 
-def decide(sale: Sale, order: Order, payments: Sequence[Paid], *, sold_out: bool = False) -> Decision:
+
+def decide(sale: Sale, order: Order, payments: Sequence[Paid], *, refused: str = "") -> Decision:
     """Say where every base unit of a purchase belongs.
 
     Steps: 1. money that left again stays where it went.  2. what cannot count (other asset, locked,
-    paid when nothing was on sale) goes by its own reason.  3. a live ticket keeps its price; the rest is
-    surplus.  4. enough money asks for a seat, and goes back when there is none.  5. too little waits, and
-    goes back when the purchase has expired.
+    paid when nothing was on sale) goes by its own reason, or as an operator decided.  3. a live ticket keeps what it
+    was minted for; the rest is surplus.  4. enough money asks for a seat, and goes back when that is ``refused``
+    (``sold_out``, ``wallet_limit`` …).  5. too little waits, and goes back when the purchase has expired.
     """
     allocations: dict[int, tuple[Allocation, ...]] = {}
     usable: list[Paid] = []
@@ -130,25 +149,37 @@ def decide(sale: Sale, order: Order, payments: Sequence[Paid], *, sold_out: bool
             allocations[p.transfer_id] = p.gone  # 1
         elif (stray := _stray(sale, order, p)) is not None:
             allocations[p.transfer_id] = (*p.gone, stray)  # 2
-        elif not ticketed and (reason := forbids(sale, p.paid_ms)):
-            allocations[p.transfer_id] = (*p.gone, Allocation("refund", p.here, reason))  # 2
+        elif not ticketed and (reason := forbids(sale, p.paid_ms) or _ended(order)):
+            allocations[p.transfer_id] = (*p.gone, _back(order, p, reason))  # 2
         else:
             usable.append(p)
     price = order.price
     if ticketed and price is not None:
         return _ticketed(order, price, usable, payments, allocations)  # 3
-    paid = price is not None and bool(usable) and sum(p.here for p in usable) >= price
-    if paid and not sold_out:
-        return Decision(allocations, mint=True)  # 4
+    total = sum(p.here for p in usable)
+    paid = price is not None and bool(usable) and total >= (price if order.enough is None else order.enough)
+    if paid and not refused:
+        return Decision(allocations, mint=True, paid=total)  # 4
     for p in usable:
         if paid:
-            rest = Allocation("refund", p.here, "sold_out")  # 4
+            rest = _back(order, p, "late" if refused == "sold_out" and order.late(p) else refused)  # 4
         elif order.expired:
-            rest = Allocation("dust" if p.here < order.dust else "refund", p.here, "underpaid")  # 5
+            rest = _back(order, p, "underpaid")  # 5
         else:
             rest = Allocation("open", p.here, "underpaid")
         allocations[p.transfer_id] = (*p.gone, rest)
     return Decision(allocations)
+
+
+def _ended(order: Order) -> str:
+    """Return why a purchase that had a ticket gets no other one."""
+    return f"ticket_{order.ticket}" if order.ticket is not None and order.ticket not in LIVE_TICKETS else ""
+
+
+def _back(order: Order, p: Paid, reason: str) -> Allocation:
+    """Send back what is still here; below the limit it costs more to return than it is."""
+    limit = max(p.dust, order.dust if p.asset == order.asset else 0)
+    return Allocation("dust" if p.here < limit else "refund", p.here, reason)
 
 
 def forbids(sale: Sale, paid_ms: int) -> str:
@@ -170,13 +201,20 @@ def forbids(sale: Sale, paid_ms: int) -> str:
 
 def _stray(sale: Sale, order: Order, p: Paid) -> Allocation | None:
     """Return where a payment goes that can never count towards this purchase; None when it can."""
-    for flag in REVIEWED_FLAGS:
-        if flag in p.flags:
-            return Allocation("review", p.here, flag)
+    if p.resolution in RESOLVED:
+        return Allocation(RESOLVED[p.resolution], p.here, "operator")
     if p.asset is None:
         return Allocation("review", p.here, "unpriced")
-    if p.asset != order.asset or order.price is None:
-        return Allocation("refund", p.here, "wrong_asset" if sale.by_memo else "purchase_required")
+    if p.resolution != "assign":
+        for flag in REVIEWED_FLAGS:
+            if flag in p.flags:
+                return Allocation("review" if p.here >= p.dust else "dust", p.here, flag)
+    if p.asset != order.asset:
+        return _back(order, p, "wrong_asset")
+    if order.price is None:
+        if order.unsold == "no_rate":
+            return Allocation("review", p.here, "no_rate")
+        return _back(order, p, order.unsold if sale.by_memo else "purchase_required")
     return None
 
 
@@ -187,26 +225,28 @@ def _ticketed(
     payments: Sequence[Paid],
     allocations: dict[int, tuple[Allocation, ...]],
 ) -> Decision:
-    """Allocate to a ticket that exists: first come first, the price; what is over is surplus.
+    """Allocate to a ticket that exists: first come first, what it was minted for; what is over is surplus.
 
     Funding whose block is gone suspends the ticket and keeps its place until it confirms again,
     unless other confirmed money covers the price.
     """
-    covered = sum(p.here for p in usable) >= price
+    cost = price if order.funded is None else order.funded
+    covered = sum(p.here for p in usable) >= cost
     funding = list(usable)
     if not covered:
         funding += [p for p in payments if p.was_confirmed and p.state != "confirmed" and p.here]
         funding.sort(key=lambda p: (p.paid_ms, p.transfer_id))
     spent = 0
     for p in funding:
-        take = min(price - spent, p.here)
+        take = min(cost - spent, p.here)
         parts = []
         if take:
-            before, after = (n * order.commission_bps // 10_000 for n in (spent, spent + take))
-            parts.append(Allocation("ticket", take, commission=after - before))
+            before, after = (n * order.fee // price for n in (spent, spent + take))
+            parts.append(Allocation("ticket", take, "late" if order.late(p) else "", commission=after - before))
         spent += take
         if (over := p.here - take) and p.state == "confirmed":
-            parts.append(Allocation("dust" if over < order.dust else "surplus", over, "overpaid"))
+            reason = "overpaid" if take else "duplicate"
+            parts.append(Allocation("dust" if over < order.dust else "surplus", over, reason))
         allocations[p.transfer_id] = (*p.gone, *parts)
     if covered:
         return Decision(allocations, ticket="active" if order.ticket == "suspended" else order.ticket)
@@ -215,6 +255,8 @@ def _ticketed(
 
 def route(t: Stray) -> Allocation:
     """Say where a confirmed transfer goes that belongs to no purchase."""
+    if t.resolution in RESOLVED:
+        return Allocation(RESOLVED[t.resolution], t.amount, "operator")
     if "internal" in t.flags:
         return Allocation("internal", t.amount)
     if t.asset is None:

@@ -7,7 +7,7 @@ What must grow while nothing happens (the age of the tip, of the outbox) is comp
 
 import importlib.metadata
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
@@ -42,6 +42,8 @@ class Metrics:
         self.registry = registry or CollectorRegistry()
         self._tips: dict[str, tuple[BlockRef | None, int]] = {}
         self._outbox_oldest_ms: int | None = None
+        self._rates_ms: dict[tuple[str, str], int] = {}
+        self._rated: set[tuple[str, str]] = set()
         self._chain_metrics()
         self._money_metrics()
         self._access_metrics()
@@ -76,11 +78,22 @@ class Metrics:
         self.payouts_due = self._gauge("payouts_due", "Payouts that are due and not settled")
         self.review_open = self._gauge("review_open", "Payments that wait for an operator's decision")
         self.ledger_imbalance = self._gauge("ledger_imbalance", "Assets whose ledger does not sum to zero: 0, always")
+        self.quote_rate_age = self._gauge(
+            "quote_rate_age_seconds", "Age of the last believed rate that an event needs", "asset", "currency"
+        )
+        self.rate_sources_agreeing = self._gauge(
+            "rate_sources_agreeing", "Price sources behind the last rate, 0 without one", "asset", "currency"
+        )
 
     def _access_metrics(self) -> None:
         self.verify = self._counter("verify_total", "Signatures checked", "scheme", "result")
         self.verify_seconds = self._histogram("verify_seconds", "Duration of checks", _VERIFY_BUCKETS, "scheme")
         self.access_decisions = self._counter("access_decisions_total", "Decisions at the door", "decision", "reason")
+        self.access_classic = self._counter("access_classic_total", "Joins with a classic text", "decision")
+
+        self.checkins = self._counter("checkins_total", "Scans at doors, by answer", "outcome")
+        for outcome in ("accepted", "already_redeemed", "conflict", "bad_checksum"):
+            self.checkins.labels(outcome)  # the alarms' own: there from the start, so that `increase` sees the first
 
     def _service_metrics(self) -> None:
         self.outbox_pending = self._gauge("outbox_pending", "Messages not yet delivered")
@@ -169,6 +182,28 @@ class Metrics:
         """Record for how many assets the ledger does not sum to zero."""
         self.ledger_imbalance.set(assets)
 
+    def rates_wanted(self, pairs: Collection[tuple[str, str]]) -> None:
+        """Say which (asset, currency) events need: the age of their rates grows from now; others are not shown."""
+        for pair in set(self._rates_ms) - set(pairs):
+            del self._rates_ms[pair]
+            self.quote_rate_age.remove(*pair)
+            if pair in self._rated:
+                self._rated.discard(pair)
+                self.rate_sources_agreeing.remove(*pair)
+        for pair in set(pairs) - set(self._rates_ms):
+            self._rates_ms[pair] = self._clock.now_ms()
+            self.quote_rate_age.labels(*pair).set_function(self._rate_age_of(pair))
+
+    def rate_age(self, asset: str, currency: str, at_ms: int | None) -> None:
+        """Record when the last believed rate of a wanted pair was made; None: there was none yet."""
+        if at_ms is not None and (asset, currency) in self._rates_ms:
+            self._rates_ms[asset, currency] = at_ms
+
+    def rate_sources(self, asset: str, currency: str, agreeing: int) -> None:
+        """Record how many sources agreed; only the process that asks them knows."""
+        self._rated.add((asset, currency))
+        self.rate_sources_agreeing.labels(asset, currency).set(agreeing)
+
     # -- the door, the service -------------------------------------------------------------------
 
     def verified(self, scheme: str | None, result: str, seconds: float) -> None:
@@ -179,6 +214,14 @@ class Metrics:
     def access(self, decision: str, reason: str) -> None:
         """Count one decision at the door."""
         self.access_decisions.labels(word(decision), word(reason)).inc()
+
+    def classic(self, decision: str) -> None:
+        """Count one join with a classic text: when there are none any more, they can be switched off."""
+        self.access_classic.labels(word(decision)).inc()
+
+    def checkin(self, outcome: str) -> None:
+        """Count one scan at a door."""
+        self.checkins.labels(word(outcome)).inc()
 
     def outbox(self, pending: int, oldest_ms: int | None) -> None:
         """Record the outbox: how many wait, and when the oldest was written."""
@@ -206,6 +249,9 @@ class Metrics:
 
     def _tip_age_of(self, chain: str) -> Callable[[], float]:
         return lambda: max(self._clock.now_ms() - self._tips[chain][1], 0) / 1000
+
+    def _rate_age_of(self, pair: tuple[str, str]) -> Callable[[], float]:
+        return lambda: max(self._clock.now_ms() - self._rates_ms.get(pair, self._clock.now_ms()), 0) / 1000
 
     def _outbox_age(self) -> float:
         if self._outbox_oldest_ms is None:

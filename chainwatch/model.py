@@ -6,7 +6,7 @@ integers too: Unix milliseconds, and their names end in ``_ms``.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -72,6 +72,9 @@ class Transfer(msgspec.Struct, frozen=True):
     ``flags`` are facts that decide a payment's end: see ``FLAGS``.
     ``references`` are the watched reference keys that the transaction names (Solana Pay): each stands
     for one purchase, as an address of its own does.
+    ``direction``: ``out`` left an account or an output of ours for somebody else's.  ``spends``: what it uses up, so
+    that no other transaction can (outpoints ``txid:vout``, EVM ``account:nonce``).  ``network_fee`` stands on a row of
+    its own, index ``fee``, of amount 0, in the native coin: what the transaction cost us, whether or not it succeeded.
     """
 
     chain: str
@@ -87,6 +90,9 @@ class Transfer(msgspec.Struct, frozen=True):
     position: Position | None = None
     flags: tuple[str, ...] = ()
     references: tuple[str, ...] = ()
+    direction: Literal["in", "out"] = "in"
+    network_fee: int | None = None
+    spends: tuple[str, ...] = ()
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -101,8 +107,34 @@ FLAGS: Mapping[str, str] = {
     "double_spend_seen": "a conflicting transaction has been seen",
     "duplicate_output_key": "a one-time output key that was paid before (Monero burning bug)",
     "internal": "sent by an address of ours",
+    "mixed_inputs": "paid for by us and by others at once, so that no output can be called ours",
+    "fee_unknown": "the node does not tell what the transaction cost",
     "balance_differs": "the balances changed by another amount than the instructions say; the balances count",
 }
+
+
+FEE = "fee"
+"""Index of the row that holds what a transaction of ours cost."""
+
+
+def fee_of(
+    chain: str, txid: str, native: str, fee: int | None, payer: str, position: Position | None, spends: tuple[str, ...]
+) -> Transfer:
+    """Return the row of a transaction's cost.  None (the node does not tell) is flagged, never a guess."""
+    return Transfer(
+        chain=chain,
+        txid=txid,
+        index=FEE,
+        asset=native,
+        amount=0,
+        to=None,
+        sender=(payer,) if payer else (),
+        position=position,
+        flags=() if fee is not None else ("fee_unknown",),
+        direction="out",
+        network_fee=fee,
+        spends=spends,
+    )
 
 
 class Block(msgspec.Struct, frozen=True):

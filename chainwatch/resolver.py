@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 import msgspec
 
+from chainwatch.model import ChainSpec
 from chainwatch.verifiers.curves import kept_recursion_limit
 from chainwatch.verifiers.recorded import execution_error
 from chainwatch.verifiers.result import Reverted, Unavailable
@@ -30,17 +31,19 @@ MAX_RETURN = 64 * 1024
 
 
 class NodeResolver:
-    """Asks one EVM node (``evm``, a URL) through web3, and Hive nodes (``hive``, URLs in order of preference).
+    """Asks EVM nodes (``evm``, a URL or several) through web3, and Hive nodes (``hive``), in order of preference.
 
     Use as ``async with NodeResolver(evm="https://…") as resolver``: the connections are closed at the end.  The answer
     is one node's word; who does not trust his nodes asks several and compares.
     """
 
-    def __init__(self, *, evm: str | None = None, hive: Sequence[str] = (), timeout: float = TIMEOUT) -> None:
-        self._evm_url = evm
+    def __init__(
+        self, *, evm: str | Sequence[str] | None = None, hive: Sequence[str] = (), timeout: float = TIMEOUT
+    ) -> None:
+        self._evm_urls = (evm,) if isinstance(evm, str) else tuple(evm or ())
         self._hive_urls = tuple(hive)
         self._timeout = timeout
-        self._provider: Any = None
+        self._providers: dict[str, Any] = {}
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> "NodeResolver":
@@ -53,9 +56,10 @@ class NodeResolver:
         """Close the connections."""
         if self._session is not None:
             await self._session.close()
-        if self._provider is not None:
-            await self._provider.disconnect()
-        self._session = self._provider = None
+        for provider in self._providers.values():
+            await provider.disconnect()
+        self._session = None
+        self._providers = {}
 
     # --- EVM
 
@@ -76,12 +80,24 @@ class NodeResolver:
         return _hex(await self._ask("eth_call", [call, "latest"]), MAX_RETURN)
 
     async def _ask(self, method: str, params: list[Any]) -> str:
-        """One JSON-RPC question.  ``Reverted`` when the call ran and failed, ``Unavailable`` for everything else."""
-        if self._provider is None:
-            self._provider = _evm_provider(self._evm_url, self._timeout)
+        """One JSON-RPC question, to the first node that answers.
+
+        ``Reverted`` when the call ran and failed, ``Unavailable`` for everything else.
+        """
+        failed = Unavailable("no EVM node configured")
+        for url in self._evm_urls:
+            try:
+                return await self._ask_one(url, method, params)
+            except Unavailable as error:
+                failed = error
+        raise failed
+
+    async def _ask_one(self, url: str, method: str, params: list[Any]) -> str:
+        if url not in self._providers:
+            self._providers[url] = _evm_provider(url, self._timeout)
         try:
             async with asyncio.timeout(self._timeout):
-                answer = await self._provider.make_request(method, params)
+                answer = await self._providers[url].make_request(method, params)
         except Exception as error:  # web3 and aiohttp raise many kinds; each means that there was no answer
             raise Unavailable(f"{method}: {type(error).__name__}") from error
         failure = answer.get("error")
@@ -144,10 +160,32 @@ class _Accounts(msgspec.Struct):
     result: list[_Account] | None = None
 
 
-def _evm_provider(url: str | None, timeout: float) -> Any:
+class Resolvers:
+    """One ``NodeResolver`` a configured chain, made when it is first asked."""
+
+    def __init__(self, specs: Mapping[str, ChainSpec]) -> None:
+        self._specs = specs
+        self._open: dict[str, NodeResolver] = {}
+
+    def __call__(self, chain: str) -> NodeResolver | None:
+        """Return who answers for ``chain`` (a code); None where it is not configured, or needs no asking."""
+        if chain not in self._open:
+            spec = self._specs.get(chain)
+            if spec is None or spec.family not in ("evm", "hive"):
+                return None
+            urls = {"evm": spec.endpoints} if spec.family == "evm" else {"hive": spec.endpoints}
+            self._open[chain] = NodeResolver(**urls)
+        return self._open[chain]
+
+    async def close(self) -> None:
+        """Close all connections."""
+        for resolver in self._open.values():
+            await resolver.close()
+        self._open = {}
+
+
+def _evm_provider(url: str, timeout: float) -> Any:
     """Web3's asynchronous HTTP provider, without its retries: who asks again decides that himself."""
-    if url is None:
-        raise Unavailable("no EVM node configured")
     with kept_recursion_limit():
         from web3 import AsyncHTTPProvider
 

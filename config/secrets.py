@@ -17,7 +17,7 @@ MAX_BYTES = 64 * 1024  # the largest secret is a PEM key of a few kB; anything l
 PLACEHOLDERS = frozenset(
     {"changeme", "change-me", "change_me", "change", "secret", "password", "passwd", "pass", "default", "example"}
     | {"chainwatch", "test", "admin", "root", "todo", "fixme", "xxx", "none", "null", "placeholder", "letmein"}
-    | {"123456", "12345678", "your-secret", "your_secret", "yoursecret", "hunter2", "…", "..."}
+    | {"123456", "12345678", "your-secret", "your_secret", "yoursecret", "hunter2", "default_secret", "…", "..."}
 )
 
 _B58 = "1-9A-HJ-NP-Za-km-z"

@@ -98,12 +98,13 @@ class Access(msgspec.Struct, frozen=True):
 class Rates(msgspec.Struct, frozen=True):
     """``[rates]``: prices in money.
 
-    ``sources`` are names of ``chainwatch.markets``; ``fixed`` replaces them all (built-in network): asset code to
-    currency to decimal text.  A rate needs ``quorum`` sources within ``agree_percent`` of each other, none older than
-    ``max_age_seconds``; one that moved more than ``jump_percent`` since the last is not believed until it stays.
+    ``sources`` are names of ``chainwatch.markets``; ``urls`` replaces their addresses (``hive`` is asked at the first
+    node of ``[chains.HIVE]``); ``fixed`` replaces them all (built-in network): asset code to currency to decimal text.
+    A rate needs ``quorum`` sources within ``agree_percent`` of each other, none older than ``max_age_seconds``; one
+    that moved more than ``jump_percent`` since the last is not believed until it stays.
     """
 
-    sources: tuple[str, ...] = ("coingecko", "kraken", "binance", "coinbase")
+    sources: tuple[str, ...] = ("coingecko", "kraken", "binance", "coinbase", "hive")
     quorum: Annotated[int, Meta(ge=2, le=10)] = 2
     agree_percent: Annotated[int, Meta(ge=1, le=20)] = 5
     max_age_seconds: Annotated[int, Meta(ge=10, le=3600)] = 300

@@ -28,6 +28,7 @@ import hashlib
 import hmac
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -178,7 +179,7 @@ class AccessMessage:
         The address is written in its canonical form.  Nothing that a text could not say exactly is accepted, least of
         all a line break.
         """
-        wallet = _wallet(chain, address)
+        wallet = wallet_on(chain, address)
         if wallet is None:
             raise Rejected(AccessReason.WALLET, "no such wallet on this chain")
         message = cls(
@@ -186,10 +187,10 @@ class AccessMessage:
             event=event,
             issued_ms=issued_ms,
             domain=domain,
-            word=_word(wallet)[0],
+            word=chain_word(wallet)[0],
             address=wallet.canonical.removeprefix("bitcoincash:"),
             uri=uri if form == "sign-in" else None,
-            chain_id=_chain_id(wallet) if form == "sign-in" else None,
+            chain_id=chain_id_text(wallet) if form == "sign-in" else None,
             nonce=nonce,
             expires_ms=issued_ms + ttl_ms,
         )
@@ -256,7 +257,7 @@ class AccessMessage:
         return (
             f"{self.domain} wants you to sign in with your {self.word} account:\n{self.address}\n\n{statement}\n\n"
             f"URI: {self.uri}\nVersion: 1\nChain ID: {self.chain_id}\nNonce: {self.nonce}\n"
-            f"Issued At: {_time_text(self.issued_ms)}\nExpiration Time: {_time_text(self.expires_ms or 0)}\n"
+            f"Issued At: {time_text(self.issued_ms)}\nExpiration Time: {time_text(self.expires_ms or 0)}\n"
             f"Request ID: {self.event}"
         )
 
@@ -290,7 +291,7 @@ class AccessMessage:
 
     @classmethod
     def _parse_sign_in(cls, match: "re.Match[str]") -> Self:
-        issued, expires = _time_ms(match["issued"]), _time_ms(match["expires"])
+        issued, expires = time_of(match["issued"]), time_of(match["expires"])
         if match["word"] not in _NAMES or issued is None or expires is None:
             raise Rejected(AccessReason.MALFORMED, "no such chain, or no such time")
         if match["event"] != match["request_id"]:
@@ -371,10 +372,10 @@ class AccessMessage:
 
     def _is_for(self, chain: str, address: str) -> bool:
         """Does the text name this wallet?  Compared in canonical form, on the same chain word."""
-        claimed = _wallet(chain, address)
-        if claimed is None or _word(claimed)[0] != self.word:
+        claimed = wallet_on(chain, address)
+        if claimed is None or chain_word(claimed)[0] != self.word:
             return False
-        named = _wallet(chain, self.address or "")
+        named = wallet_on(chain, self.address or "")
         return named is not None and named.canonical == claimed.canonical
 
     def replay_key(self, chain: str, address: str) -> str:
@@ -384,10 +385,10 @@ class AccessMessage:
         """
         if self.nonce is not None:
             return f"nonce:{self.nonce}"
-        wallet = _wallet(chain, address)
+        wallet = wallet_on(chain, address)
         if wallet is None:
             raise Rejected(AccessReason.WALLET, "no such wallet on this chain")
-        return f"classic:{_word(wallet)[1]}:{wallet.canonical}:{self.event}:{self.issued_ms}"
+        return f"classic:{chain_word(wallet)[1]}:{wallet.canonical}:{self.event}:{self.issued_ms}"
 
     def usable_until_ms(self, policy: AccessPolicy) -> int:
         """When ``check_time`` begins to refuse it for ever; what was used MUST be remembered until a skew later."""
@@ -408,19 +409,24 @@ def derive_nonce(
     """
     if len(key) < MIN_KEY:
         raise Misconfigured(f"the nonce key needs {MIN_KEY} bytes")
-    wallet = _wallet(chain, address)
+    wallet = wallet_on(chain, address)
     if wallet is None:
         raise Rejected(AccessReason.WALLET, "no such wallet on this chain")
     values = [
         "access nonce v1",
         domain,
         event,
-        _word(wallet)[1],
+        chain_word(wallet)[1],
         wallet.network,
         wallet.canonical,
         issued_ms,
         expires_ms,
     ]
+    return nonce_of(key, values)
+
+
+def nonce_of(key: bytes, values: Sequence[str | int]) -> str:
+    """A keyed hash of ``values`` in ``NONCE_LENGTH`` letters and digits."""
     digest = hmac.new(key, json.dumps(values).encode(), hashlib.sha256).digest()
     number, out = int.from_bytes(digest, "big"), []
     for _ in range(NONCE_LENGTH):
@@ -454,24 +460,25 @@ def nonce_is_ours(key: bytes, message: AccessMessage, *, chain: str, address: st
 # --- helpers
 
 
-def _wallet(chain: str, address: str) -> Wallet | None:
+def wallet_on(chain: str, address: str) -> Wallet | None:
+    """``address`` as ``chain`` (code, name or CAIP-2) reads it; None when it does not accept it."""
     parsed = parse_chain(chain)
     return wallet_for(address, parsed) if parsed is not None else None
 
 
-def _word(wallet: Wallet) -> tuple[str, str]:
+def chain_word(wallet: Wallet) -> tuple[str, str]:
     """Word of the first line, name in the one-line form."""
     return _WORDS[wallet.chain or ""] if wallet.chain in _WORDS else _WORDS[wallet.family]
 
 
-def _chain_id(wallet: Wallet) -> str:
-    """EIP-155 number on EVM (Ethereum's where none was given), the network's name elsewhere."""
+def chain_id_text(wallet: Wallet) -> str:
+    """What follows ``Chain ID:``: EIP-155 number on EVM (1 where none was given), the network's name elsewhere."""
     if wallet.family == "evm":
         return wallet.network or "1"
     return {"main": "mainnet", "test": "testnet", "stage": "stagenet"}.get(wallet.network, wallet.network)
 
 
-def _time_text(ms: int) -> str:
+def time_text(ms: int) -> str:
     """RFC 3339 with three decimals and Z.  ``Rejected`` outside the years 1 to 9999."""
     try:
         moment = datetime.fromtimestamp(ms // 1000, UTC)
@@ -480,7 +487,8 @@ def _time_text(ms: int) -> str:
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{ms % 1000:03d}Z"
 
 
-def _time_ms(text: str) -> int | None:
+def time_of(text: str) -> int | None:
+    """Unix milliseconds of an RFC 3339 time, None when it is none."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

@@ -1,46 +1,38 @@
 """Who calls: each kind of caller has a way to prove itself, and an endpoint says which it takes."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
 
-import msgspec
 from aiohttp import web
 
+from chainwatch.api import creator_auth, operator_auth, session_auth
 from chainwatch.api.backend import Backend
+from chainwatch.api.callers import Authenticator, Caller, Kind
+from chainwatch.api.device_auth import device_of
 from chainwatch.api.problems import Problem
 
-Kind = Literal["public", "operator", "creator", "device", "session"]
+__all__ = ["AUTHENTICATORS", "Authenticator", "Caller", "Kind", "authenticate"]
 
 
-class Caller(msgspec.Struct, frozen=True):
-    """Who calls, as proved.  ``name``: the key's name, the account, the device; never a secret.
-
-    ``event_id``: the event of a door device.  ``token``: the claims of a session.
-    """
-
-    kind: Kind = "public"
-    name: str = ""
-    scopes: frozenset[str] = frozenset()
-    event_id: int | None = None
-    device_id: int | None = None
-    token: Mapping[str, Any] | None = None
-
-    @property
-    def actor(self) -> str:
-        """As it stands in the audit log."""
-        return f"{self.kind}:{self.name}" if self.name else self.kind
+async def _device(request: web.Request, backend: Backend) -> Caller | None:
+    device = await device_of(request, backend)
+    return device and Caller("device", device.name, event_id=device.event_id, device_id=device.id)
 
 
-Authenticator = Callable[[web.Request, Backend], Awaitable[Caller | None]]
-"""Returns the caller when the request carries a proof of this kind; None when it carries none; ``Problem`` when it
-carries a wrong one."""
-
-AUTHENTICATORS: Mapping[Kind, Authenticator] = {}
+AUTHENTICATORS: Mapping[Kind, Authenticator] = {
+    "operator": operator_auth.authenticate,
+    "creator": creator_auth.authenticate,
+    "device": _device,
+    "session": session_auth.authenticate,
+}
 """Kind to how it proves itself.  A kind that is not here cannot call anything."""
 
 
 async def authenticate(request: web.Request, backend: Backend, kinds: Sequence[Kind]) -> Caller:
-    """Return the caller by the first kind that the request proves; ``Problem`` ``unauthorized`` when it proves none."""
+    """Return the caller by the first kind that the request proves; ``Problem`` ``unauthorized`` when it proves none.
+
+    ``public`` comes last: who sends a proof, also a wrong one, is taken at his word.  Where only the public calls,
+    nothing is looked at: the platform's client sends ``Bearer :<account>`` everywhere.
+    """
     for kind in kinds:
         if (prove := AUTHENTICATORS.get(kind)) and (caller := await prove(request, backend)) is not None:
             return caller

@@ -3,6 +3,11 @@
 import random
 from collections.abc import Callable, Mapping
 
+from chainwatch.api.feed import Feed
+from chainwatch.api.limits import Limits
+from chainwatch.api.premium import Premium
+from chainwatch.api.proofs import Proofs
+from chainwatch.api.wallet_kind import WalletKinds
 from chainwatch.clock import Clock
 from chainwatch.config.settings import Settings
 from chainwatch.ledger.context import Context
@@ -36,6 +41,13 @@ class Backend:
         self.store, self.contexts, self.issuer = store, contexts, issuer
         self.metrics, self.clock, self.rng = metrics, clock, rng
         self.resolver = resolver
+        self.limits = Limits(clock, lambda: self.settings.http)
+        self.premium, self.proved = Premium(clock), Proofs()
+        self.feed, self.wallet_kinds = Feed(store), WalletKinds()
+
+    async def stop(self) -> None:
+        """End what would not end by itself: open streams."""
+        await self.feed.stop()
 
     @property
     def settings(self) -> Settings:

@@ -5,20 +5,26 @@ OpenAPI document is made, so what is described is what is served.  Each call goe
 are they too many, what do they send, was it sent before, the handler, the answer.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
 from aiohttp import web
 
-from chainwatch.api import auth, wire
-from chainwatch.api.auth import Caller, Kind
+from chainwatch.api import auth, idempotency, limits, wire
 from chainwatch.api.backend import Backend
+from chainwatch.api.callers import ROLE, Caller, Kind
+from chainwatch.api.middleware import ADDRESS, ENDLESS, STANDING
 from chainwatch.api.problems import Problem
 from chainwatch.api.server import Routes
 from chainwatch.errors import Rejected
 
 Scope = Literal["", "events", "money", "door", "read"]
+
+
+BODY_S = 10.0
+"""Seconds for a body to arrive: 64 kB, from a phone."""
 
 
 class Who(msgspec.Struct, frozen=True):
@@ -73,6 +79,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
 
     ``limit`` names the bucket that a call takes from (``chainwatch.api.limits``).  ``writes``: an ``Idempotency-Key``
     is honoured.  ``problems``: codes that it answers beside those of every endpoint, for the document.
+    ``endless``: its answer is a stream of events, which no time limit ends.
     """
 
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -89,6 +96,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     writes: bool = False
     problems: tuple[str, ...] = ()
     content_type: str = wire.JSON
+    endless: bool = False
+    documented: bool = True
 
 
 def routes(endpoints: Sequence[Endpoint], backend: Backend) -> Routes:
@@ -103,18 +112,88 @@ def routes(endpoints: Sequence[Endpoint], backend: Backend) -> Routes:
 
 def _bound(endpoint: Endpoint, backend: Backend) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     async def handle(request: web.Request) -> web.StreamResponse:
+        request[ROLE] = endpoint.who.role
+        raw = await _read(request, endpoint) if request.can_read_body else b""
+        address = request.get(ADDRESS, request.remote or "")
+        _count(request, backend, endpoint, "address", address)
         caller = await auth.authenticate(request, backend, endpoint.who.kinds)
-        call = Call(request, backend, caller, request.remote or "", dict(request.match_info))
+        if caller.kind == "operator" and not _in_scope(endpoint, caller):
+            raise Problem("forbidden", f"this key has no scope {endpoint.who.scope!r}")
+        call = Call(request, backend, caller, address, dict(request.match_info))
         if endpoint.query is not None:
             call.query = wire.query(request.query, endpoint.query)
         if endpoint.body is not None:
-            call.body = wire.body(await request.read(), endpoint.body)
-        try:
-            answer = await endpoint.handler(call)
-        except Rejected as error:
-            raise Problem.of(error) from error
-        if isinstance(answer, web.StreamResponse):
-            return answer
-        return web.Response(body=wire.encode(answer), status=endpoint.status, content_type=endpoint.content_type)
+            call.body = wire.body(raw, endpoint.body)
+        _count(request, backend, endpoint, "wallet", _named(call, ("wallet_address", "wallet")))
+        _count(request, backend, endpoint, "event", call.path.get("id") or _named(call, ("event_id",)))
+        if endpoint.writes:
+            return await idempotency.once(request, backend, caller, address, lambda: _whole(endpoint, call))
+        return await _run(endpoint, call)
 
+    if endpoint.endless:
+        setattr(handle, ENDLESS, True)
     return handle
+
+
+def _in_scope(endpoint: Endpoint, caller: Caller) -> bool:
+    """May this key do that?  ``read`` looks at everything."""
+    wanted = endpoint.who.scope
+    return not wanted or wanted in caller.scopes or (endpoint.method == "GET" and "read" in caller.scopes)
+
+
+async def _read(request: web.Request, endpoint: Endpoint) -> bytes:
+    """Return the body: JSON, of our size, in our time."""
+    if request.headers.get("Content-Encoding", "identity") != "identity":
+        raise Problem("unsupported_media_type", "compressed bodies are not read")
+    if endpoint.body is not None and "Content-Type" in request.headers and not _is_json(request.content_type):
+        # Also what keeps a form of some other site from being taken for a request (CSRF).
+        raise Problem("unsupported_media_type", f"the body is JSON: Content-Type {wire.JSON}")
+    try:
+        async with asyncio.timeout(BODY_S):
+            return await request.read()
+    except TimeoutError as error:
+        raise Problem("body_timeout", "the body did not come in time", headers={"Connection": "close"}) from error
+    except (web.RequestPayloadError, ConnectionError) as error:
+        raise Problem("bad_request", "the body broke off", headers={"Connection": "close"}) from error
+
+
+def _is_json(content_type: str) -> bool:
+    return content_type == wire.JSON or content_type.endswith("+json")
+
+
+def _named(call: Call, names: Sequence[str]) -> str | None:
+    """Return what the request says under the first of ``names`` that it has."""
+    for values in (call.body, call.query):
+        for name in names:
+            if (value := getattr(values, name, None)) is not None:
+                return str(value)[:128]
+    return None
+
+
+def _count(
+    request: web.Request, backend: Backend, endpoint: Endpoint, dimension: limits.Dimension, key: str | None
+) -> None:
+    """Take from the endpoint's own limit (the middleware took from the one of all requests)."""
+    if endpoint.limit == "requests":
+        return
+    standing = backend.limits.take(endpoint.limit, dimension, key)
+    known = request.get(STANDING)
+    if standing is not None and (known is None or known.name == "requests" or standing.remaining < known.remaining):
+        request[STANDING] = standing
+
+
+async def _run(endpoint: Endpoint, call: Call) -> web.StreamResponse:
+    try:
+        answer = await endpoint.handler(call)
+    except Rejected as error:
+        raise Problem.of(error) from error
+    if isinstance(answer, web.StreamResponse):
+        return answer
+    return web.Response(body=wire.encode(answer), status=endpoint.status, content_type=endpoint.content_type)
+
+
+async def _whole(endpoint: Endpoint, call: Call) -> web.Response:
+    response = await _run(endpoint, call)
+    if not isinstance(response, web.Response):  # a stream cannot be stored
+        raise TypeError(f"{endpoint.path}: a write answers with a whole response")
+    return response

@@ -1,14 +1,19 @@
-"""What happens around every request: an id, a time limit, problems for whatever goes wrong."""
+"""What happens around every request: an id, an address, limits of time and number, problems for what goes wrong."""
 
 import asyncio
 import logging
 import secrets
 from collections.abc import Callable
+from typing import Any
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from chainwatch.api import cors
+from chainwatch.api.addresses import client_address
+from chainwatch.api.limits import Limits, Standing
 from chainwatch.api.problems import Problem
+from chainwatch.config.sections import Http
 from chainwatch.errors import ChainwatchError, Rejected, Transient
 
 log = logging.getLogger(__name__)
@@ -16,57 +21,92 @@ log = logging.getLogger(__name__)
 _CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 
 REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id", str)
-STREAMS = frozenset({"text/event-stream"})
-"""Content types asked for by ``Accept`` whose answers have no end: no time limit."""
+ADDRESS: web.RequestKey[str] = web.RequestKey("address", str)
+"""The caller's network address, behind trusted proxies."""
+STANDING: web.RequestKey[Standing] = web.RequestKey("standing", Standing)
+"""How the caller stands with the tightest limit that this request took from."""
+
+OPERATIONS = frozenset({"/healthz", "/readyz", "/metrics"})
+"""Asked by machines of ours, also while stopping, and as often as they like."""
+
+ENDLESS = "endless"
+"""Attribute of handlers whose answers have no end (server-sent events): no time limit."""
+
+Stopping = Callable[[], bool]
 
 
-def around(seconds: Callable[[], int]) -> Middleware:
-    """Return the middleware.  ``seconds``: how long a request may take."""
+def around(http: Callable[[], Http], limits: Limits, stopping: Stopping = lambda: False) -> Middleware:
+    """Return the middleware.  ``http``: the settings in force."""
 
     @web.middleware
     async def handle(request: web.Request, handler: Handler) -> web.StreamResponse:
         request_id = secrets.token_hex(8)
         request[REQUEST_ID] = request_id
-        try:
-            if request.headers.get("Accept", "") in STREAMS:
-                response = await handler(request)
-            else:
-                async with asyncio.timeout(seconds()):
-                    response = await handler(request)
-        except web.HTTPException as error:
-            if error.status < 400:
-                raise
-            problem = Problem(_CODES.get(error.status, "bad_request"), error.reason, status=error.status)
-            if "Allow" in error.headers:
-                problem.headers["Allow"] = error.headers["Allow"]
-            response = problem.response(request_id)
-        except Problem as problem:
-            response = problem.response(request_id)
-        except Rejected as error:
-            response = Problem.of(error).response(request_id)
-        except TimeoutError:
-            response = Problem("timeout", "this took too long; try again").response(request_id)
-        except Transient as error:
-            log.warning("%s %s (%s): %s", request.method, _route(request), request_id, error)
-            response = Problem("unavailable", "try again in a moment", headers={"Retry-After": "1"}).response(
-                request_id
-            )
-        except ChainwatchError as error:
-            log.error("%s %s (%s): %s", request.method, _route(request), request_id, error)
-            response = Problem("internal", "this should not have happened").response(request_id)
-        except Exception:
-            log.exception("%s %s (%s)", request.method, _route(request), request_id)
-            response = Problem("internal", "this should not have happened").response(request_id)
+        settings = http()
+        request[ADDRESS] = client_address(request, settings.trusted_proxies)
+        response = await _answered(request, handler, settings, limits, stopping)
         if not response.prepared:
             response.headers["X-Request-Id"] = request_id
+            response.headers["Server"] = "chainwatch"
             response.headers.setdefault("X-Content-Type-Options", "nosniff")
             response.headers.setdefault("Cache-Control", "no-store")
+            if (standing := request.get(STANDING)) is not None:
+                for name, value in standing.headers().items():
+                    response.headers.setdefault(name, value)
+            cors.mark(response, request.headers.get("Origin"), settings.cors_origins)
         return response
 
     return handle
 
 
-def _route(request: web.Request) -> str:
+async def _answered(
+    request: web.Request, handler: Handler, settings: Http, limits: Limits, stopping: Stopping
+) -> web.StreamResponse:
+    request_id = request[REQUEST_ID]
+    try:
+        if request.path not in OPERATIONS:
+            if stopping():
+                headers = {"Retry-After": "5", "Connection": "close"}
+                raise Problem("stopping", "this process ends; try again in a moment", headers=headers)
+            if cors.is_preflight(request):
+                return cors.preflight(request)
+            if (standing := limits.take("requests", "address", request[ADDRESS])) is not None:
+                request[STANDING] = standing
+        if _endless(request):
+            return await handler(request)
+        async with asyncio.timeout(settings.request_seconds):
+            return await handler(request)
+    except web.HTTPException as error:
+        if error.status < 400:
+            return error
+        problem = Problem(_CODES.get(error.status, "bad_request"), error.reason, status=error.status)
+        if "Allow" in error.headers:
+            problem.headers["Allow"] = error.headers["Allow"]
+        return problem.response(request_id)
+    except Problem as problem:
+        return problem.response(request_id)
+    except Rejected as error:
+        return Problem.of(error).response(request_id)
+    except TimeoutError:
+        return Problem("timeout", "this took too long; try again").response(request_id)
+    except Transient as error:
+        log.warning("%s %s (%s): %s", request.method, route_of(request), request_id, error)
+        return Problem("unavailable", "try again in a moment", headers={"Retry-After": "1"}).response(request_id)
+    except ChainwatchError as error:
+        log.error("%s %s (%s): %s", request.method, route_of(request), request_id, error)
+    except ConnectionError:
+        raise  # the caller went away: there is nobody to answer
+    except Exception:
+        log.exception("%s %s (%s)", request.method, route_of(request), request_id)
+    return Problem("internal", "this should not have happened").response(request_id)
+
+
+def _endless(request: web.Request) -> bool:
+    handler: Any = request.match_info.handler
+    return bool(getattr(handler, ENDLESS, False))
+
+
+def route_of(request: web.Request) -> str:
     """The route's pattern: a path may hold a secret."""
     resource = request.match_info.route.resource
     return resource.canonical if resource is not None else "(no route)"

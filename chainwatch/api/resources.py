@@ -2,12 +2,23 @@
 
 from collections.abc import Callable, Sequence
 
+from chainwatch.api import access, creators, devices, docs, door, events, payouts, purchases, refunds
 from chainwatch.api.backend import Backend
 from chainwatch.api.endpoints import Endpoint
 
-RESOURCES: tuple[Callable[[Backend], Sequence[Endpoint]], ...] = ()
+RESOURCES: tuple[Callable[[Backend], Sequence[Endpoint]], ...] = (
+    events.endpoints,
+    purchases.endpoints,
+    access.endpoints,
+    door.endpoints,
+    devices.endpoints,
+    creators.endpoints,
+    refunds.endpoints,
+    payouts.endpoints,
+)
 
 
 def endpoints(backend: Backend) -> list[Endpoint]:
-    """Return what all resources serve."""
-    return [endpoint for resource in RESOURCES for endpoint in resource(backend)]
+    """Return what all resources serve, and the documentation of it."""
+    served = [endpoint for resource in RESOURCES for endpoint in resource(backend)]
+    return [*served, *docs.endpoints(lambda: served)]

@@ -37,14 +37,34 @@ def snake(name: str) -> str:
 
 
 def body(raw: bytes, kind: type[T]) -> T:
-    """Read a JSON body of ``kind``; ``Problem`` ``bad_request`` names the field that is wrong."""
+    """Read a JSON body of ``kind``; ``Problem`` ``bad_request`` names the field that is wrong.
+
+    Numbers with a point come as their text (``25.00``): they are money, and money is never a float.
+    """
     try:
-        data = msgspec.json.decode(raw or b"{}")
+        data = _DECODER.decode(raw or b"{}")
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise Problem("bad_json", "the body is not JSON") from error
     if not isinstance(data, dict):
         raise Problem("bad_request", "the body is not a JSON object")
+    if _depth(data) > MAX_DEPTH:
+        raise Problem("bad_request", f"the body is nested deeper than {MAX_DEPTH} levels")
     return convert(data, kind)
+
+
+_DECODER = msgspec.json.Decoder(float_hook=str)
+
+
+def _depth(value: Any) -> int:
+    """Return how deep containers are nested, without recursion, no further than one level too deep."""
+    depth, level = 0, [value]
+    while level and depth <= MAX_DEPTH:
+        depth += 1
+        found: list[Any] = []
+        for item in level:
+            found += item.values() if isinstance(item, dict) else item
+        level = [item for item in found if isinstance(item, dict | list)]
+    return depth
 
 
 def convert(data: Mapping[str, Any], kind: type[T], *, strict: bool = True) -> T:

@@ -5,6 +5,7 @@ import importlib
 import logging
 import random
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,10 +39,32 @@ SAMPLES = (
 
 BUY_EVERY_S = 2.0
 
+DOLLARS: Mapping[str, str] = {
+    "HIVE": "0.25",
+    "HBD": "0.99",
+    "BTC": "90000",
+    "DASH": "30",
+    "ETH": "3500",
+    "MATIC": "0.4",
+    "BNB": "800",
+    "SOL": "180",
+    "XMR": "300",
+    "USDC": "0.9999",
+    "USDT": "1.0005",
+}
+"""What a coin costs here: fixed, for markets know nothing of simulated coins."""
+EUROS_PER_DOLLAR = Decimal("0.9")
+
 
 def price_of(asset: Asset) -> int:
     """Return the sample price of a ticket: 1.5 of a coin with few decimals, a thousandth of one with many."""
     return 15 * int(10 ** (asset.decimals - 1)) if asset.decimals <= 6 else int(10 ** (asset.decimals - 3))
+
+
+def fixed_rates(assets: Mapping[str, Asset]) -> dict[str, dict[str, str]]:
+    """Return ``[rates.fixed]`` of the built-in network, for every asset that has a price here."""
+    dollars = {code: DOLLARS[coin] for code in assets if (coin := code.rpartition(":")[2]) in DOLLARS}
+    return {code: {"USD": usd, "EUR": str(Decimal(usd) * EUROS_PER_DOLLAR)} for code, usd in dollars.items()}
 
 
 class Devnet:

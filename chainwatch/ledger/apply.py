@@ -12,7 +12,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from chainwatch.errors import LostRace
 from chainwatch.follower import MEMORY, Held, Step
-from chainwatch.ledger import facts, outbox, settle
+from chainwatch.ledger import facts, outbox, settle, settlements
 from chainwatch.ledger.bulk import among, insert_rows
 from chainwatch.ledger.context import Context
 from chainwatch.ledger.tables import blocks, cursors
@@ -29,6 +29,7 @@ class Applied(msgspec.Struct, frozen=True):
     orphaned: int = 0
     minted_after_ms: tuple[int, ...] = ()
     states: dict[tuple[str | None, str], int] = {}
+    ends: dict[tuple[str, str], int] = {}
 
 
 def apply(connection: Connection, step: Step, context: Context, fence: int, now_ms: int) -> Applied:
@@ -47,7 +48,11 @@ def apply(connection: Connection, step: Step, context: Context, fence: int, now_
     changed.orphaned |= gone - changed.confirmed
     remembered = _remember(connection, step, final)
     scanned_ms = min(step.blocks[-1].time_ms, now_ms) if step.blocks and step.blocks[-1].time_ms else None
-    settled = settle.settle(connection, changed, context, now_ms, scanned_ms)
+    if step.cursor.height < step.head.height:
+        scanned_ms = None  # in the middle of a reorg: money that kept a seat may be in the next block again
+    left = facts.outgoing(connection, changed.all())
+    settled = settle.settle(connection, changed.without(left), context, now_ms, scanned_ms)
+    settlements.follow(connection, left, context, now_ms)
     if step.undoes_final:
         _alarm(connection, step, now_ms)
     return Applied(
@@ -58,6 +63,7 @@ def apply(connection: Connection, step: Step, context: Context, fence: int, now_
         orphaned=len(changed.orphaned),
         minted_after_ms=settled.minted_after_ms,
         states=settled.states,
+        ends=settled.ends,
     )
 
 

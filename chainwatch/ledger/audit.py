@@ -6,26 +6,25 @@ they stand and looks for what cannot be.
 
 from collections.abc import Iterator
 
-import msgspec
 from sqlalchemy import Connection, func, select
 
+from chainwatch.ledger import audit_out
+from chainwatch.ledger.difference import Difference
 from chainwatch.ledger.tables import allocations, events, ledger_lines, purchases, refunds, tickets, transfers
 
 STREAM = 5_000
 """Rows fetched at a time: a million payments must not be held at once."""
 
 
-class Difference(msgspec.Struct, frozen=True):
-    """One thing that is not as it must be."""
-
-    what: str
-    subject: str
-    detail: str
-
-
 def audit(connection: Connection) -> list[Difference]:
     """Return every difference; none means that the books are right."""
-    return [*_allocated(connection), *_lines(connection), *_tickets(connection), *_seats(connection)]
+    return [
+        *_allocated(connection),
+        *_lines(connection),
+        *_tickets(connection),
+        *_seats(connection),
+        *audit_out.audit(connection),
+    ]
 
 
 def _allocated(connection: Connection) -> Iterator[Difference]:
@@ -36,7 +35,7 @@ def _allocated(connection: Connection) -> Iterator[Difference]:
         parts[a.transfer_id] = parts.get(a.transfer_id, 0) + a.amount
     columns = (transfers.c.id, transfers.c.chain, transfers.c.txid, transfers.c.idx, transfers.c.amount)
     held = select(*columns, transfers.c.state, transfers.c.was_confirmed).execution_options(yield_per=STREAM)
-    for t in connection.execute(held):
+    for t in connection.execute(held.where(transfers.c.direction == "in")):
         name = f"{t.chain}:{t.txid}:{t.idx}"
         got = parts.get(t.id, 0)
         if t.state == "confirmed" and got != t.amount:
@@ -48,7 +47,8 @@ def _allocated(connection: Connection) -> Iterator[Difference]:
 def _lines(connection: Connection) -> Iterator[Difference]:
     """Lines sum to zero, and each transfer's lines say what its allocations say."""
     sums: dict[int, dict[str, int]] = {}
-    for line in connection.execute(select(ledger_lines).execution_options(yield_per=STREAM)):
+    of_income = select(ledger_lines).join(transfers).where(transfers.c.direction == "in")
+    for line in connection.execute(of_income.execution_options(yield_per=STREAM)):
         accounts = sums.setdefault(line.transfer_id, {})
         accounts[line.account] = accounts.get(line.account, 0) + line.amount
     wanted: dict[int, dict[str, int]] = {}

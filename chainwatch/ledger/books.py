@@ -1,8 +1,11 @@
 """Double entry: what lines a transfer must have, and the lines that bring the books there.
 
 Accounts per asset, debit positive: ``received`` (our receiving wallets), ``loss`` (what a reorg took
-after it had counted); credit negative: ``commission``, ``creator``, ``refunds``, ``surplus``, ``review``,
-``dust``, ``internal``, ``foreign``, ``open``.  Lines are only ever added; every entry sums to zero.
+after it had counted), ``network_fees`` (what sending cost us), ``withdrawn`` (what left and was no payout or refund:
+the operator's own); credit negative: ``commission``, ``creator``, ``refunds``, ``surplus``, ``review``,
+``dust``, ``internal``, ``foreign``, ``open``, ``paid_out`` (all that left).  An outgoing transfer debits what we owed
+and credits ``paid_out``; so received + internal + paid_out is what our wallets hold.  Lines are only ever added; every
+entry sums to zero.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,6 +28,9 @@ ACCOUNT = {
     "open": "open",
 }
 """The credit account of each kind of allocation; a ticket's money is split into commission and creator."""
+
+HELD = ("received", "internal", "paid_out")
+"""Accounts whose sum is what our wallets hold of an asset."""
 
 Account = tuple[str, int | None]
 """(account, event id or None)."""
@@ -63,19 +69,32 @@ def post(connection: Connection, entries: Sequence[Entry], now_ms: int, known_ne
 
     ``known_new``: none of the transfers has a line yet, so there is nothing to compare with.
     """
-    posted = {} if known_new else balances(connection, [e.transfer_id for e in entries])
+    wanted = [Wanted(e.transfer_id, e.asset, lines_of(e)) for e in entries]
+    bring(connection, wanted, now_ms, known_new=known_new)
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """The balances that one transfer's lines in one asset must have."""
+
+    transfer_id: int
+    asset: str
+    lines: Mapping[Account, int]
+
+
+def bring(connection: Connection, wanted: Sequence[Wanted], now_ms: int, known_new: bool = False) -> None:
+    """Add the lines that are missing, as differences."""
+    posted = {} if known_new else balances(connection, [w.transfer_id for w in wanted])
     rows: list[dict[str, Any]] = []
-    for entry in entries:
-        wanted = lines_of(entry)
-        have = posted.get(entry.transfer_id, {})
-        for account in sorted(wanted.keys() | have.keys(), key=repr):
-            delta = wanted.get(account, 0) - have.get(account, 0)
+    for one in wanted:
+        have = posted.get(one.transfer_id, {})
+        for account in sorted(one.lines.keys() | have.keys(), key=repr):
+            delta = one.lines.get(account, 0) - have.get(account, 0)
             if delta:
                 rows.append(
                     {
-                        "transfer_id": entry.transfer_id,
+                        "transfer_id": one.transfer_id,
                         "event_id": account[1],
-                        "asset": entry.asset,
+                        "asset": one.asset,
                         "account": account[0],
                         "amount": delta,
                         "at_ms": now_ms,

@@ -1,5 +1,6 @@
 """What the chain says of payments: recorded first, whatever becomes of them later."""
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from sqlalchemy import Connection, Row, select, tuple_, update
 from chainwatch import finality
 from chainwatch.errors import Inconsistent, Persistent
 from chainwatch.follower import Step
+from chainwatch.ledger import tombstones
 from chainwatch.ledger.bulk import among, chunks, insert_rows, update_rows
 from chainwatch.ledger.context import Context
 from chainwatch.ledger.tables import purchases, transfers
@@ -23,17 +25,26 @@ MAX_NUMBER = 2**63 - 1
 
 
 class Changed(msgspec.Struct):
-    """Ids of transfers whose state changed in this transaction, by what happened."""
+    """Ids of transfers whose state changed in this transaction, by what happened.
+
+    ``again``: nothing happened to them, but what they belong to changed (a cancelled event, an operator's word).
+    """
 
     seen: set[int] = msgspec.field(default_factory=set)
     confirming: set[int] = msgspec.field(default_factory=set)
     confirmed: set[int] = msgspec.field(default_factory=set)
     orphaned: set[int] = msgspec.field(default_factory=set)
+    again: set[int] = msgspec.field(default_factory=set)
     new: int = 0
 
     def all(self) -> set[int]:
         """Every id."""
-        return self.seen | self.confirming | self.confirmed | self.orphaned
+        return self.seen | self.confirming | self.confirmed | self.orphaned | self.again
+
+    def without(self, ids: set[int]) -> "Changed":
+        """Return the same but for ``ids``."""
+        parts = (self.seen, self.confirming, self.confirmed, self.orphaned, self.again)
+        return Changed(*(part - ids for part in parts), new=self.new)
 
 
 def check_numbers(step: Step) -> None:
@@ -43,6 +54,15 @@ def check_numbers(step: Step) -> None:
     numbers = [r.height for r in refs] + [b.time_ms for b in step.blocks] + [p.time_ms for p in places]
     if not all(0 <= n <= MAX_NUMBER for n in numbers):
         raise Inconsistent(f"{step.chain}: {step.endpoint} tells a height or a time beyond all bounds")
+
+
+def outgoing(connection: Connection, ids: Iterable[int]) -> set[int]:
+    """Return those of ``ids`` that left us: they pay for nothing, and settle what we owed."""
+    found: set[int] = set()
+    for part in chunks(ids):
+        rows = select(transfers.c.id).where(among(connection, transfers.c.id, part), transfers.c.direction == "out")
+        found.update(connection.scalars(rows))
+    return found
 
 
 def disconnect(connection: Connection, chain: str, above: int) -> set[int]:
@@ -120,9 +140,22 @@ def _upsert(
             _note(changed, new_id, states[key])
         changed.new += len(fresh)
     if moved:
+        _keep_erased(connection, moved)
         update_rows(connection, transfers, moved)
         for facts in moved:
             _note(changed, facts["row_id"], facts["state"])
+
+
+def _keep_erased(connection: Connection, moved: Sequence[dict[str, Any]]) -> None:
+    """Another block brings every fact again: not those that name a wallet that was erased."""
+    erased: set[int] = set()
+    for part in chunks([f["row_id"] for f in moved]):
+        named = select(transfers.c.id).join_from(transfers, purchases, transfers.c.purchase_id == purchases.c.id)
+        hidden = among(connection, transfers.c.id, part), purchases.c.wallet.startswith(tombstones.PREFIX)
+        erased.update(connection.scalars(named.where(*hidden)))
+    for facts in moved:
+        if facts["row_id"] in erased:
+            facts |= {"memo": None, "memo_key": None, "sender": "[]"}
 
 
 def _ids(connection: Connection, chain: str, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], int]:
@@ -152,6 +185,11 @@ def _note(changed: Changed, transfer_id: int, state: str) -> None:
         changed.confirming.add(transfer_id)
 
 
+def memo_key(memo: bytes) -> str:
+    """Return under what a memo is found again: 16 bytes of its SHA-256 in hex (an index over texts would be long)."""
+    return hashlib.sha256(memo[: MAX_MEMO + 1]).digest()[:16].hex()
+
+
 def _facts(t: Transfer, block_time_ms: int, now_ms: int, row: Row[Any] | None) -> dict[str, Any]:
     """Return a transfer's columns.  Paid time: the earlier of first sighting and block time, never in our future."""
     if not 0 <= t.amount <= MAX_BASE_UNITS:
@@ -175,7 +213,11 @@ def _facts(t: Transfer, block_time_ms: int, now_ms: int, row: Row[Any] | None) -
         "sender": msgspec.json.encode(t.sender).decode(),
         "reference_keys": " ".join(t.references),
         "memo": t.memo[: MAX_MEMO + 1] if t.memo is not None else None,
+        "memo_key": memo_key(t.memo) if t.memo else None,
         "flags": ",".join(t.flags if t.ok is not None else (*t.flags, "unknown_status")),
+        "direction": t.direction,
+        "network_fee": t.network_fee,
+        "spends": " ".join(t.spends),
         "height": in_block.block.height if in_block else None,
         "block_hash": in_block.block.hash if in_block else None,
         "block_time_ms": block_time_ms if in_block else None,
@@ -212,6 +254,7 @@ def _advance(connection: Connection, step: Step, final: BlockRef | None, context
             transfers.c.purchase_id,
             transfers.c.height,
             transfers.c.block_hash,
+            transfers.c.direction,
         ).where(
             transfers.c.chain == step.chain,
             transfers.c.state == "confirming",
@@ -220,13 +263,15 @@ def _advance(connection: Connection, step: Step, final: BlockRef | None, context
     ).all()
     if not waiting:
         return
-    weights = _weights(connection, waiting, context) if len(context.rule.tiers) > 1 else {}
+    tiers = max(len(context.rule.tiers), len(context.payout.tiers))
+    weights = _weights(connection, waiting, context) if tiers > 1 else {}
     ready = []
     for row in waiting:
         if "unknown_status" in row.flags:  # unknown is not success
             continue
         position = InBlock(BlockRef(row.height, row.block_hash))
-        state = finality.state(position, step.cursor, final, context.rule, weights.get(row.id))
+        rule = context.payout if row.direction == "out" else context.rule
+        state = finality.state(position, step.cursor, final, rule, weights.get(row.id))
         if isinstance(state, finality.Confirmed):
             ready.append(row.id)
     for part in chunks(ready):

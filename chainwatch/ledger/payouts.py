@@ -1,59 +1,172 @@
 """What creators are owed, and when it falls due.
 
-Due = the latest end the event ever had + the delay.  An event in dispute, or with money on a chain
-whose final blocks were undone, is frozen.
+Due = the latest end the event ever had + the delay.  What is due and has not left is reckoned anew each time: owed by the
+ledger's creator account, less what has left, less what other events of the same creator were paid too much (a
+refund after the payout).  An event in dispute, with an open review or with money on a chain whose final
+blocks were undone is frozen, and so is a creator whose address on that chain is changing.
 """
 
-from collections.abc import Collection
+from collections.abc import Iterable, Sequence
+from typing import Any
 
-from sqlalchemy import Connection, insert, select
+import msgspec
+from sqlalchemy import Connection, Row, insert, or_, select, update
 
-from chainwatch.ledger import outbox
-from chainwatch.ledger.tables import cursors, events, ledger_lines, payouts, transfers
+from chainwatch.ledger import creators, outbox
+from chainwatch.ledger.bulk import among, chunks
+from chainwatch.ledger.tables import cursors, events, ledger_lines, payouts, purchases, transfers
+
+MOST = 1000
+"""Rows of one answer."""
+
+Key = tuple[int, str]
+"""(event id, asset)."""
+
+
+class Owed(msgspec.Struct):
+    """The creator account of one event in one asset: what it holds, what has left, on which chain."""
+
+    event: Row[Any]
+    chain: str
+    held: int = 0
+    left: int = 0
+
+    @property
+    def rest(self) -> int:
+        """What is still owed; negative when more has left than is owed now."""
+        return self.held - self.left
 
 
 def fall_due(connection: Connection, now_ms: int, delay_ms: int) -> int:
-    """Make due what creators are owed and no payout covers yet; return the number of new payouts."""
-    alarmed = {r.chain for r in connection.execute(select(cursors.c.chain).where(cursors.c.alarm != ""))}
-    over = connection.execute(
-        select(events.c.id, events.c.slug, events.c.creator_account, events.c.latest_end_ms).where(
-            events.c.latest_end_ms.is_not(None),
-            events.c.latest_end_ms <= now_ms - delay_ms,
-            events.c.dispute.is_(False),
-            events.c.status != "cancelled",
-            events.c.tickets_sold > 0,
-        )
-    ).all()
+    """Bring payouts to what creators are owed now; return the number of new ones."""
+    over, owed = _reckon(connection, now_ms - delay_ms)
+    why = frozen(connection, owed, now_ms)
+    wanted = _after_debts(owed)
+    open_rows = {
+        (r.event_id, r.asset): r
+        for r in connection.execute(select(payouts).where(payouts.c.state.in_(("due", "frozen"))))
+    }
     made = 0
-    for event in over:
-        for asset, amount in _uncovered(connection, event.id, alarmed).items():
-            row = {
-                "event_id": event.id,
-                "creator_account": event.creator_account,
-                "asset": asset,
-                "amount": amount,
-                "state": "due",
-                "due_ms": event.latest_end_ms + delay_ms,
-                "created_ms": now_ms,
-                "updated_ms": now_ms,
-            }
-            connection.execute(insert(payouts).values(row))
-            data = {"event_id": event.slug or str(event.id), "asset": asset}
-            outbox.post(connection, now_ms, [outbox.Message("payout.due", f"event:{event.id}", data)])
+    for key in sorted(wanted.keys() | open_rows.keys()):
+        reason = why.get(key, "") if key[0] in over else "not_over"
+        row, amount = open_rows.get(key), wanted.get(key, 0)
+        if row is not None:
+            _bring(connection, row, amount, reason, now_ms)
+        elif amount and not reason:
+            event = owed[key].event
+            _insert(connection, event, key[1], amount, event.latest_end_ms + delay_ms, now_ms)
             made += 1
     return made
 
 
-def _uncovered(connection: Connection, event_id: int, alarmed: Collection[str]) -> dict[str, int]:
-    """Return what the creator account of an event holds beyond its payouts, by asset, but for alarmed chains."""
-    owed: dict[str, int] = {}
-    for line in connection.execute(
-        select(ledger_lines.c.asset, ledger_lines.c.amount, transfers.c.chain)
-        .join_from(ledger_lines, transfers)
-        .where(ledger_lines.c.event_id == event_id, ledger_lines.c.account == "creator")
-    ):
-        if line.chain not in alarmed:
-            owed[line.asset] = owed.get(line.asset, 0) - line.amount
-    for payout in connection.execute(select(payouts.c.asset, payouts.c.amount).where(payouts.c.event_id == event_id)):
-        owed[payout.asset] = owed.get(payout.asset, 0) - payout.amount
-    return {asset: amount for asset, amount in owed.items() if amount > 0}
+def _reckon(connection: Connection, ended_ms: int) -> tuple[set[int], dict[Key, Owed]]:
+    """Return the events that are over, and what is owed for them and for all that were paid out before."""
+    paid = select(payouts.c.event_id)
+    ended = events.c.latest_end_ms.is_not(None) & (events.c.latest_end_ms <= ended_ms) & (events.c.tickets_sold > 0)
+    columns = (events.c.id, events.c.slug, events.c.creator_account, events.c.latest_end_ms, events.c.dispute)
+    rows = connection.execute(select(*columns).where(or_(ended, events.c.id.in_(paid)))).all()
+    over = {r.id for r in rows if r.latest_end_ms is not None and r.latest_end_ms <= ended_ms}
+    by_id = {r.id: r for r in rows}
+    owed: dict[Key, Owed] = {}
+    for part in chunks(by_id):
+        for line in connection.execute(
+            select(ledger_lines.c.event_id, ledger_lines.c.asset, ledger_lines.c.amount, transfers.c.chain)
+            .join_from(ledger_lines, transfers)
+            .where(among(connection, ledger_lines.c.event_id, part))
+            .where(ledger_lines.c.account == "creator", transfers.c.direction == "in")
+        ):
+            key = (line.event_id, line.asset)
+            one = owed.setdefault(key, Owed(by_id[line.event_id], line.chain))
+            one.held -= line.amount
+    for payout in connection.execute(select(payouts).where(payouts.c.state.in_(("exported", "settled")))):
+        one = owed.setdefault((payout.event_id, payout.asset), Owed(by_id[payout.event_id], ""))
+        one.left += payout.amount
+    return over, owed
+
+
+def frozen(connection: Connection, owed: dict[Key, Owed], now_ms: int) -> dict[Key, str]:
+    """Return why an event pays nothing out in an asset now, for those that do not."""
+    alarmed = {r.chain for r in connection.execute(select(cursors.c.chain).where(cursors.c.alarm != ""))}
+    waiting = creators.changing(connection, now_ms)
+    reviewed = set(
+        connection.scalars(
+            select(purchases.c.event_id)
+            .join_from(transfers, purchases, transfers.c.purchase_id == purchases.c.id)
+            .where(transfers.c.shown == "review")
+            .distinct()
+        )
+    )
+    found: dict[Key, str] = {}
+    for key, one in owed.items():
+        if one.event.dispute:
+            found[key] = "dispute"
+        elif one.chain in alarmed:
+            found[key] = "final_reorg"
+        elif one.event.id in reviewed:
+            found[key] = "review"
+        elif (one.event.creator_account, one.chain) in waiting:
+            found[key] = "address_change"
+    return found
+
+
+def freezes(connection: Connection, event_ids: Iterable[int], asset: str, now_ms: int) -> dict[int, str]:
+    """Return why each of these events pays nothing out in ``asset`` now, for those that do not."""
+    _, owed = _reckon(connection, now_ms)
+    wanted = set(event_ids)
+    return {
+        key[0]: why for key, why in frozen(connection, owed, now_ms).items() if key[0] in wanted and key[1] == asset
+    }
+
+
+def _after_debts(owed: dict[Key, Owed]) -> dict[Key, int]:
+    """Return what is to be paid for each event, after what its creator was paid too much elsewhere."""
+    debts: dict[tuple[str, str], int] = {}
+    for (_, asset), one in owed.items():
+        if one.rest < 0:
+            creditor = (one.event.creator_account, asset)
+            debts[creditor] = debts.get(creditor, 0) - one.rest
+    wanted: dict[Key, int] = {}
+    for key, one in sorted(owed.items(), key=lambda item: item[0]):
+        creditor = (one.event.creator_account, key[1])
+        taken = min(max(one.rest, 0), debts.get(creditor, 0))
+        if taken:
+            debts[creditor] -= taken
+        if one.rest > taken:
+            wanted[key] = one.rest - taken
+    return wanted
+
+
+def _bring(connection: Connection, row: Row[Any], amount: int, why: str, now_ms: int) -> None:
+    state = "cancelled" if not amount else "frozen" if why else "due"
+    values = {"amount": amount or row.amount, "state": state, "frozen_why": why if state == "frozen" else ""}
+    if any(getattr(row, name) != value for name, value in values.items()):
+        connection.execute(update(payouts).where(payouts.c.id == row.id).values(**values, updated_ms=now_ms))
+        outbox.audit(connection, now_ms, "ledger", f"payout_{state}", f"payout:{row.id}", {"why": why})
+
+
+def _insert(connection: Connection, event: Row[Any], asset: str, amount: int, due_ms: int, now_ms: int) -> None:
+    row = {
+        "event_id": event.id,
+        "creator_account": event.creator_account,
+        "asset": asset,
+        "amount": amount,
+        "state": "due",
+        "due_ms": due_ms,
+        "created_ms": now_ms,
+        "updated_ms": now_ms,
+    }
+    connection.execute(insert(payouts).values(row))
+    data = {"event_id": event.slug or str(event.id), "asset": asset}
+    outbox.post(connection, now_ms, [outbox.Message("payout.due", f"event:{event.id}", data)])
+
+
+def listing(connection: Connection, limit: int = 100, after: int = 0, state: str | None = None) -> Sequence[Row[Any]]:
+    """Return payouts by id, with their event's slug, after id ``after``."""
+    rows = (
+        select(payouts, events.c.slug)
+        .join_from(payouts, events)
+        .where(payouts.c.id > after)
+        .order_by(payouts.c.id)
+        .limit(min(limit, MOST))
+    )
+    return connection.execute(rows.where(payouts.c.state == state) if state else rows).all()

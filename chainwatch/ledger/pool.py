@@ -5,8 +5,9 @@ A purchase only takes one from this pool, so whatever process hands it out, no p
 """
 
 from collections.abc import Sequence
+from typing import Any
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, Row, func, select, update
 
 from chainwatch.ledger.bulk import insert_rows
 from chainwatch.ledger.tables import addresses, transfers
@@ -24,17 +25,14 @@ Monero wallets look 200 ahead; a chain's ``gap_limit`` in networks.toml says so.
 
 def wanted(connection: Connection, chain: str, gap_limit: int = GAP_LIMIT) -> range:
     """Return the numbers that are to be derived now (often none)."""
-    next_index, free = connection.execute(
-        select(
-            func.coalesce(func.max(addresses.c.path_index) + 1, 1),
-            func.count().filter(addresses.c.purchase_id.is_(None)),
-        ).where(addresses.c.chain == chain)
-    ).one()
-    paid = connection.execute(
-        select(func.coalesce(func.max(addresses.c.path_index), 0))
-        .join_from(addresses, transfers, addresses.c.address == transfers.c.recipient)
-        .where(addresses.c.chain == chain, transfers.c.chain == chain)
-    ).scalar_one()
+    ours = addresses.c.chain == chain
+    newest = select(addresses.c.path_index).where(ours).order_by(addresses.c.path_index.desc()).limit(1)
+    next_index = (connection.execute(newest).scalar_one_or_none() or 0) + 1
+    unused = select(func.count()).select_from(addresses).where(ours, addresses.c.purchase_id.is_(None))
+    free = connection.execute(unused).scalar_one()
+    # From the newest down: within the gap one is paid, so few are looked at.
+    money = select(transfers.c.id).where(transfers.c.recipient == addresses.c.address, transfers.c.chain == chain)
+    paid = connection.execute(newest.where(money.exists())).scalar_one_or_none() or 0
     return range(next_index, min(next_index + max(AHEAD - free, 0), paid + gap_limit + 1))
 
 
@@ -55,16 +53,17 @@ def all_of(connection: Connection, chain: str) -> list[str]:
     return [r.address for r in rows]
 
 
-def take(connection: Connection, chain: str, purchase_id: int) -> str | None:
-    """Give the first free address to a purchase; None when the pool is empty (then: a memo, or later)."""
-    row = connection.execute(
+def next_free(connection: Connection, chain: str) -> Row[Any] | None:
+    """Return the first free address (id, address), locked; None when the pool is empty (then: a memo, or later)."""
+    return connection.execute(
         select(addresses.c.id, addresses.c.address)
         .where(addresses.c.chain == chain, addresses.c.purchase_id.is_(None))
         .order_by(addresses.c.path_index)
         .limit(1)
         .with_for_update(skip_locked=True)
     ).first()
-    if row is None:
-        return None
-    connection.execute(update(addresses).where(addresses.c.id == row.id).values(purchase_id=purchase_id))
-    return str(row.address)
+
+
+def give(connection: Connection, address_id: int, purchase_id: int) -> None:
+    """Give a locked address to a purchase, for ever."""
+    connection.execute(update(addresses).where(addresses.c.id == address_id).values(purchase_id=purchase_id))

@@ -1,4 +1,4 @@
-"""Finding the purchase that a transfer belongs to; opening one when a memo alone asks for it."""
+"""Finding the purchase that a transfer belongs to: by address or reference, by memo, by sender; never by amount."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,11 +8,13 @@ import msgspec
 from sqlalchemy import Connection, Row, select
 
 from chainwatch import memo
-from chainwatch.ledger import pool
-from chainwatch.ledger.bulk import among, chunks, insert_rows, update_rows
+from chainwatch.ledger import implicit, pool, tombstones
+from chainwatch.ledger.bulk import among, chunks, update_rows
 from chainwatch.ledger.context import Context
-from chainwatch.ledger.tables import addresses, event_prices, events, purchases, transfers
+from chainwatch.ledger.tables import addresses, events, purchases, tickets, transfers
 from chainwatch.matching import Stray
+
+Read = memo.Memo | memo.NoMemo | memo.BadMemo
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -23,42 +25,49 @@ class Claim(msgspec.Struct, frozen=True):
     purchase_id: int | None = None
     event_id: int | None = None
     wallet: str = ""
+    tier: str | None = None
 
 
 def assign(connection: Connection, ids: Iterable[int], context: Context, now_ms: int) -> dict[int, str]:
     """Give every transfer that has none its purchase; return the problem of those that get none.
 
-    Route by own address first, then reference, then memo; never by amount (DESIGN, rulings).
+    Route by own address first, then reference, then memo; the sender last and only where it cannot be mistaken
+    (DESIGN, rulings).  What is only seen finds a purchase that was opened before, and opens none.
     """
     rows = _unclaimed(connection, ids)
     if not rows:
         return {}
     own = _own(connection, rows, context)
-    read = {
-        r.id: memo.parse(r.memo, context.canonical_wallet)
-        for r in rows
-        if r.id not in own and "memo_unreadable" not in r.flags
+    read: dict[int, Read] = {
+        r.id: memo.parse(r.memo, context.canonical_wallet) for r in rows if "memo_unreadable" not in r.flags
     }
-    memos = [m for m in read.values() if isinstance(m, memo.Memo)]
-    by_ref = _refs(connection, [m.ref for m in memos if m.ref])
-    event_ids = _events(connection, [m.event_id for m in memos if m.event_id])
+    memos = {i: m for i, m in read.items() if isinstance(m, memo.Memo)}
+    hidden = _forget_erased(connection, {r.id: r for r in rows}, memos, context)
+    by_ref = _refs(connection, [m.ref for m in memos.values() if m.ref])
+    by_id = _named(connection, {p for i, ps in own.items() if i in memos and len(ps) == 1 for p in ps})
+    event_ids = _events(connection, [m.event_id for m in memos.values() if m.event_id])
     claims = []
     for row in rows:
-        if len(own.get(row.id, ())) > 1:
-            claims.append(Claim(row, "ambiguous"))
-        elif row.id in own:
-            claims.append(Claim(row, purchase_id=next(iter(own[row.id]))))
+        if row.id in own:
+            claims.append(_by_address(row, own[row.id], memos.get(row.id), by_id))
         else:
-            claims.append(_claim(row, read.get(row.id, memo.NoMemo()), by_ref, event_ids))
-    implicit = _implicit(connection, [c for c in claims if c.event_id is not None], context, now_ms)
-    settled = [
-        {"row_id": c.row.id, "purchase_id": c.purchase_id or implicit[_key(c)], "reason": ""}
+            claims.append(_by_memo(row, memos.get(row.id) or read.get(row.id, memo.NoMemo()), by_ref, event_ids))
+    claims = _by_sender(connection, claims, context)
+    claims = [c for c in claims if c.row.height is not None or c.purchase_id is not None]
+    asked = {
+        c.row.id: implicit.Asked(
+            c.event_id, c.wallet, c.row.asset or f"{c.row.chain}:{c.row.asset_id}", c.tier, c.row.paid_ms
+        )
         for c in claims
-        if not c.problem
-    ]
+        if c.event_id is not None
+    }
+    opened = implicit.purchases_of(connection, asked, context, now_ms)
     problems = {c.row.id: c.problem for c in claims if c.problem}
-    settled += [{"row_id": i, "purchase_id": None, "reason": why} for i, why in problems.items()]
+    settled = [
+        {"row_id": c.row.id, "purchase_id": c.purchase_id or opened.get(c.row.id), "reason": c.problem} for c in claims
+    ]
     update_rows(connection, transfers, settled)
+    update_rows(connection, transfers, hidden)
     return problems
 
 
@@ -72,6 +81,7 @@ def stray(row: Row[Any], problem: str, context: Context) -> Stray:
         shared=row.recipient in context.spec.shared,
         dust=asset.dust if asset else 0,
         flags=tuple(f for f in row.flags.split(",") if f),
+        resolution=row.resolution,
     )
 
 
@@ -81,7 +91,12 @@ def _unclaimed(connection: Connection, ids: Iterable[int]) -> list[Row[Any]]:
         rows += connection.execute(
             select(*_CLAIMING)
             .where(among(connection, transfers.c.id, part))
-            .where(transfers.c.purchase_id.is_(None), transfers.c.height.is_not(None), transfers.c.state != "failed")
+            .where(
+                transfers.c.purchase_id.is_(None),
+                transfers.c.direction == "in",
+                transfers.c.resolution == "",  # an operator's word stands
+                transfers.c.state.in_(("seen", "confirming", "confirmed")),
+            )
             .order_by(transfers.c.id)
         ).all()
     return [r for r in rows if r.amount and "internal" not in r.flags.split(",")]
@@ -99,10 +114,26 @@ _CLAIMING = tuple(
         "sender",
         "memo",
         "flags",
+        "height",
         "paid_ms",
         "reference_keys",
     )
 )
+
+
+def _forget_erased(
+    connection: Connection, rows: Mapping[int, Row[Any]], memos: dict[int, memo.Memo], context: Context
+) -> list[dict[str, Any]]:
+    """Put pseudonyms in the place of wallets that were erased; return the transfers whose memo must not stay."""
+    wallets = {m.wallet for m in memos.values() if m.wallet}
+    if not wallets or not (shadows := tombstones.shadows(connection, context.issuer, wallets)):
+        return []
+    hidden = []
+    for i, m in memos.items():
+        if m.wallet in shadows:
+            memos[i] = msgspec.structs.replace(m, wallet=shadows[m.wallet])
+            hidden.append({"row_id": rows[i].id, "memo": None, "memo_key": None, "sender": "[]"})
+    return hidden
 
 
 def _own(connection: Connection, rows: Sequence[Row[Any]], context: Context) -> dict[int, set[int]]:
@@ -128,12 +159,22 @@ def _own(connection: Connection, rows: Sequence[Row[Any]], context: Context) -> 
     return found
 
 
+_PURCHASE = select(purchases.c.id, purchases.c.ref, purchases.c.wallet, events.c.id.label("event"), events.c.slug)
+
+
 def _refs(connection: Connection, refs: Sequence[str]) -> dict[str, Row[Any]]:
     found: dict[str, Row[Any]] = {}
     for part in chunks(set(refs)):
-        rows = select(purchases.c.id, purchases.c.ref, purchases.c.wallet, events.c.id.label("event"), events.c.slug)
-        joined = rows.join_from(purchases, events).where(among(connection, purchases.c.ref, part))
-        found.update({r.ref: r for r in connection.execute(joined)})
+        rows = _PURCHASE.join_from(purchases, events).where(among(connection, purchases.c.ref, part))
+        found.update({r.ref: r for r in connection.execute(rows)})
+    return found
+
+
+def _named(connection: Connection, ids: Iterable[int]) -> dict[int, Row[Any]]:
+    found: dict[int, Row[Any]] = {}
+    for part in chunks(ids):
+        rows = _PURCHASE.join_from(purchases, events).where(among(connection, purchases.c.id, part))
+        found.update({r.id: r for r in connection.execute(rows)})
     return found
 
 
@@ -150,12 +191,26 @@ def _events(connection: Connection, names: Sequence[str]) -> dict[str, int]:
     return found
 
 
-def _claim(
-    row: Row[Any],
-    read: memo.Memo | memo.NoMemo | memo.BadMemo,
-    by_ref: Mapping[str, Row[Any]],
-    event_ids: Mapping[str, int],
-) -> Claim:
+def _by_address(row: Row[Any], named: set[int], read: memo.Memo | None, by_id: Mapping[int, Row[Any]]) -> Claim:
+    if len(named) > 1:
+        return Claim(row, "ambiguous")
+    (purchase_id,) = named
+    if read is not None and _disagrees(read, read.wallet, by_id[purchase_id]):
+        return Claim(row, "ref_disagrees")  # the address says one thing, the memo another
+    return Claim(row, purchase_id=purchase_id)
+
+
+def _disagrees(read: memo.Memo, wallet: str | None, purchase: Row[Any]) -> bool:
+    """Does a memo name another purchase, event or wallet than this one's?"""
+    event = purchase.slug or str(purchase.event)
+    return (
+        read.ref not in (None, purchase.ref)
+        or read.event_id not in (None, event)
+        or wallet not in (None, purchase.wallet)
+    )
+
+
+def _by_memo(row: Row[Any], read: Read, by_ref: Mapping[str, Row[Any]], event_ids: Mapping[str, int]) -> Claim:
     if "memo_unreadable" in row.flags:
         return Claim(row, "memo_unreadable")
     if isinstance(read, memo.NoMemo):
@@ -174,57 +229,49 @@ def _claim(
         purchase = by_ref.get(read.ref)
         if purchase is None:
             return Claim(row, "unknown_ref")
-        named = purchase.slug or str(purchase.event)
-        if (read.event_id not in (None, named)) or (wallet not in (None, purchase.wallet)):
+        if _disagrees(read, wallet, purchase):
             return Claim(row, "ref_disagrees")
         return Claim(row, purchase_id=purchase.id)
     if read.event_id is None or read.event_id not in event_ids:
         return Claim(row, "unknown_event")
     assert wallet is not None
-    return Claim(row, event_id=event_ids[read.event_id], wallet=wallet)
+    return Claim(row, event_id=event_ids[read.event_id], wallet=wallet, tier=read.pairs.get("tier"))
 
 
-def _key(claim: Claim) -> str:
-    asset = claim.row.asset or f"{claim.row.chain}:{claim.row.asset_id}"
-    return f"{claim.event_id}|{claim.wallet}|{asset}"
+def _by_sender(connection: Connection, claims: Sequence[Claim], context: Context) -> list[Claim]:
+    """Let a payment without a memo find the one purchase that it can only be meant for.
+
+    Signed by the wallet that pays, for exactly this asset and amount, not minted yet, and that wallet has no other
+    purchase, open or expired.
+    """
+    payers: dict[int, str] = {}
+    for c in claims:
+        senders = json.loads(c.row.sender)
+        if c.problem == "no_memo" and not c.row.memo and len(senders) == 1 and c.row.recipient in context.spec.receive:
+            wallet = context.canonical_wallet(senders[0])
+            if wallet is not None:
+                payers[c.row.id] = wallet
+    if not payers:
+        return list(claims)
+    of_wallet: dict[str, list[Row[Any]]] = {}
+    minted = select(tickets.c.id).where(tickets.c.purchase_id == purchases.c.id).exists()
+    for part in chunks(set(payers.values())):
+        rows = select(
+            purchases.c.id,
+            purchases.c.wallet,
+            purchases.c.signed,
+            purchases.c.asset,
+            purchases.c.price,
+            minted.label("minted"),
+        ).where(among(connection, purchases.c.wallet, part))
+        for r in connection.execute(rows):
+            of_wallet.setdefault(r.wallet, []).append(r)
+    return [_sent_by(c, of_wallet.get(payers.get(c.row.id, ""), [])) for c in claims]
 
 
-def _implicit(connection: Connection, claims: Sequence[Claim], context: Context, now_ms: int) -> dict[str, int]:
-    """Return the purchase that each (event, wallet, asset) has by memo alone, opening those that are missing."""
-    wanted = {_key(c): c for c in claims}
-    found: dict[str, int] = {}
-    for part in chunks(wanted):
-        rows = select(purchases.c.id, purchases.c.implicit_key).where(among(connection, purchases.c.implicit_key, part))
-        found.update({r.implicit_key: r.id for r in connection.execute(rows)})
-    missing = [k for k in wanted if k not in found]
-    if not missing:
-        return found
-    prices: dict[tuple[int, str], int] = {}
-    for part in chunks({wanted[k].event_id for k in missing}):
-        listed = select(event_prices).where(among(connection, event_prices.c.event_id, part))
-        for row in connection.execute(listed):
-            prices[row.event_id, row.asset] = row.amount
-    fresh = []
-    for key in missing:
-        claim = wanted[key]
-        assert claim.event_id is not None
-        asset = claim.row.asset or f"{claim.row.chain}:{claim.row.asset_id}"
-        fresh.append(
-            {
-                "ref": context.new_ref(),
-                "event_id": claim.event_id,
-                "wallet": claim.wallet,
-                "asset": asset,
-                "implicit_key": key,
-                "price": prices.get((claim.event_id, asset)),
-                "held": False,
-                "expired": False,
-                "created_ms": now_ms,
-                "expires_ms": claim.row.paid_ms + context.policy.hold_ms,
-            }
-        )
-    insert_rows(connection, purchases, fresh)
-    for part in chunks(missing):
-        rows = select(purchases.c.id, purchases.c.implicit_key).where(among(connection, purchases.c.implicit_key, part))
-        found.update({r.implicit_key: r.id for r in connection.execute(rows)})
-    return found
+def _sent_by(claim: Claim, have: Sequence[Row[Any]]) -> Claim:
+    if len(have) != 1:
+        return claim
+    (p,) = have
+    exact = (p.asset, p.price) == (claim.row.asset, claim.row.amount)
+    return Claim(claim.row, purchase_id=p.id) if p.signed and exact and not p.minted else claim

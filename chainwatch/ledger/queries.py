@@ -1,13 +1,26 @@
 """Questions that commands, metrics and pages ask.  Nothing here writes."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, func, select
 
 from chainwatch.ledger import books
-from chainwatch.ledger.tables import cursors, events, outbox, payouts, purchases, refunds, tickets, transfers
+from chainwatch.ledger.bulk import among, chunks
+from chainwatch.ledger.tables import (
+    cursors,
+    event_prices,
+    events,
+    outbox,
+    payouts,
+    purchases,
+    refunds,
+    tickets,
+    tier_prices,
+    tiers,
+    transfers,
+)
 
 
 class ChainStatus(msgspec.Struct, frozen=True):
@@ -102,6 +115,39 @@ def imbalance(connection: Connection) -> int:
     for (asset, _account), amount in books.totals(connection).items():
         per_asset[asset] = per_asset.get(asset, 0) + amount
     return sum(abs(n) for n in per_asset.values())
+
+
+def public_ids(connection: Connection, ids: Collection[int]) -> dict[int, str]:
+    """Return the public id of each event: its slug, else its number."""
+    found: dict[int, str] = {}
+    for part in chunks(sorted(ids)):
+        rows = select(events.c.id, events.c.slug).where(among(connection, events.c.id, part))
+        found.update({r.id: r.slug or str(r.id) for r in connection.execute(rows)})
+    return found
+
+
+class Offer(msgspec.Struct, frozen=True):
+    """What an event sells, as it is shown: prices by asset (None: by rate), tiers in order, their prices by row id."""
+
+    prices: dict[str, int | None]
+    tiers: list[Any]
+    tier_prices: dict[int, dict[str, int | None]]
+
+
+def offers_of(connection: Connection, ids: Collection[int]) -> dict[int, Offer]:
+    """Return what each event sells, in three statements for all of them."""
+    found = {i: Offer({}, [], {}) for i in ids}
+    for part in chunks(sorted(ids)):
+        of_events = select(event_prices).where(among(connection, event_prices.c.event_id, part))
+        for r in connection.execute(of_events):
+            found[r.event_id].prices[r.asset] = r.amount
+        of_tiers = select(tiers).where(among(connection, tiers.c.event_id, part))
+        for r in connection.execute(of_tiers.order_by(tiers.c.position, tiers.c.id)):
+            found[r.event_id].tiers.append(r)
+        priced = select(tier_prices, tiers.c.event_id).join_from(tier_prices, tiers)
+        for r in connection.execute(priced.where(among(connection, tiers.c.event_id, part))):
+            found[r.event_id].tier_prices.setdefault(r.tier_id, {})[r.asset] = r.amount
+    return found
 
 
 def recent_payments(connection: Connection, limit: int = 50) -> Sequence[Any]:

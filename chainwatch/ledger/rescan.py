@@ -11,7 +11,7 @@ from sqlalchemy import Connection, insert, select, update
 
 from chainwatch.errors import LostRace
 from chainwatch.follower import Held, Step
-from chainwatch.ledger import facts, settle
+from chainwatch.ledger import facts, settle, settlements
 from chainwatch.ledger.context import Context
 from chainwatch.ledger.tables import backfills, cursors
 from chainwatch.model import Block
@@ -89,6 +89,8 @@ def apply(
         step = Step(job.chain, held.cursor, held.cursor, held.cursor, held.final, blocks=tuple(blocks))
         facts.check_numbers(step)
         changed = facts.record(connection, step, held.final, context, now_ms)
-        settle.settle(connection, changed, context, now_ms, None)
+        left = facts.outgoing(connection, changed.all())
+        settle.settle(connection, changed.without(left), context, now_ms, None)
+        settlements.follow(connection, left, context, now_ms)
     done = now_ms if reached >= min(job.last_height, held.cursor.height) else None
     connection.execute(update(backfills).where(backfills.c.id == job.id).values(next_height=reached + 1, done_ms=done))

@@ -1,61 +1,205 @@
-"""Taking seats: sold + held never exceeds capacity, at any commit.
+"""Taking seats: sold + held + set aside never exceeds capacity, at any commit.
 
 One guarded update an event and batch; when the whole batch does not fit, seat by seat.  Rows of events
-are locked in id order, so that two chains minting at once cannot deadlock.
+are locked in id order, so that two chains minting at once cannot deadlock; those of tiers and allotments
+only behind their event's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby
+from typing import Any
 
-from sqlalchemy import Connection, and_, or_, select, update
+import msgspec
+from sqlalchemy import ColumnElement, Connection, Table, or_, select, true, update
 
 from chainwatch.ledger import outbox
-from chainwatch.ledger.tables import events
-
-Asking = tuple[int, int, bool]
-"""(purchase id, event id, does it hold a seat already)."""
+from chainwatch.ledger.tables import allotments, events, tiers
 
 NEARLY = 90
 """Per cent sold at which ``event.nearly_sold_out`` is told."""
 
 
-def take(connection: Connection, asking: Sequence[Asking], now_ms: int) -> dict[int, int]:
-    """Take a seat for each purchase in order; return the ticket number of those that got one."""
-    by_event: dict[int, list[Asking]] = {}
+class Seat(msgspec.Struct, frozen=True):
+    """What a purchase takes, or asks for, of its event.
+
+    ``kind``: the share that its hold is in: ``signed``, ``unsigned``, ``seen`` (kept by a mempool sighting alone),
+    ``paid`` (kept by money in a block).
+    """
+
+    purchase_id: int
+    event_id: int
+    tier_id: int | None = None
+    allotment_id: int | None = None
+    held: bool = False
+    kind: str = ""
+
+
+def hold(connection: Connection, seat: Seat, unsigned_percent: int) -> bool:
+    """Hold a seat if one is free in the event, its tier and its allotment; and for an unsigned purchase, in the share
+    of each that such purchases may hold.
+    """
+    unsigned = seat.kind == "unsigned"
+
+    def share(table: Table, column: str, capacity: str) -> ColumnElement[bool]:
+        if not unsigned:
+            return true()
+        return or_(table.c[capacity].is_(None), table.c[column] * 100 < table.c[capacity] * unsigned_percent)
+
+    aside = seat.allotment_id is not None
+    room = true() if aside else _room(1)
+    open_sale = (events.c.status == "active") & room & share(events, "seats_unsigned", "max_attendees")
+    held = {"tickets_held": 1, "seats_unsigned": int(unsigned), "seats_reserved": -int(aside)}
+    if not _move(connection, events, seat.event_id, open_sale, held):
+        return False
+    undo: list[Callable[[], bool]] = [lambda: _move(connection, events, seat.event_id, true(), _negative(held))]
+    parts = {"held": 1, "unsigned": int(unsigned)}
+    for table, row_id in ((tiers, seat.tier_id), (allotments, seat.allotment_id)):
+        if row_id is None:
+            continue
+        free = or_(table.c.quantity.is_(None), table.c.sold + table.c.held < table.c.quantity)
+        if not _move(connection, table, row_id, free & share(table, "unsigned", "quantity"), parts):
+            for step in undo:
+                step()
+            return False
+        undo.append(lambda table=table, row_id=row_id: _move(connection, table, row_id, true(), _negative(parts)))
+    return True
+
+
+def take(connection: Connection, asking: Sequence[Seat], now_ms: int) -> dict[int, int]:
+    """Sell a seat to each purchase in order; return the ticket number of those that got one."""
+    by_event: dict[int, list[Seat]] = {}
     for one in asking:
-        by_event.setdefault(one[1], []).append(one)
+        by_event.setdefault(one.event_id, []).append(one)
     numbers: dict[int, int] = {}
     messages: list[outbox.Message] = []
     for event_id in sorted(by_event):
         batch = by_event[event_id]
         if (last := _sell(connection, event_id, batch)) is not None:
-            numbers.update({p[0]: last - len(batch) + 1 + i for i, p in enumerate(batch)})
-        else:
+            numbers.update({p.purchase_id: last - len(batch) + 1 + i for i, p in enumerate(batch)})
+        elif len(batch) > 1:
             for one in batch:
                 if (last := _sell(connection, event_id, [one])) is not None:
-                    numbers[one[0]] = last
-        messages += _milestones(connection, event_id, sum(p[0] in numbers for p in batch))
+                    numbers[one.purchase_id] = last
+        messages += _milestones(connection, event_id, sum(p.purchase_id in numbers for p in batch))
     outbox.post(connection, now_ms, messages)
     return numbers
 
 
-def _sell(connection: Connection, event_id: int, batch: Sequence[Asking]) -> int | None:
+def _room(n: int) -> ColumnElement[bool]:
+    """Do ``n`` more seats fit into the public part?"""
+    taken = events.c.tickets_sold + events.c.tickets_held + events.c.seats_reserved
+    return or_(events.c.max_attendees.is_(None), taken + n <= events.c.max_attendees)
+
+
+def _sell(connection: Connection, event_id: int, batch: Sequence[Seat]) -> int | None:
     """Sell all seats of the batch or none; return the last ticket number given out."""
-    n, held = len(batch), sum(p[2] for p in batch)
-    room = or_(
-        events.c.max_attendees.is_(None),
-        events.c.tickets_sold + events.c.tickets_held + (n - held) <= events.c.max_attendees,
-    )
+    if all(p.tier_id is None and p.allotment_id is None for p in batch):
+        return _sell_of_event(connection, event_id, batch)
+    with connection.begin_nested() as attempt:
+        last = _sell_of_event(connection, event_id, batch)
+        if last is not None and all(_sell_of_parts(connection, batch)):
+            return last
+        attempt.rollback()
+    return None
+
+
+def _sell_of_event(connection: Connection, event_id: int, batch: Sequence[Seat]) -> int | None:
+    n, held = len(batch), sum(p.held for p in batch)
+    aside = sum(p.allotment_id is not None and not p.held for p in batch)
+    deltas = {
+        "tickets_sold": n,
+        "last_number": n,
+        "tickets_held": -held,
+        "seats_unsigned": -_count(batch, "unsigned"),
+        "seats_seen": -_count(batch, "seen"),
+        "seats_reserved": -aside,
+    }
     sold = connection.execute(
         update(events)
-        .where(and_(events.c.id == event_id, events.c.status == "active", room))
-        .values(
-            tickets_sold=events.c.tickets_sold + n,
-            tickets_held=events.c.tickets_held - held,
-            last_number=events.c.last_number + n,
-        )
+        .where(events.c.id == event_id, events.c.status == "active", _room(n - held - aside))
+        .values(_added(events, deltas))
         .returning(events.c.last_number)
     ).scalar_one_or_none()
     return None if sold is None else int(sold)
+
+
+def _sell_of_parts(connection: Connection, batch: Sequence[Seat]) -> Iterable[bool]:
+    for table, row_id, some in _parts(batch):
+        n, held = len(some), sum(p.held for p in some)
+        room = or_(table.c.quantity.is_(None), table.c.sold + table.c.held + (n - held) <= table.c.quantity)
+        deltas = {"sold": n, "held": -held, "unsigned": -_count(some, "unsigned")}
+        yield _move(connection, table, row_id, room, deltas)
+
+
+def release(connection: Connection, given_back: Sequence[Seat]) -> None:
+    """Give held seats back: to the event, its tier, its allotment (Hi.Events#466: cancelling freed none of them)."""
+    ordered = sorted((s for s in given_back if s.held), key=lambda s: s.event_id)
+    for event_id, group in groupby(ordered, key=lambda s: s.event_id):
+        some = list(group)
+        deltas = {
+            "tickets_held": -len(some),
+            "seats_unsigned": -_count(some, "unsigned"),
+            "seats_seen": -_count(some, "seen"),
+            "seats_reserved": sum(s.allotment_id is not None for s in some),
+        }
+        _move(connection, events, event_id, true(), deltas)
+        for table, row_id, part in _parts(some):
+            _move(connection, table, row_id, true(), {"held": -len(part), "unsigned": -_count(part, "unsigned")})
+
+
+def keep_seen(connection: Connection, seat: Seat, seen_percent: int) -> bool:
+    """Move a hold into the share of those that a mempool sighting keeps; False when that share is taken."""
+    share = or_(events.c.max_attendees.is_(None), events.c.seats_seen * 100 < events.c.max_attendees * seen_percent)
+    deltas = {"seats_seen": 1, "seats_unsigned": -int(seat.kind == "unsigned")}
+    if not _move(connection, events, seat.event_id, share, deltas):
+        return False
+    _leave_unsigned(connection, seat)
+    return True
+
+
+def keep_paid(connection: Connection, seat: Seat) -> None:
+    """Take a hold out of its share: money in a block keeps it."""
+    deltas = {"seats_seen": -int(seat.kind == "seen"), "seats_unsigned": -int(seat.kind == "unsigned")}
+    if any(deltas.values()):
+        _move(connection, events, seat.event_id, true(), deltas)
+        _leave_unsigned(connection, seat)
+
+
+def _leave_unsigned(connection: Connection, seat: Seat) -> None:
+    if seat.kind == "unsigned":
+        for table, row_id, _ in _parts([seat]):
+            _move(connection, table, row_id, true(), {"unsigned": -1})
+
+
+def _parts(batch: Sequence[Seat]) -> list[tuple[Table, int, list[Seat]]]:
+    """Return the tiers and allotments of a batch with the seats in each, in the order in which they are locked."""
+    found: dict[tuple[int, int], list[Seat]] = {}
+    for p in batch:
+        for rank, row_id in ((0, p.tier_id), (1, p.allotment_id)):
+            if row_id is not None:
+                found.setdefault((rank, row_id), []).append(p)
+    return [((tiers, allotments)[rank], row_id, found[rank, row_id]) for rank, row_id in sorted(found)]
+
+
+def _count(batch: Sequence[Seat], kind: str) -> int:
+    return sum(p.held and p.kind == kind for p in batch)
+
+
+def _added(table: Table, deltas: dict[str, int]) -> dict[str, Any]:
+    return {name: table.c[name] + n for name, n in deltas.items() if n}
+
+
+def _negative(deltas: dict[str, int]) -> dict[str, int]:
+    return {name: -n for name, n in deltas.items()}
+
+
+def _move(
+    connection: Connection, table: Table, row_id: int, guard: ColumnElement[bool], deltas: dict[str, int]
+) -> bool:
+    """Add to a row's counters if ``guard`` holds; say whether it did."""
+    if not (values := _added(table, deltas)):
+        return True
+    return connection.execute(update(table).where(table.c.id == row_id, guard).values(values)).rowcount == 1
 
 
 def _milestones(connection: Connection, event_id: int, sold_now: int) -> list[outbox.Message]:
@@ -71,10 +215,3 @@ def _milestones(connection: Connection, event_id: int, sold_now: int) -> list[ou
     if before < row.max_attendees <= after:
         told.append("event.sold_out")
     return [outbox.Message(kind, f"event:{event_id}", {"event_id": row.slug or str(event_id)}) for kind in told]
-
-
-def release(connection: Connection, event_ids: Sequence[int]) -> None:
-    """Give held seats back, one for each mention of an event."""
-    for event_id in sorted(set(event_ids)):
-        n = event_ids.count(event_id)
-        connection.execute(update(events).where(events.c.id == event_id).values(tickets_held=events.c.tickets_held - n))

@@ -12,17 +12,14 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, Row, delete, select, update
 
-from chainwatch.ledger import books, outbox, purchases, seats
+from chainwatch.ledger import books, holds, locks, minting, orders, outbox, purchases
 from chainwatch.ledger.bulk import among, chunks, insert_rows, update_rows
 from chainwatch.ledger.context import Context
 from chainwatch.ledger.facts import Changed
-from chainwatch.ledger.tables import allocations, events, refunds, tickets, transfers
+from chainwatch.ledger.orders import Purchase
+from chainwatch.ledger.tables import allocations, refunds, tickets, transfers
 from chainwatch.ledger.tables import purchases as purchase_table
-from chainwatch.matching import Allocation, Decision, Order, Paid, Sale, decide, route, shown_state
-
-EXPIRE_BATCH = 500
-"""Purchases that one step expires at most: the rest follow with the next block."""
-
+from chainwatch.matching import Allocation, Decision, decide, route, shown_state
 
 Entry = tuple[Row[Any], tuple[Allocation, ...], int | None]
 """A transfer, where its base units belong, and the event whose money it is."""
@@ -30,22 +27,12 @@ Entry = tuple[Row[Any], tuple[Allocation, ...], int | None]
 
 class Settled(msgspec.Struct, frozen=True):
     """What was decided: for each ticket the milliseconds from its block to the mint; payments that
-    entered a state, counted by (asset, state).
+    entered a state, counted by (asset, state); base units that came to an end, counted by (kind, reason).
     """
 
     minted_after_ms: tuple[int, ...]
     states: dict[tuple[str | None, str], int]
-
-
-class Purchase(msgspec.Struct):
-    """A purchase with all that decides about it."""
-
-    row: Row[Any]
-    sale: Sale
-    payments: list[Row[Any]]
-    paid: list[Paid]
-    ticket: Row[Any] | None
-    order: Order
+    ends: dict[tuple[str, str], int]
 
 
 def settle(connection: Connection, changed: Changed, context: Context, now_ms: int, scanned_ms: int | None) -> Settled:
@@ -56,23 +43,31 @@ def settle(connection: Connection, changed: Changed, context: Context, now_ms: i
     touched = changed.all()
     purchases.assign(connection, touched, context, now_ms)
     ids, strays = _claimed(connection, touched)
-    ids |= _expire(connection, context, scanned_ms) if scanned_ms is not None else set()
-    held = _load(connection, ids, context)
+    if scanned_ms is not None:
+        ids |= holds.expire(connection, context, scanned_ms, ids)
+    locks.events_of(connection, ids)
+    held = orders.load(connection, ids, context)
     decisions, minted = _decide(connection, held, context, now_ms)
     entries: list[Entry] = []
     for purchase in held:
         decision = decisions[purchase.row.id]
         entries += [(r, decision.allocations.get(r.id, ()), purchase.row.event_id) for r in purchase.payments]
     entries += _strays(connection, strays, context)
-    states = _write(connection, entries, now_ms)
-    told = sorted((row for row, _, _ in entries if row.id in touched), key=lambda row: row.id)
+    states, ends = _write(connection, entries, now_ms)
+    dust = {a.code: a.dust for a in context.spec.assets}
+    told = sorted((r for r, _, _ in entries if r.id in touched and _worth_telling(r, dust)), key=lambda row: row.id)
     _tell(connection, told, changed, now_ms)
-    return Settled(tuple(minted), states)
+    return Settled(tuple(minted), states, ends)
+
+
+def _worth_telling(row: Row[Any], dust: dict[str, int]) -> bool:
+    """Dust is aggregated: whoever sends it would otherwise fill everybody's inbox."""
+    return bool(row.amount and row.amount >= dust.get(row.asset or "", 0))
 
 
 def _strays(connection: Connection, rows: Sequence[Row[Any]], context: Context) -> list[Entry]:
     """Say where transfers go that no purchase claims; what has left as a refund stays where it went."""
-    gone = _gone(connection, [r.id for r in rows])
+    gone = orders.gone_of(connection, [r.id for r in rows])
     entries: list[Entry] = []
     for row in rows:
         left = gone.get(row.id, ())
@@ -90,132 +85,9 @@ def _claimed(connection: Connection, ids: Iterable[int]) -> tuple[set[int], list
     for part in chunks(sorted(ids)):
         these = among(connection, transfers.c.id, part)
         claimed.update(connection.scalars(select(transfers.c.purchase_id).where(these).distinct()))
-        rows = select(transfers).where(these, transfers.c.purchase_id.is_(None))
+        rows = select(transfers).where(these, transfers.c.purchase_id.is_(None), transfers.c.direction == "in")
         strays += connection.execute(rows.order_by(transfers.c.id)).all()
     return claimed - {None}, strays
-
-
-def _expire(connection: Connection, context: Context, scanned_ms: int) -> set[int]:
-    """Expire purchases of this chain whose time is over and that no payment on its way keeps open."""
-    on_its_way = (
-        select(transfers.c.id)
-        .where(transfers.c.purchase_id == purchase_table.c.id, transfers.c.state == "confirming")
-        .exists()
-    )
-    over = connection.execute(
-        select(purchase_table.c.id, purchase_table.c.event_id, purchase_table.c.held)
-        .where(
-            purchase_table.c.expired.is_(False),
-            purchase_table.c.expires_ms < scanned_ms,
-            purchase_table.c.asset.in_([a.code for a in context.spec.assets]),
-            ~on_its_way,
-        )
-        .order_by(purchase_table.c.id)
-        .limit(EXPIRE_BATCH)
-    ).all()
-    for part in chunks(over):
-        ids = [r.id for r in part]
-        expired = update(purchase_table).where(among(connection, purchase_table.c.id, ids))
-        connection.execute(expired.values(expired=True, held=False))
-    seats.release(connection, [r.event_id for r in over if r.held])
-    return {r.id for r in over}
-
-
-def _load(connection: Connection, ids: Iterable[int], context: Context) -> list[Purchase]:
-    """Read purchases with their event, payments, ticket and refunds that have left."""
-    rows: list[Row[Any]] = []
-    paid: dict[int, list[Row[Any]]] = {}
-    held: dict[int, Row[Any]] = {}
-    for part in chunks(sorted(ids)):
-        rows += connection.execute(
-            select(purchase_table, *_SALE)
-            .join_from(purchase_table, events)
-            .where(among(connection, purchase_table.c.id, part))
-            .order_by(purchase_table.c.id)
-        ).all()
-        for t in connection.execute(
-            select(*_PAYMENT)
-            .where(among(connection, transfers.c.purchase_id, part))
-            .order_by(transfers.c.paid_ms, transfers.c.id)
-        ).all():
-            paid.setdefault(t.purchase_id, []).append(t)
-        minted = select(*_TICKET)
-        for ticket in connection.execute(minted.where(among(connection, tickets.c.purchase_id, part))):
-            held[ticket.purchase_id] = ticket
-    gone = _gone(connection, [t.id for ts in paid.values() for t in ts])
-    assets = context.assets()
-    dust = {code: a.dust for code, a in assets.items()}
-    return [_purchase(row, paid.get(row.id, []), held.get(row.id), gone, dust.get(row.asset, 0)) for row in rows]
-
-
-_PAYMENT = tuple(c for c in transfers.c if c.name not in ("memo", "sender", "recipient", "block_hash", "reason"))
-
-_TICKET = tuple(tickets.c[name] for name in ("id", "purchase_id", "state"))
-
-_SALE = (
-    events.c.status.label("sale_status"),
-    events.c.sales_start_ms,
-    events.c.sales_end_ms,
-    events.c.event_end_ms,
-    events.c.commission_bps,
-    events.c.by_memo,
-    events.c.slug,
-)
-
-
-def _purchase(
-    row: Row[Any],
-    payments: list[Row[Any]],
-    ticket: Row[Any] | None,
-    gone: dict[int, tuple[Allocation, ...]],
-    dust: int,
-) -> Purchase:
-    return Purchase(
-        row=row,
-        sale=Sale(
-            row.sale_status,
-            row.sales_start_ms,
-            row.sales_end_ms,
-            row.event_end_ms,
-            by_memo=row.by_memo or row.implicit_key is None,
-        ),
-        payments=payments,
-        paid=[
-            Paid(
-                transfer_id=t.id,
-                amount=t.amount,
-                asset=t.asset,
-                state=t.state,
-                paid_ms=t.paid_ms,
-                gone=gone.get(t.id, ()),
-                was_confirmed=t.was_confirmed,
-                flags=tuple(f for f in t.flags.split(",") if f),
-            )
-            for t in payments
-        ],
-        ticket=ticket,
-        order=Order(
-            asset=row.asset,
-            price=row.price,
-            expired=row.expired,
-            ticket=ticket.state if ticket is not None else None,
-            dust=dust,
-            commission_bps=row.commission_bps,
-        ),
-    )
-
-
-def _gone(connection: Connection, transfer_ids: Sequence[int]) -> dict[int, tuple[Allocation, ...]]:
-    """Return what has left as refunds, by transfer: it never counts towards a ticket again."""
-    gone: dict[int, tuple[Allocation, ...]] = {}
-    for part in chunks(transfer_ids):
-        for r in connection.execute(
-            select(refunds.c.transfer_id, refunds.c.kind, refunds.c.amount, refunds.c.reason).where(
-                among(connection, refunds.c.transfer_id, part), refunds.c.state.in_(("exported", "settled"))
-            )
-        ):
-            gone[r.transfer_id] = (*gone.get(r.transfer_id, ()), Allocation(r.kind, r.amount, r.reason))
-    return gone
 
 
 def _decide(
@@ -225,17 +97,17 @@ def _decide(
     decisions = {p.row.id: decide(p.sale, p.order, p.paid) for p in held}
     asking = [p for p in held if decisions[p.row.id].mint]
     asking.sort(key=lambda p: max((t.height, t.id) for t in p.payments if t.state == "confirmed"))
-    numbers = seats.take(connection, [(p.row.id, p.row.event_id, p.row.held) for p in asking], now_ms)
+    numbers, refused = minting.take_seats(connection, asking, now_ms)
     for purchase in asking:
-        if purchase.row.id not in numbers:
-            decisions[purchase.row.id] = decide(purchase.sale, purchase.order, purchase.paid, sold_out=True)
+        if (reason := refused.get(purchase.row.id)) is not None:
+            decisions[purchase.row.id] = decide(purchase.sale, purchase.order, purchase.paid, refused=reason)
     winners = [p for p in asking if p.row.id in numbers]
-    for purchase in winners:
-        order = msgspec.structs.replace(purchase.order, ticket="active")
-        decisions[purchase.row.id] = decide(purchase.sale, order, purchase.paid)
-    for part in chunks([p.row.id for p in winners if p.row.held]):
-        connection.execute(update(purchase_table).where(purchase_table.c.id.in_(part)).values(held=False))
-    _mint(connection, winners, decisions, numbers, context, now_ms)
+    for p in winners:
+        assert p.order.price is not None
+        cost = min(p.order.price, decisions[p.row.id].paid)
+        decisions[p.row.id] = decide(p.sale, msgspec.structs.replace(p.order, ticket="active", funded=cost), p.paid)
+    _sold(connection, winners)
+    minting.write(connection, [_ticket(p, decisions[p.row.id], numbers) for p in winners], context.issuer, now_ms)
     changed = [
         {"row_id": p.ticket.id, "state": decisions[p.row.id].ticket}
         for p in held
@@ -248,55 +120,45 @@ def _decide(
     return decisions, latencies
 
 
-def _mint(
-    connection: Connection,
-    winners: Sequence[Purchase],
-    decisions: dict[int, Decision],
-    numbers: dict[int, int],
-    context: Context,
-    now_ms: int,
-) -> None:
-    rows = []
-    messages = []
-    for p in winners:
-        assert p.order.price is not None
-        event = p.row.slug or str(p.row.event_id)
-        bought = p.row.implicit_key or f"purchase:{p.row.ref}"
-        number = numbers[p.row.id]
-        claims = {"event": event, "number": number, "wallet": p.row.wallet, "unit": 1}
-        issued = context.issuer.issue(bought, 1, claims)
-        parts = [a for ps in decisions[p.row.id].allocations.values() for a in ps if a.kind == "ticket"]
-        commission = sum(a.commission for a in parts)
-        amount = sum(a.amount for a in parts)
-        funding = next(t for t in p.payments if t.state == "confirmed")
-        rows.append(
-            {
-                "uuid": issued.uuid,
-                "event_id": p.row.event_id,
-                "number": number,
-                "purchase_id": p.row.id,
-                "unit": 1,
-                "token_hash": issued.token_hash,
-                "jws": issued.jws,
-                "wallet": p.row.wallet,
-                "asset": p.row.asset,
-                "amount_paid": amount,
-                "commission": commission,
-                "payout": amount - commission,
-                "transaction_id": funding.txid,
-                "state": "active",
-                "total_access_count": 0,
-                "created_ms": now_ms,
-            }
-        )
-        data = {"ticket_id": issued.uuid, "event_id": event, "number": number, "ref": p.row.ref}
-        messages.append(outbox.Message("ticket.minted", f"purchase:{p.row.ref}", data))
-    insert_rows(connection, tickets, rows)
-    outbox.post(connection, now_ms, messages)
+def _sold(connection: Connection, winners: Sequence[Purchase]) -> None:
+    """Write into purchases what minting changed: the hold is a seat now; a price that was quoted again is the price."""
+    for part in chunks([p.row.id for p in winners if p.row.held]):
+        connection.execute(update(purchase_table).where(purchase_table.c.id.in_(part)).values(held=False))
+    again = [
+        {
+            "row_id": p.row.id,
+            "price": p.order.price,
+            "fee": p.order.fee,
+            "rate": str(p.rate.price),
+            "rate_ms": p.rate.at_ms,
+        }
+        for p in winners
+        if p.rate is not None
+    ]
+    update_rows(connection, purchase_table, again)
 
 
-def _write(connection: Connection, entries: Sequence[Entry], now_ms: int) -> dict[tuple[str | None, str], int]:
-    """Bring allocations, refunds, shown states and ledger lines to what was decided; count entered states."""
+def _ticket(p: Purchase, decision: Decision, numbers: dict[int, int]) -> minting.Sold:
+    parts = [a for ps in decision.allocations.values() for a in ps if a.kind == "ticket"]
+    return minting.Sold(
+        purchase_id=p.row.id,
+        ref=p.row.ref,
+        bought=p.bought,
+        event_id=p.row.event_id,
+        event=p.row.slug or str(p.row.event_id),
+        number=numbers[p.row.id],
+        wallet=p.row.wallet,
+        asset=p.row.asset,
+        amount=sum(a.amount for a in parts),
+        commission=sum(a.commission for a in parts),
+        txid=next(t.txid for t in p.payments if any(a.kind == "ticket" for a in decision.allocations.get(t.id, ()))),
+    )
+
+
+def _write(
+    connection: Connection, entries: Sequence[Entry], now_ms: int
+) -> tuple[dict[tuple[str | None, str], int], dict[tuple[str, str], int]]:
+    """Bring allocations, refunds, shown states and ledger lines to what was decided; count entered states and ends."""
     present = _present(connection, [row.id for row, _, _ in entries])
     stale = [row.id for row, parts, _ in entries if present.get(row.id, ()) and present[row.id] != parts]
     for part in chunks(stale):
@@ -331,7 +193,8 @@ def _write(connection: Connection, entries: Sequence[Entry], now_ms: int) -> dic
         ],
         now_ms,
     )
-    return entered
+    ends = Counter((f["kind"], f["reason"]) for f in fresh)
+    return entered, dict(ends)
 
 
 def _present(connection: Connection, ids: Sequence[int]) -> dict[int, tuple[Allocation, ...]]:

@@ -88,6 +88,7 @@ addresses = Table(  # derived ahead by the chain's writer and watched for ever; 
     UniqueConstraint("chain", "path_index"),
     UniqueConstraint("chain", "address"),
     Index("ix_addresses_purchase", "purchase_id"),
+    Index("ix_addresses_free", "chain", "purchase_id", "path_index"),
 )
 
 rates = Table(  # agreed prices of coins over time: seen by every process, and still there when money comes late
@@ -171,6 +172,7 @@ tiers = Table(  # kinds of ticket with a price, a number and a time of their own
     Column("quantity", BigInteger),  # None: as many as the event has
     Column("sold", BigInteger, nullable=False, default=0),
     Column("held", BigInteger, nullable=False, default=0),
+    Column("unsigned", BigInteger, nullable=False, default=0),  # of held: by unsigned purchases
     Column("sales_start_ms", BigInteger),
     Column("sales_end_ms", BigInteger),
     UniqueConstraint("event_id", "code"),
@@ -194,6 +196,7 @@ allotments = Table(  # seats set aside for one channel (100 of 500): only purcha
     Column("quantity", BigInteger, nullable=False),
     Column("sold", BigInteger, nullable=False, default=0),
     Column("held", BigInteger, nullable=False, default=0),
+    Column("unsigned", BigInteger, nullable=False, default=0),  # of held: by unsigned purchases
     UniqueConstraint("event_id", "code"),
 )
 
@@ -249,7 +252,9 @@ purchases = Table(
     Column("pay_memo", Text),
     Column("pay_reference", Text),
     Column("held", Boolean, nullable=False, default=False),
-    Column("hold_kind", Text, nullable=False, default=""),  # signed, unsigned, seen: which share of the seats it takes
+    Column(
+        "hold_kind", Text, nullable=False, default=""
+    ),  # signed, unsigned, seen, paid: which share of the seats it takes
     Column("created_ms", BigInteger, nullable=False),
     Column("expires_ms", BigInteger, nullable=False),
     Column("expired", Boolean, nullable=False, default=False),
@@ -357,6 +362,7 @@ entries = Table(  # every scan and every join that asked for an entry, with its 
     Column("at_ms", BigInteger, nullable=False),  # as the device says
     Column("received_ms", BigInteger, nullable=False),
     Column("result", Text, nullable=False),  # accepted, conflict, or the refusal's code
+    Column("admitted", Boolean, nullable=False),  # the holder went in: accepted, or let in by an offline door
     Column("code_hash", LargeBinary),  # of what was scanned, when there is no such ticket
     UniqueConstraint("device_id", "ticket_id", "nonce"),
     Index("ix_entries_ticket", "ticket_id", "result"),
@@ -470,6 +476,7 @@ refunds = Table(
     Column("destination", Text),  # claimed by the wallet's signature or entered by an operator; never guessed
     Column("destination_by", Text, nullable=False, default=""),  # who named it
     Column("export_id", BigInteger, ForeignKey("exports.id")),
+    Column("item_id", BigInteger, ForeignKey("export_items.id")),  # what pays it
     Column("sent_amount", BaseUnits),  # what leaves: less the network's fee where the buyer caused the refund
     Column("settled_txid", Text),
     Column("settled_transfer_id", BigInteger, ForeignKey("transfers.id")),
@@ -489,15 +496,16 @@ payouts = Table(
     Column("creator_account", Text, nullable=False),
     Column("asset", Text, nullable=False),
     Column("amount", BaseUnits, nullable=False),
-    Column("state", Text, nullable=False),  # due, frozen, exported, settled
+    Column("state", Text, nullable=False),  # due, frozen, exported, settled, cancelled
+    Column("frozen_why", Text, nullable=False, default=""),  # dispute, final_reorg, review, address_change
     Column("destination", Text),
     Column("export_id", BigInteger, ForeignKey("exports.id")),
+    Column("item_id", BigInteger, ForeignKey("export_items.id")),  # what pays it; several payouts may share one
     Column("settled_txid", Text),
     Column("settled_transfer_id", BigInteger, ForeignKey("transfers.id")),
     Column("due_ms", BigInteger, nullable=False),
     Column("created_ms", BigInteger, nullable=False),
     Column("updated_ms", BigInteger, nullable=False),
-    Index("uq_payouts_settled", "settled_transfer_id", unique=True),
     Index("ix_payouts_state", "state"),
     Index("ix_payouts_event", "event_id", "asset"),
     Index("ix_payouts_export", "export_id"),
@@ -521,6 +529,24 @@ exports = Table(  # unsigned payment files: the intent is committed before a fil
     Column("voided_by", Text, nullable=False, default=""),
     Column("replaces_id", BigInteger, ForeignKey("exports.id")),
     Index("ix_exports_state", "state"),
+)
+
+export_items = Table(  # what an export pays: one destination and amount, settled by one outgoing transfer
+    "export_items",
+    metadata,
+    Column("id", BigKey, primary_key=True),
+    Column("export_id", BigInteger, ForeignKey("exports.id"), nullable=False),
+    Column("subject", Text, nullable=False),  # its memo: payout:<lowest id of its payouts>, refund:<id>
+    Column("chain", Text, nullable=False),
+    Column("asset", Text, nullable=False),
+    Column("amount", BaseUnits, nullable=False),
+    Column("destination", Text, nullable=False),
+    Column("state", Text, nullable=False),  # open, settled, void
+    Column("conflict", Text, nullable=False, default=""),  # EVM: its own account:nonce
+    Column("transfer_id", BigInteger, ForeignKey("transfers.id")),  # that paid it: each pays one item
+    Index("ix_export_items_export", "export_id"),
+    Index("ix_export_items_open", "state", "chain", "destination"),
+    Index("uq_export_items_transfer", "transfer_id", unique=True),
 )
 
 creator_addresses = Table(  # where creators are paid; a change takes effect later, payouts are frozen until then

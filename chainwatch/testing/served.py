@@ -10,7 +10,7 @@ import aiohttp
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from chainwatch.api import resources
+from chainwatch.api import door_page, resources
 from chainwatch.api.backend import Backend
 from chainwatch.api.endpoints import routes
 from chainwatch.api.server import Server
@@ -99,7 +99,13 @@ async def served(
         rng=random.Random(7),
         **more,
     )
-    server = Server("127.0.0.1", 0, [routes(resources.endpoints(backend), backend)])
+    server = Server(
+        "127.0.0.1",
+        0,
+        [routes(resources.endpoints(backend), backend), door_page.routes()],
+        http=lambda: backend.settings.http,
+        limits=backend.limits,
+    )
     await server.start()
     session = aiohttp.ClientSession()
     try:

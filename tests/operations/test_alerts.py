@@ -35,6 +35,8 @@ def exposed() -> dict[str, list[dict[str, str]]]:
     metrics.endpoint("ETH", "e", True)
     metrics.count("ETH", "bloom_without_log")
     metrics.verified("eip191", "valid", 0.1)
+    metrics.rates_wanted({("HIVE", "USD")})
+    metrics.rate_sources("HIVE", "USD", 2)
     found: dict[str, list[dict[str, str]]] = defaultdict(list)
     for family in text_string_to_metric_families(metrics.render().decode()):
         for sample in family.samples:

@@ -48,16 +48,19 @@ LAYERS: dict[str, set[str]] = {
     "notify": BASE,
     "metrics": BASE,
     "watcher": BASE | PURE | {"adapters", "ledger"},
+    "callouts": BASE,
     "wallets": BASE | CHECKS,
     "resolver": BASE | CHECKS | {"adapters"},
-    "markets": BASE | {"tickets", "ledger"},
-    "outbox": BASE | PURE | {"ledger", "metrics"},
-    "access": BASE | PURE | CHECKS | {"ledger"},
+    "background": BASE | {"ledger"},
+    "markets": BASE | {"tickets"},
+    "ticker": BASE | {"tickets", "ledger", "markets", "metrics", "background", "config"},
+    "outbox": BASE | PURE | {"ledger", "metrics", "background", "config", "callouts"},
+    "access": BASE | PURE | CHECKS | {"ledger", "config", "metrics", "wallets"},
     "api": BASE
     | PURE
     | CHECKS
     | {"adapters", "ledger", "access", "watcher", "outbox", "metrics", "logs", "config", "wallets", "resolver"}
-    | {"markets"},
+    | {"markets", "callouts"},
 }
 TOP = {
     "app",

@@ -12,15 +12,15 @@ OPEN = Sale("active", None, None, None)
 
 
 def order(**more: Any) -> Order:
-    return Order(**{"asset": "HIVE", "price": 100, "expired": False, "ticket": None, "commission_bps": 2000, **more})
+    return Order(**{"asset": "HIVE", "price": 100, "expired": False, "ticket": None, "fee": 20, **more})
 
 
 def paid(n: int, amount: int, **more: Any) -> Paid:
     return Paid(**{"transfer_id": n, "amount": amount, "asset": "HIVE", "state": "confirmed", "paid_ms": n, **more})
 
 
-def ends(sale: Sale, o: Order, *payments: Paid, sold_out: bool = False) -> dict[int, list[tuple[str, int, str]]]:
-    found = decide(sale, o, payments, sold_out=sold_out).allocations
+def ends(sale: Sale, o: Order, *payments: Paid, refused: str = "") -> dict[int, list[tuple[str, int, str]]]:
+    found = decide(sale, o, payments, refused=refused).allocations
     return {k: [(a.kind, a.amount, a.reason) for a in v] for k, v in found.items()}
 
 
@@ -45,12 +45,12 @@ def test_what_is_over_is_surplus_and_dust_below_the_limit() -> None:
 def test_a_second_payment_for_a_ticket_is_surplus_in_full() -> None:
     """btcpayserver/btcpayserver#1828."""
     found = ends(OPEN, order(ticket="active"), paid(1, 100), paid(2, 100))
-    assert found == {1: [("ticket", 100, "")], 2: [("surplus", 100, "overpaid")]}
+    assert found == {1: [("ticket", 100, "")], 2: [("surplus", 100, "duplicate")]}
 
 
 def test_paid_when_the_last_seat_is_gone_goes_back() -> None:
     """pretix/pretix#74: money was lost when the quota filled after the payment."""
-    assert ends(OPEN, order(), paid(1, 100), sold_out=True) == {1: [("refund", 100, "sold_out")]}
+    assert ends(OPEN, order(), paid(1, 100), refused="sold_out") == {1: [("refund", 100, "sold_out")]}
 
 
 @pytest.mark.parametrize(
@@ -146,10 +146,10 @@ def test_every_unit_of_every_confirmed_payment_is_allocated_once(
     coming: list[Any], ticket: str | None, expired: bool, sold_out: bool, bps: int, dust: int
 ) -> None:
     payments = [paid(i, amount, asset=asset, state=state) for i, (amount, asset, state) in enumerate(coming)]
-    o = order(ticket=ticket, expired=expired, commission_bps=bps, dust=dust)
-    decision = decide(OPEN, o, payments, sold_out=sold_out)
+    o = order(ticket=ticket, expired=expired, fee=bps // 100, dust=dust)
+    decision = decide(OPEN, o, payments, refused="sold_out" if sold_out else "")
     if decision.mint:
-        decision = decide(OPEN, order(ticket="active", commission_bps=bps), payments)
+        decision = decide(OPEN, order(ticket="active", fee=bps // 100), payments)
     for p in payments:
         parts = decision.allocations.get(p.transfer_id, ())
         assert sum(a.amount for a in parts) == (p.amount if p.state == "confirmed" else 0)
@@ -157,7 +157,7 @@ def test_every_unit_of_every_confirmed_payment_is_allocated_once(
     bought = [a for parts in decision.allocations.values() for a in parts if a.kind == "ticket"]
     if decision.ticket == "active":
         assert sum(a.amount for a in bought) == 100
-        assert sum(a.commission for a in bought) == 100 * bps // 10_000
+        assert sum(a.commission for a in bought) == bps // 100
 
 
 def test_the_shown_state_is_the_summary_of_the_allocations() -> None:

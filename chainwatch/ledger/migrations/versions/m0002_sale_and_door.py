@@ -41,6 +41,7 @@ def _fees() -> None:
 
 def _extend() -> None:
     op.create_index("ix_addresses_purchase", "addresses", ["purchase_id"], unique=False)
+    op.create_index("ix_addresses_free", "addresses", ["chain", "purchase_id", "path_index"], unique=False)
     op.add_column("audit_log", sa.Column("times", sa.BigInteger(), nullable=False, server_default="1"))
     with op.batch_alter_table("event_prices") as batch_op:
         batch_op.alter_column("amount", existing_type=BaseUnits(), nullable=True)
@@ -62,7 +63,8 @@ def _extend() -> None:
     _reference("payouts", "export_id", "exports")
     _reference("payouts", "settled_transfer_id", "transfers")
     op.create_index("ix_payouts_export", "payouts", ["export_id"], unique=False)
-    op.create_index("uq_payouts_settled", "payouts", ["settled_transfer_id"], unique=True)
+    _reference("payouts", "item_id", "export_items")
+    op.add_column("payouts", sa.Column("frozen_why", sa.Text(), nullable=False, server_default=""))
     op.add_column("purchases", sa.Column("fee", BaseUnits(), nullable=True))
     op.add_column("purchases", sa.Column("fiat_currency", sa.Text(), nullable=True))
     op.add_column("purchases", sa.Column("fiat_amount", sa.Text(), nullable=True))
@@ -80,6 +82,7 @@ def _extend() -> None:
     op.add_column("refunds", sa.Column("destination_by", sa.Text(), nullable=False, server_default=""))
     op.add_column("refunds", sa.Column("sent_amount", BaseUnits(), nullable=True))
     _reference("refunds", "export_id", "exports")
+    _reference("refunds", "item_id", "export_items")
     _reference("refunds", "settled_transfer_id", "transfers")
     op.create_index("ix_refunds_export", "refunds", ["export_id"], unique=False)
     op.create_index("uq_refunds_settled", "refunds", ["settled_transfer_id"], unique=True)
@@ -157,6 +160,27 @@ def _create() -> None:
         batch_op.create_index("ix_exports_state", ["state"], unique=False)
 
     op.create_table(
+        "export_items",
+        sa.Column("id", BigKey, nullable=False),
+        sa.Column("export_id", sa.BigInteger(), nullable=False),
+        sa.Column("subject", sa.Text(), nullable=False),
+        sa.Column("chain", sa.Text(), nullable=False),
+        sa.Column("asset", sa.Text(), nullable=False),
+        sa.Column("amount", BaseUnits(), nullable=False),
+        sa.Column("destination", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("conflict", sa.Text(), nullable=False),
+        sa.Column("transfer_id", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(["export_id"], ["exports.id"], name=op.f("fk_export_items_export_id")),
+        sa.ForeignKeyConstraint(["transfer_id"], ["transfers.id"], name=op.f("fk_export_items_transfer_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_export_items")),
+    )
+    with op.batch_alter_table("export_items", schema=None) as batch_op:
+        batch_op.create_index("ix_export_items_export", ["export_id"], unique=False)
+        batch_op.create_index("ix_export_items_open", ["state", "chain", "destination"], unique=False)
+        batch_op.create_index("uq_export_items_transfer", ["transfer_id"], unique=True)
+
+    op.create_table(
         "idempotency",
         sa.Column("scope", sa.Text(), nullable=False),
         sa.Column("key", sa.Text(), nullable=False),
@@ -210,6 +234,7 @@ def _create() -> None:
         sa.Column("quantity", sa.BigInteger(), nullable=False),
         sa.Column("sold", sa.BigInteger(), nullable=False),
         sa.Column("held", sa.BigInteger(), nullable=False),
+        sa.Column("unsigned", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(["event_id"], ["events.id"], name=op.f("fk_allotments_event_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_allotments")),
         sa.UniqueConstraint("event_id", "code", name=op.f("uq_allotments_event_id_code")),
@@ -302,6 +327,7 @@ def _create() -> None:
         sa.Column("quantity", sa.BigInteger(), nullable=True),
         sa.Column("sold", sa.BigInteger(), nullable=False),
         sa.Column("held", sa.BigInteger(), nullable=False),
+        sa.Column("unsigned", sa.BigInteger(), nullable=False),
         sa.Column("sales_start_ms", sa.BigInteger(), nullable=True),
         sa.Column("sales_end_ms", sa.BigInteger(), nullable=True),
         sa.ForeignKeyConstraint(["event_id"], ["events.id"], name=op.f("fk_tiers_event_id")),
@@ -328,6 +354,7 @@ def _create() -> None:
         sa.Column("at_ms", sa.BigInteger(), nullable=False),
         sa.Column("received_ms", sa.BigInteger(), nullable=False),
         sa.Column("result", sa.Text(), nullable=False),
+        sa.Column("admitted", sa.Boolean(), nullable=False),
         sa.Column("code_hash", sa.LargeBinary(), nullable=True),
         sa.ForeignKeyConstraint(["device_id"], ["devices.id"], name=op.f("fk_entries_device_id")),
         sa.ForeignKeyConstraint(["event_id"], ["events.id"], name=op.f("fk_entries_event_id")),

@@ -1,0 +1,365 @@
+"""May this wallet come in?  Asked by ``verify-access``, done by ``join``.
+
+    shape -> the text (ours, for this event and wallet, in time) -> the signature, in a worker thread or by the chain
+    -> one transaction: audit row, nonce unused and used up, ticket, times, the entry guard, attendance -> the answer
+
+``ask`` consumes neither nonce nor entry; it writes only its audit row.  A text whose signature is valid is used up by
+a ``join`` whatever the answer; one whose signature is not stays good.
+"""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Row, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from chainwatch.access import challenges, holders, nonces, policy, sessions, signatures
+from chainwatch.access import deps as door
+from chainwatch.access.attempts import Attempts
+from chainwatch.access.challenges import Candidate
+from chainwatch.access.deps import Deps
+from chainwatch.access.message import AccessReason
+from chainwatch.access.sessions import Session
+from chainwatch.access.signatures import Signature
+from chainwatch.errors import Rejected
+from chainwatch.ledger import outbox
+from chainwatch.ledger.entries import admit
+from chainwatch.ledger.tables import challenge_wallets
+from chainwatch.wallets import canonical_wallet
+
+GRANTED = "granted"
+TOGETHER = 64
+"""Questions that one transaction answers at most."""
+
+
+class Attempt(msgspec.Struct, frozen=True, kw_only=True):
+    """What came in.  ``message``: the signed text; without it ``timestamp_ms`` says which (challenge or classic)."""
+
+    event: str
+    wallet: str
+    signature: Signature | None = None
+    message: str | None = None
+    timestamp_ms: int | None = None
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """The answer.  ``reason``: ``granted``, or why not.  ``ticket_id``: the ticket's uuid, for a proved wallet only."""
+
+    granted: bool
+    reason: str
+    checked_ms: int
+    ticket_id: str | None = None
+    session: Session | None = None
+    classic: bool = False
+
+
+class Proved(msgspec.Struct, frozen=True):
+    """A text with its valid signature.  ``key``: what is used up; ``contract_chain``: whose contract signed, if one."""
+
+    wallet: str
+    key: str
+    entry_nonce: str
+    until_ms: int
+    classic: bool
+    scheme: str
+    contract_chain: str | None = None
+
+
+class Admission:
+    """The door of every event."""
+
+    def __init__(self, deps: Deps) -> None:
+        self._deps = deps
+        self._attempts = Attempts()
+        self._asked: list[tuple[Callable[[Connection], Decision], asyncio.Future[Decision]]] = []
+
+    # -- the two ways in -----------------------------------------------------------------------------
+
+    async def ask(self, attempt: Attempt) -> Decision:
+        """Would it be let in?  Changes nothing but the audit log."""
+        proved = await self._prove(attempt, consume=False)
+        decision = await self._together(partial(self._answer, attempt, proved))
+        self._deps.metrics.access("granted" if decision.granted else "denied", decision.reason)
+        return decision
+
+    async def join(self, attempt: Attempt) -> Decision:
+        """Let it in, or not: the text is used up, the entry counted, a session begun."""
+        proved = await self._prove(attempt, consume=True)
+        decision = await self._deps.store.write_together(self._enter, attempt, proved)
+        self._deps.metrics.access("granted" if decision.granted else "denied", decision.reason)
+        if decision.classic:
+            self._deps.metrics.classic("granted" if decision.granted else "denied")
+        return decision
+
+    # -- text and signature --------------------------------------------------------------------------
+
+    async def _prove(self, attempt: Attempt, *, consume: bool) -> Proved | str:
+        """The wallet's proof, or the reason why there is none."""
+        wallet = canonical_wallet(attempt.wallet)
+        if wallet is None:
+            return "bad_wallet"
+        if not attempt.signature or (attempt.message is None and attempt.timestamp_ms is None):
+            return "challenge_required"
+        found = self._texts(attempt, consume=consume)
+        if isinstance(found, str):
+            return found
+        refusals = []
+        for candidate in found:
+            answer = await self._signed(attempt, candidate, wallet)
+            if isinstance(answer, Proved):
+                return answer
+            refusals.append(answer)
+        return min(refusals, key=lambda r: _TELLING.index(r) if r in _TELLING else len(_TELLING))
+
+    def _texts(self, attempt: Attempt, *, consume: bool) -> list[Candidate] | str:
+        """The texts that may have been signed.  Classic ones only where something is consumed."""
+        deps = self._deps
+        classic = consume and deps.settings.access.classic_messages
+        now_ms = deps.now_ms()
+        found: list[Candidate] | Candidate | AccessReason
+        if attempt.message is not None:
+            found = challenges.recognise(
+                deps,
+                attempt.message,
+                event=attempt.event,
+                address=attempt.wallet,
+                timestamp_ms=attempt.timestamp_ms,
+                classic=classic,
+                now_ms=now_ms,
+            )
+        else:
+            found = challenges.candidates(
+                deps,
+                event=attempt.event,
+                address=attempt.wallet,
+                timestamp_ms=attempt.timestamp_ms or 0,
+                classic=classic,
+                now_ms=now_ms,
+            )
+        if isinstance(found, AccessReason):
+            return str(found)
+        return [found] if isinstance(found, Candidate) else found
+
+    async def _signed(self, attempt: Attempt, candidate: Candidate, wallet: str) -> Proved | str:
+        message, reading = candidate.message, candidate.reading
+        evm = reading.wallet.family == "evm"
+        assert attempt.signature is not None
+        answer = await signatures.verified(
+            self._deps,
+            wallet=reading.wallet,
+            chain=reading.chain,
+            text=message.render(),
+            signature=attempt.signature,
+            chain_id=reading.wallet.network if evm and not message.is_classic else None,
+            contract_chains=partial(self._chains_of, attempt.event, wallet),
+        )
+        if not answer:
+            return signatures.refusal(answer)
+        contract = evm and answer.method not in (None, "ecdsa")
+        return Proved(
+            wallet=wallet,
+            key=message.replay_key(reading.chain, reading.wallet.canonical),
+            entry_nonce=message.nonce or f"classic:{message.issued_ms}",
+            until_ms=message.usable_until_ms(door.text_policy(self._deps, classic=True)),
+            classic=message.is_classic,
+            scheme=answer.scheme or "",
+            contract_chain=door.chain_code(self._deps, reading.wallet.network) if contract else None,
+        )
+
+    async def _chains_of(self, event: str, wallet: str) -> set[str]:
+        """The chains on which a contract wallet counts here: where its purchases were bound, or paid."""
+        return await self._deps.store.read(self._read_chains, event, wallet)
+
+    def _read_chains(self, connection: Connection, event: str, wallet: str) -> set[str]:
+        try:
+            row = holders.event_of(connection, event)
+        except Rejected:
+            return set()
+        held = holders.tickets_at(connection, row.id, wallet)
+        return policy.contract_chains(held, holders.chain_of_assets(self._deps))
+
+    # -- asking --------------------------------------------------------------------------------------
+
+    async def _together(self, answer: Callable[[Connection], Decision]) -> Decision:
+        """Many questions are answered in one transaction: each only looks, and adds its row to the audit log."""
+        done: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
+        self._asked.append((answer, done))
+        if len(self._asked) == 1:
+            asyncio.get_running_loop().call_soon(self._begin)
+        return await done
+
+    def _begin(self) -> None:
+        asyncio.ensure_future(self._answer_waiting())  # noqa: RUF006 (it ends by itself and answers every future)
+
+    async def _answer_waiting(self) -> None:
+        while self._asked:
+            group = self._asked[:TOGETHER]
+            try:
+                answers = await self._deps.store.write_together(_each, [answer for answer, _ in group])
+            except Exception as error:
+                answers = [error] * len(group)
+            del self._asked[: len(group)]
+            for (_, done), decision in zip(group, answers, strict=True):
+                if done.done():
+                    continue
+                if isinstance(decision, Exception):
+                    done.set_exception(decision)
+                else:
+                    done.set_result(decision)
+
+    def _answer(self, attempt: Attempt, proved: Proved | str, connection: Connection) -> Decision:
+        now_ms = self._deps.now_ms()
+        event = _event(connection, attempt.event)
+        if isinstance(proved, str) or event is None:
+            reason = proved if isinstance(proved, str) and event is not None else "unknown_event"
+            return self._deny(connection, attempt, reason, now_ms, "access.verify")
+        if nonces.used(connection, proved.key):
+            return self._deny(connection, attempt, AccessReason.REPLAYED, now_ms, "access.verify")
+        held = holders.tickets_at(connection, event.id, proved.wallet)
+        tickets = policy.counting(held, proved.contract_chain, holders.chain_of_assets(self._deps))
+        reason = "no_ticket"
+        for i, ticket in enumerate(tickets):
+            why = policy.refusal(ticket, event, now_ms, self._early_ms)
+            if not why:
+                self._note(connection, attempt, proved, GRANTED, now_ms, "access.verify", ticket)
+                return Decision(True, GRANTED, now_ms, ticket.uuid)
+            reason = why if i == 0 else reason
+        return self._deny(connection, attempt, reason, now_ms, "access.verify", proved, tickets)
+
+    # -- entering ------------------------------------------------------------------------------------
+
+    def _enter(self, connection: Connection, attempt: Attempt, proved: Proved | str) -> Decision:
+        now_ms = self._deps.now_ms()
+        deny = partial(self._deny, connection, attempt, now_ms=now_ms, action="access.join")
+        event = _event(connection, attempt.event)
+        if isinstance(proved, str) or event is None:
+            return deny(proved if isinstance(proved, str) and event is not None else "unknown_event")
+        if proved.classic and self._classic_is_over(connection, event, proved.wallet, now_ms):
+            return deny(AccessReason.CLASSIC_REFUSED, proved=proved)
+        if not nonces.consume(connection, proved.key, proved.until_ms):
+            return deny(AccessReason.REPLAYED, proved=proved)
+        if not proved.classic:
+            _remember_challenge(connection, proved.wallet, now_ms)
+        held = holders.tickets_at(connection, event.id, proved.wallet)
+        tickets = policy.counting(held, proved.contract_chain, holders.chain_of_assets(self._deps))
+        reason = "no_ticket"
+        for i, ticket in enumerate(tickets):
+            # Who would be refused anyway is not put before the guard: a flood of joins is no flood of entries.
+            why = policy.refusal(ticket, event, now_ms, self._early_ms)
+            if not why:
+                why = self._guard(connection, ticket, event, proved, now_ms)
+            if not why:
+                self._note(connection, attempt, proved, GRANTED, now_ms, "access.join", ticket)
+                session = sessions.begin(connection, self._deps, ticket, event, now_ms)
+                self._tell(connection, "access.granted", event, ticket, GRANTED, now_ms)
+                return Decision(True, GRANTED, now_ms, ticket.uuid, session, proved.classic)
+            reason = why if i == 0 else reason
+        return deny(reason, proved=proved, tickets=tickets, told=event)
+
+    def _guard(self, connection: Connection, ticket: Row[Any], event: Row[Any], proved: Proved, now_ms: int) -> str:
+        """The one entry guard, which QR codes pass too.  The empty text: they are in."""
+        entry = admit(
+            connection,
+            ticket,
+            event,
+            method="wallet",
+            device_id=None,
+            gate="",
+            nonce=proved.entry_nonce,
+            at_ms=now_ms,
+            now_ms=now_ms,
+            early_ms=self._early_ms,
+        )
+        return "" if entry.admitted and entry.result == "accepted" else entry.result
+
+    def _classic_is_over(self, connection: Connection, event: Row[Any], wallet: str, now_ms: int) -> bool:
+        """Classic texts end at the event's sunset, and for ever for a wallet that has used a challenge."""
+        if event.classic_until_ms is not None and now_ms >= event.classic_until_ms:
+            return True
+        known = select(challenge_wallets.c.wallet).where(challenge_wallets.c.wallet == wallet)
+        return connection.execute(known).first() is not None
+
+    # -- writing down --------------------------------------------------------------------------------
+
+    @property
+    def _early_ms(self) -> int:
+        return self._deps.settings.access.early_minutes * 60_000
+
+    def _deny(
+        self,
+        connection: Connection,
+        attempt: Attempt,
+        reason: str,
+        now_ms: int,
+        action: str,
+        proved: Proved | None = None,
+        tickets: list[Row[Any]] | None = None,
+        told: Row[Any] | None = None,
+    ) -> Decision:
+        ticket = tickets[0] if tickets else None
+        new = self._note(connection, attempt, proved, reason, now_ms, action, ticket)
+        if told is not None and new:
+            self._tell(connection, "access.denied", told, ticket, reason, now_ms)
+        classic = proved is not None and proved.classic
+        return Decision(False, str(reason), now_ms, ticket.uuid if ticket is not None else None, None, classic)
+
+    def _note(
+        self,
+        connection: Connection,
+        attempt: Attempt,
+        proved: Proved | None,
+        reason: str,
+        now_ms: int,
+        action: str,
+        ticket: Row[Any] | None,
+    ) -> bool:
+        """Into the audit log, under the wallet's alias: nothing in it needs erasing with the wallet."""
+        wallet = proved.wallet if proved else canonical_wallet(attempt.wallet) or "none"
+        more: dict[str, Any] = {"scheme": proved.scheme, "classic": proved.classic} if proved else {}
+        if ticket is not None:
+            more["ticket"] = ticket.uuid
+        return self._attempts.write(
+            connection,
+            now_ms,
+            actor=holders.alias(self._deps.issuer, wallet),
+            action=action,
+            event=attempt.event[:64],
+            reason=str(reason),
+            granted=reason == GRANTED,
+            more=more,
+        )
+
+    def _tell(
+        self, connection: Connection, what: str, event: Row[Any], ticket: Row[Any] | None, reason: str, now_ms: int
+    ) -> None:
+        data: dict[str, Any] = {"event_id": holders.public_id(event), "reason": str(reason)}
+        subject = f"event:{event.id}"
+        if ticket is not None:
+            data |= {"ticket_id": ticket.uuid, "number": ticket.number}
+            subject = f"purchase:{ticket.ref}"
+        outbox.post(connection, now_ms, [outbox.Message(what, subject, data)])
+
+
+_TELLING = ("unavailable", "contract_chain", "bad_signature", "unsupported_signature")
+"""Of several refusals the one that tells most: ask again, use another chain, no."""
+
+
+def _each(connection: Connection, answers: list[Callable[[Connection], Decision]]) -> list[Decision | Exception]:
+    """Answer several questions; nothing that one of them could do fails but the transaction itself."""
+    return [answer(connection) for answer in answers]
+
+
+def _event(connection: Connection, public: str) -> Row[Any] | None:
+    try:
+        return holders.event_of(connection, public)
+    except Rejected:
+        return None
+
+
+def _remember_challenge(connection: Connection, wallet: str, now_ms: int) -> None:
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    row = insert(challenge_wallets).values(wallet=wallet, first_ms=now_ms)
+    connection.execute(row.on_conflict_do_nothing())

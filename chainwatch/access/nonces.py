@@ -1,0 +1,28 @@
+"""What may be used once: nonces of challenges, and classic texts.  A row means used; nothing is stored before."""
+
+from sqlalchemy import Connection, delete, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from chainwatch.ledger.tables import used_nonces
+
+KEPT_MS = 120_000
+"""How much longer than its text a used nonce is remembered: twice the skew that is allowed to clocks.  (Two audits of
+others found a window between a text's last moment and its record's: Myriad #419, Paygate #152.)"""
+
+
+def consume(connection: Connection, key: str, expires_ms: int) -> bool:
+    """Mark ``key`` as used; False when it was already.  Atomic on both databases: one of many at once wins."""
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    statement = insert(used_nonces).values(key=key, expires_ms=expires_ms + KEPT_MS).on_conflict_do_nothing()
+    # What came back, not the row count: psycopg gives none for an INSERT.
+    return connection.execute(statement.returning(used_nonces.c.key)).first() is not None
+
+
+def used(connection: Connection, key: str) -> bool:
+    """Was it used?"""
+    return connection.execute(select(used_nonces.c.key).where(used_nonces.c.key == key)).first() is not None
+
+
+def forget(connection: Connection, now_ms: int) -> int:
+    """Delete what can no longer pass anyway; return how many."""
+    return connection.execute(delete(used_nonces).where(used_nonces.c.expires_ms < now_ms)).rowcount

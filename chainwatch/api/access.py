@@ -1,0 +1,382 @@
+"""The door of virtual events: challenge, verify-access, join, leave, refresh."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import msgspec
+from aiohttp import web
+
+from chainwatch.access import challenges, holders, media, sessions
+from chainwatch.access.admission import Admission, Attempt, Decision
+from chainwatch.access.sessions import Session, Stay
+from chainwatch.api import wire
+from chainwatch.api.backend import Backend
+from chainwatch.api.endpoints import SESSION, Call, Endpoint
+from chainwatch.api.problems import Problem
+from chainwatch.errors import Rejected
+from chainwatch.ledger import events
+from chainwatch.times import format_ms
+
+Wallet = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+Text = Annotated[str, msgspec.Meta(max_length=8_192)]
+Signature = Annotated[str, msgspec.Meta(max_length=16_384)] | Annotated[list[Any], msgspec.Meta(max_length=128)]
+
+STATUS = {"unknown_event": 404, "bad_wallet": 400, "unavailable": 503, "challenge_required": 401}
+"""Of a join that is refused; every other reason is 403."""
+
+WORDS = {
+    "challenge_required": "ask for a challenge, sign its message with the wallet and send both",
+    "bad_wallet": "this is no wallet of any supported chain",
+    "bad_signature": "the signature is not by this wallet over this text",
+    "contract_chain": "a contract wallet counts only on the chain of its ticket: ask for a challenge there",
+    "unsupported_signature": "this kind of signature cannot be checked",
+    "unavailable": "the chain that knows this wallet does not answer: try again",
+    "unknown_event": "there is no such event",
+    "no_ticket": "this wallet has no ticket for this event",
+    "replayed": "this text was used before: ask for a new challenge",
+    "expired": "this text is over: ask for a new challenge",
+    "future": "this text is from the future: a clock is wrong",
+    "classic_refused": "this text is not taken any more: ask for a challenge",
+    "unknown_nonce": "this text was not issued here: ask for a challenge",
+    "domain": "this text is for another site",
+    "not_yet": "the event has not begun",
+    "over": "the event is over",
+    "cancelled": "the event was cancelled",
+    "refunded": "this ticket was refunded",
+    "revoked": "this ticket was revoked",
+    "suspended": "the payment of this ticket left the chain and has not come back yet",
+    "already_redeemed": "this ticket was used already",
+    "door_qr_only": "this event lets in by the ticket's code only",
+}
+
+
+class ChallengeQuery(msgspec.Struct):
+    """``chain`` (code or CAIP-2): for a contract wallet, where it is; ``form``: ``line`` for small screens."""
+
+    wallet: Wallet
+    chain: Annotated[str, msgspec.Meta(max_length=64)] | None = None
+    form: str = "sign-in"
+
+
+class ChallengeAnswer(msgspec.Struct):
+    """``message`` is signed as it is, byte for byte; ``timestamp`` is the one in it."""
+
+    message: str
+    nonce: str
+    expires_at: str
+    timestamp: int
+
+
+class AccessBody(msgspec.Struct):
+    """``message``: the signed text; without it, ``timestamp`` of the challenge (or of a classic text)."""
+
+    wallet_address: Wallet
+    signature: Signature | None = None
+    message: Text | None = None
+    timestamp: int | str | None = None
+
+
+class AccessAnswer(msgspec.Struct):
+    """``reason``: ``granted``, or why not; then ``challenge`` is what to sign, where that is what is missing."""
+
+    access_granted: bool
+    has_access: bool = msgspec.field(name="hasAccess")
+    reason: str
+    ticket_id: str | None
+    checked_at: str
+    challenge: ChallengeAnswer | None = None
+
+
+class Turn(msgspec.Struct):
+    """coturn's time-limited credentials."""
+
+    username: str
+    credential: str
+    ttl: int
+    uris: list[str]
+
+
+class LiveKit(msgspec.Struct):
+    """A LiveKit room and a token for it."""
+
+    url: str
+    token: str
+
+
+class JoinAnswer(msgspec.Struct):
+    """What opens the room."""
+
+    access_granted: bool
+    reason: str
+    ticket_id: str
+    checked_at: str
+    session_token: str
+    session_expires_at: str
+    websocket_url: str | None = None
+    turn_credentials: Turn | None = None
+    livekit: LiveKit | None = None
+
+
+class RefreshAnswer(msgspec.Struct):
+    """The session goes on under a new token."""
+
+    session_token: str
+    session_expires_at: str
+    turn_credentials: Turn | None = None
+    livekit: LiveKit | None = None
+
+
+class LeaveBody(msgspec.Struct):
+    """What the room counted, if it did."""
+
+    chat_messages_sent: Annotated[int, msgspec.Meta(ge=0, le=10**9)] | None = None
+    voice_time_minutes: Annotated[int, msgspec.Meta(ge=0, le=10**6)] | None = None
+    screen_shared: bool | None = None
+
+
+class LeaveAnswer(msgspec.Struct):
+    """How long they stayed."""
+
+    left_at: str
+    total_duration_minutes: int
+
+
+class Door:
+    """The handlers."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._admission = Admission(backend)
+
+    async def challenge(self, call: Call) -> ChallengeAnswer:
+        """Issue a text to sign; nothing is stored."""
+        event = await self._backend.store.read(_public_id, call.path["id"])
+        return self._issue(event, call.query.wallet, call.query.chain, line=call.query.form == "line")
+
+    def _issue(self, event: str, wallet: str, chain: str | None = None, *, line: bool = False) -> ChallengeAnswer:
+        message = challenges.issue(self._backend, event, wallet, chain, line=line)
+        return ChallengeAnswer(
+            message=message.render(),
+            nonce=message.nonce or "",
+            expires_at=_time(message.expires_ms or 0),
+            timestamp=message.issued_ms,
+        )
+
+    async def verify(self, call: Call) -> AccessAnswer:
+        """Ask only."""
+        attempt = _attempt(call)
+        decision = await self._admission.ask(attempt)
+        if decision.reason in ("unknown_event", "bad_wallet", "unavailable"):
+            raise _problem(decision)
+        challenge = None
+        if decision.reason == "challenge_required":
+            challenge = self._issue(attempt.event, attempt.wallet)
+        return AccessAnswer(
+            access_granted=decision.granted,
+            has_access=decision.granted,
+            reason=decision.reason,
+            ticket_id=decision.ticket_id,
+            checked_at=_time(decision.checked_ms),
+            challenge=challenge,
+        )
+
+    async def join(self, call: Call) -> JoinAnswer:
+        """Go in."""
+        decision = await self._admission.join(_attempt(call))
+        session = decision.session
+        if session is None:
+            raise _problem(decision)
+        return JoinAnswer(
+            access_granted=True,
+            reason=decision.reason,
+            ticket_id=decision.ticket_id or "",
+            checked_at=_time(decision.checked_ms),
+            session_token=sessions.token(self._backend, session),
+            session_expires_at=_time(session.expires_ms),
+            websocket_url=media.websocket_url(self._backend.settings.access.websocket_url, session.event),
+            turn_credentials=self._turn(session),
+            livekit=self._livekit(session),
+        )
+
+    async def refresh(self, call: Call) -> RefreshAnswer:
+        """Go on: ticket and event are looked at again."""
+        jti = (call.caller.token or {})["jti"]
+        try:
+            session = await self._backend.store.write_together(sessions.refresh, self._backend, jti, call.now_ms)
+        except Rejected as error:
+            raise Problem(error.code, str(error), status=401) from error
+        if isinstance(session, str):
+            raise Problem(session, WORDS.get(session, ""), status=403, access_granted=False, reason=session)
+        return RefreshAnswer(
+            session_token=sessions.token(self._backend, session),
+            session_expires_at=_time(session.expires_ms),
+            turn_credentials=self._turn(session),
+            livekit=self._livekit(session),
+        )
+
+    async def leave(self, call: Call) -> LeaveAnswer:
+        """Go out."""
+        claims = call.caller.token or {}
+        if claims["event"] != call.path["id"]:
+            raise Problem("forbidden", "this session is for another event")
+        stay = Stay(**msgspec.structs.asdict(call.body))
+        now_ms = call.now_ms
+        try:
+            minutes = await self._backend.store.write_together(sessions.leave, claims["jti"], stay, now_ms)
+        except Rejected as error:
+            raise Problem(error.code, str(error), status=401) from error
+        return LeaveAnswer(_time(now_ms), minutes)
+
+    def _turn(self, session: Session) -> Turn | None:
+        backend = self._backend
+        given = media.turn_credentials(
+            backend.settings.keys.get("access.turn_secret", ""),
+            backend.settings.access.turn_uris,
+            holders.pseudonym(backend.issuer, session.event_id, session.ticket_uuid),
+            now_s=session.issued_ms // 1000,
+            seconds=backend.settings.access.turn_seconds,
+            end_s=None if session.event_end_ms is None else session.event_end_ms // 1000,
+        )
+        return None if given is None else Turn(**given)
+
+    def _livekit(self, session: Session) -> LiveKit | None:
+        backend = self._backend
+        keys, url = backend.settings.keys.get("access.livekit_key"), backend.settings.access.livekit_url
+        if not keys or not url:
+            return None
+        name = holders.pseudonym(backend.issuer, session.event_id, session.ticket_uuid)
+        now_s, end_s = session.issued_ms // 1000, session.expires_ms // 1000
+        return LiveKit(url, media.livekit_token(keys, session.event, name, now_s=now_s, expires_s=end_s))
+
+
+def endpoints(backend: Backend) -> Sequence[Endpoint]:
+    """The door's endpoints."""
+    handlers = Door(backend)
+    event = "/api/events/{id}"
+    return (
+        Endpoint(
+            method="GET",
+            path=f"{event}/challenge",
+            handler=handlers.challenge,
+            summary="The text that a wallet signs to come in",
+            tag="access",
+            query=ChallengeQuery,
+            answer=ChallengeAnswer,
+            limit="access",
+            problems=("unknown_event", "bad_wallet"),
+        ),
+        Endpoint(
+            method="POST",
+            path=f"{event}/verify-access",
+            handler=handlers.verify,
+            summary="Would this wallet be let in? Asks only",
+            tag="access",
+            body=AccessBody,
+            answer=AccessAnswer,
+            limit="access",
+            problems=("unknown_event", "bad_wallet", "unavailable"),
+        ),
+        Endpoint(
+            method="POST",
+            path=f"{event}/join",
+            handler=handlers.join,
+            summary="Come in: uses up the text and an entry, begins a session",
+            tag="access",
+            body=AccessBody,
+            answer=JoinAnswer,
+            limit="access",
+            problems=tuple(WORDS),
+        ),
+        Endpoint(
+            method="POST",
+            path=f"{event}/leave",
+            handler=handlers.leave,
+            summary="Leave: ends the session, closes the attendance",
+            tag="access",
+            who=SESSION,
+            body=LeaveBody,
+            answer=LeaveAnswer,
+            problems=("bad_session", "forbidden"),
+        ),
+        Endpoint(
+            method="POST",
+            path="/api/sessions/refresh",
+            handler=handlers.refresh,
+            summary="A new session token, after ticket and event were looked at again",
+            tag="access",
+            who=SESSION,
+            answer=RefreshAnswer,
+            problems=("bad_session", "over", "cancelled", "revoked", "suspended", "refunded"),
+        ),
+        Endpoint(
+            method="GET",
+            path="/.well-known/jwks.json",
+            handler=jwks,
+            summary="The public keys of tickets, sessions, manifests and certificates",
+            tag="access",
+            answer=Jwks,
+            content_type="application/jwk-set+json",
+        ),
+    )
+
+
+# -- keys ------------------------------------------------------------------------------------------------
+
+SIGNERS = ("session", "manifest", "certificate", "qr")
+"""Purposes of signing keys besides the tickets' own."""
+
+
+class Jwks(msgspec.Struct):
+    """A JSON Web Key Set (RFC 7517, RFC 8037)."""
+
+    keys: list[dict[str, str]]
+
+
+async def jwks(call: Call) -> web.Response:
+    """The public keys; they may be kept for five minutes."""
+    issuer = call.backend.issuer
+    keys = Jwks([issuer.jwk(), *(issuer.signer(purpose).jwk() for purpose in SIGNERS)])
+    headers = {"Cache-Control": "public, max-age=300"}
+    return web.Response(body=wire.encode(keys), content_type="application/jwk-set+json", headers=headers)
+
+
+# -- helpers ---------------------------------------------------------------------------------------------
+
+
+def _attempt(call: Call) -> Attempt:
+    body: AccessBody = call.body
+    return Attempt(
+        event=_event_id(call.path["id"]),
+        wallet=body.wallet_address,
+        signature=tuple(body.signature) if isinstance(body.signature, list) else body.signature,
+        message=body.message,
+        timestamp_ms=wire.time_ms(body.timestamp, "timestamp"),
+    )
+
+
+def _event_id(text: str) -> str:
+    if not (events.SLUG.fullmatch(text) or events.NUMBER.fullmatch(text)):
+        raise Problem("unknown_event", f"no event {text[:64]!r}")
+    return text
+
+
+def _public_id(connection: Any, public: str) -> str:
+    return holders.public_id(events.find(connection, _event_id(public)))
+
+
+def _problem(decision: Decision) -> Problem:
+    headers = {"Retry-After": "2"} if decision.reason == "unavailable" else {}
+    return Problem(
+        decision.reason,
+        WORDS.get(decision.reason, "access is refused"),
+        status=STATUS.get(decision.reason, 403),
+        headers=headers,
+        access_granted=False,
+        reason=decision.reason,
+        ticket_id=decision.ticket_id,
+        checked_at=_time(decision.checked_ms),
+    )
+
+
+def _time(ms: int) -> str:
+    return format_ms(ms) or ""

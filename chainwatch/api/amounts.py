@@ -1,0 +1,31 @@
+"""Amounts as answers carry them: ``amount_base`` in base units and ``amount`` as people write it, both text."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import msgspec
+
+from chainwatch.model import Asset
+from chainwatch.units import format_units
+
+Text = Annotated[str, msgspec.Meta(max_length=200)]
+Public = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+"""An event's id: a slug or a number."""
+Address = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+
+
+def decimal(amount: int | None, asset: str | None, assets: Mapping[str, Asset]) -> str | None:
+    """Return an amount as people write it; None where the asset is none of ours (then the base units speak)."""
+    known = assets.get(asset or "")
+    return format_units(amount, known.decimals) if known is not None and amount is not None else None
+
+
+def base(amount: int | None) -> str | None:
+    """Return base units as text."""
+    return None if amount is None else str(amount)
+
+
+def code(name: str, assets: Mapping[str, Any]) -> str:
+    """Return an asset's code as we write it: any case, and POL for MATIC."""
+    wanted = name.strip().upper().replace("POL", "MATIC", 1) if name.strip().upper().startswith("POL") else name.strip()
+    return next((c for c in assets if c.upper() == wanted.upper()), wanted)

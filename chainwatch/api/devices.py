@@ -1,0 +1,142 @@
+"""Door devices of an event, for its creator and operators: added, listed, revoked."""
+
+from collections.abc import Sequence
+from typing import Annotated
+from urllib.parse import urlencode
+
+import msgspec
+from msgspec import Meta
+from sqlalchemy import Connection
+
+from chainwatch.api.backend import Backend
+from chainwatch.api.door import event_of_caller
+from chainwatch.api.endpoints import Call, Endpoint, creator
+from chainwatch.api.problems import Problem
+from chainwatch.ledger import devices
+from chainwatch.tickets.manifest import b64
+from chainwatch.times import format_ms
+
+
+class NewDevice(msgspec.Struct):
+    """What people call it: a gate, or who holds it."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=devices.MAX_NAME)]
+
+
+class DeviceMade(msgspec.Struct):
+    """``key`` is shown this once.  ``enrol_url`` opens the door page with it, in the part that no server sees."""
+
+    id: int
+    event: str
+    name: str
+    key: str
+    enrol_url: str
+
+
+class DeviceShown(msgspec.Struct):
+    """A device as it is listed."""
+
+    id: int
+    name: str
+    created_at: str | None
+    seen_at: str | None
+    revoked_at: str | None
+
+
+class Devices(msgspec.Struct):
+    """All devices of an event."""
+
+    devices: list[DeviceShown]
+
+
+class Revoked(msgspec.Struct):
+    """``revoked``: False when it was already."""
+
+    id: int
+    revoked: bool
+
+
+def endpoints(backend: Backend) -> Sequence[Endpoint]:
+    """Return what this resource serves."""
+    del backend
+    path, problems = "/api/events/{id}/devices", ("forbidden", "unknown_event")
+    return [
+        Endpoint(
+            method="POST",
+            path=path,
+            handler=_add,
+            summary="A new door device of the event; its key is shown once",
+            tag="door",
+            who=creator("door"),
+            body=NewDevice,
+            answer=DeviceMade,
+            status=201,
+            # No stored answer: it would keep the key that is kept nowhere.
+            problems=(*problems, "bad_name", "too_many"),
+        ),
+        Endpoint(
+            method="GET",
+            path=path,
+            handler=_list,
+            summary="The event's door devices",
+            tag="door",
+            who=creator("door"),
+            answer=Devices,
+            problems=problems,
+        ),
+        Endpoint(
+            method="DELETE",
+            path=path + "/{device}",
+            handler=_revoke,
+            summary="Revoke a device: its next request is refused, its scans stay",
+            tag="door",
+            who=creator("door"),
+            answer=Revoked,
+            problems=(*problems, "unknown_device"),
+        ),
+    ]
+
+
+def enrol_url(public_url: str, key: str, manifest_key: bytes) -> str:
+    """Return the address that enrols a device: the key in the fragment, which browsers send to nobody.
+
+    The manifest's key is beside it: the device believes no other from the first moment.
+    """
+    return f"{public_url.rstrip('/')}/door#{urlencode({'key': key, 'pin': b64(manifest_key)})}"
+
+
+async def _add(call: Call) -> DeviceMade:
+    body: NewDevice = call.body
+
+    def write(connection: Connection) -> tuple[int, str]:
+        event = event_of_caller(connection, call)
+        return devices.add(connection, event, body.name, call.now_ms, call.caller.actor)
+
+    device_id, key = await call.backend.store.write(write)
+    public = call.backend.settings.http.public_url
+    url = enrol_url(public, key, call.backend.issuer.signer("manifest").public)
+    return DeviceMade(device_id, call.path["id"], body.name.strip(), key, url)
+
+
+async def _list(call: Call) -> Devices:
+    def read(connection: Connection) -> list[DeviceShown]:
+        rows = devices.listing(connection, event_of_caller(connection, call))
+        return [
+            DeviceShown(r.id, r.name, format_ms(r.created_ms), format_ms(r.seen_ms), format_ms(r.revoked_ms))
+            for r in rows
+        ]
+
+    return Devices(await call.backend.store.read(read))
+
+
+async def _revoke(call: Call) -> Revoked:
+    text = call.path["device"]
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        raise Problem("unknown_device", "a device's id is a number")
+    device_id = int(text)
+
+    def write(connection: Connection) -> bool:
+        event = event_of_caller(connection, call)
+        return devices.revoke(connection, event, device_id, call.now_ms, call.caller.actor)
+
+    return Revoked(device_id, await call.backend.store.write(write))

@@ -1,0 +1,257 @@
+"""Unsigned payment files of payouts and refunds: made, approved by a second operator, taken back."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+import msgspec
+from aiohttp import web
+from msgspec import Meta
+from sqlalchemy import Connection, Row
+
+from chainwatch import payfiles
+from chainwatch.api import amounts, paging, wire
+from chainwatch.api.amounts import Text
+from chainwatch.api.backend import Backend
+from chainwatch.api.endpoints import Call, Endpoint, operator
+from chainwatch.api.paging import Page
+from chainwatch.api.problems import Problem
+from chainwatch.errors import Rejected
+from chainwatch.ledger import exports
+from chainwatch.ledger.context import Context
+from chainwatch.model import Asset
+from chainwatch.times import format_ms
+
+State = Literal["waiting", "exported", "settled", "void"]
+MAX_IDS = exports.MOST_ITEMS
+
+
+class ExportsQuery(Page, frozen=True, kw_only=True):
+    """Which exports."""
+
+    state: State | None = None
+
+
+class NewExport(msgspec.Struct):
+    """Everything of ``currency`` that is due, or only ``ids``.
+
+    ``replaces``: an export that cannot be paid any more as it is; the new one uses up what it used, so that only one of
+    the two can ever be paid.
+    """
+
+    currency: Text
+    ids: Annotated[list[str], Meta(max_length=MAX_IDS)] = []
+    replaces: Text | None = None
+
+
+class Export(msgspec.Struct, frozen=True, kw_only=True):
+    """``state``: ``waiting`` for a second operator, ``exported``, ``settled``, ``void``."""
+
+    id: str
+    kind: str
+    chain: str
+    currency: str
+    total: str | None
+    total_base: str
+    state: str
+    made_by: str
+    made_at: str
+    approved_by: str
+    approved_at: str | None
+    voided_by: str
+    replaces: str | None
+
+
+class Exports(msgspec.Struct, frozen=True):
+    """A page."""
+
+    exports: list[Export]
+    next_cursor: str | None
+
+
+def _kind(kind: exports.Kind) -> Any:
+    async def make(call: Call) -> Export:
+        """Write an export down."""
+        asked: NewExport = call.body
+        asset = amounts.code(asked.currency, call.backend.assets())
+        context = call.backend.context_of(asset)
+        if context is None:
+            raise Problem("unknown_currency", f"{asked.currency!r} is no configured asset")
+        ask = exports.Ask(
+            kind=kind,
+            asset=asset,
+            ids=tuple(_number(i) for i in asked.ids),
+            replaces=_number(asked.replaces) if asked.replaces is not None else None,
+        )
+        rules = rules_of(call.backend)
+
+        def body(connection: Connection) -> int:
+            return exports.make(connection, ask, context, rules, payfiles.plan, call.now_ms, call.caller.actor)
+
+        return await _shown(call, await call.backend.store.write(body))
+
+    return make
+
+
+def rules_of(backend: Backend) -> exports.Rules:
+    """Return ``[payouts]`` in base units."""
+    return payfiles.rules(backend.settings.payouts, backend.assets())
+
+
+async def listed(call: Call) -> Exports:
+    """List exports by id."""
+    page: ExportsQuery = call.query
+    after = paging.after_id(page)
+    rows = await call.backend.store.read(exports.listing, paging.wanted(page), after, page.state)
+    shown, more = paging.cut(rows, page)
+    assets = call.backend.assets()
+    return Exports([_export(r, assets) for r in shown], paging.cursor_of(shown[-1].id) if more else None)
+
+
+async def document(call: Call) -> web.Response:
+    """Return the file for the operator's wallet."""
+    found = await call.backend.store.read(exports.document, _number(call.path["id"]))
+    headers = {"Content-Disposition": f'attachment; filename="export-{found["export"]}.json"'}
+    return web.Response(body=wire.encode(found), content_type=wire.JSON, headers=headers)
+
+
+async def show(call: Call) -> Export:
+    """Return one export."""
+    return await _shown(call, _number(call.path["id"]))
+
+
+async def approve(call: Call) -> Export:
+    """Let it leave."""
+    export_id = _number(call.path["id"])
+
+    def body(connection: Connection) -> None:
+        context = _context(call.backend, exports.find(connection, export_id))
+        exports.approve(connection, export_id, context, payfiles.plan, call.now_ms, call.caller.actor)
+
+    await call.backend.store.write(body)
+    return await _shown(call, export_id)
+
+
+async def void(call: Call) -> Export:
+    """Take it back, or attest that it cannot be paid any more."""
+    export_id = _number(call.path["id"])
+
+    def body(connection: Connection) -> None:
+        context = _context(call.backend, exports.find(connection, export_id))
+        exports.void(connection, export_id, context, call.now_ms, call.caller.actor)
+
+    await call.backend.store.write(body)
+    return await _shown(call, export_id)
+
+
+def _context(backend: Backend, row: Row[Any]) -> Context:
+    context = backend.contexts.get(row.chain)
+    if context is None:
+        raise Rejected("unknown_chain", f"{row.chain} is not configured any more")
+    return context
+
+
+async def _shown(call: Call, export_id: int) -> Export:
+    return _export(await call.backend.store.read(exports.find, export_id), call.backend.assets())
+
+
+def _export(row: Row[Any], assets: Mapping[str, Asset]) -> Export:
+    return Export(
+        id=str(row.id),
+        kind=row.kind,
+        chain=row.chain,
+        currency=row.asset,
+        total=amounts.decimal(row.total, row.asset, assets),
+        total_base=str(row.total),
+        state=row.state,
+        made_by=row.made_by,
+        made_at=format_ms(row.made_ms) or "",
+        approved_by=row.approved_by,
+        approved_at=format_ms(row.approved_ms),
+        voided_by=row.voided_by,
+        replaces=amounts.base(row.replaces_id),
+    )
+
+
+def _number(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        raise Rejected("unknown_export", f"{text[:40]!r} is no number")
+    return int(text)
+
+
+_PATH = "/api/exports/{id}"
+_MADE = ("unknown_currency", "nothing_to_export", "refunds_first", "unknown_export", "no_conflict", "changed_meanwhile")
+
+
+def endpoints(_backend: Backend) -> Sequence[Endpoint]:
+    """Return the routes."""
+    money = operator("money")
+    makes = [
+        Endpoint(
+            method="POST",
+            path=f"/api/{kind}/export",
+            handler=_kind(kind),
+            summary=f"Write an unsigned payment file of {kind} that are due",
+            tag="exports",
+            who=money,
+            body=NewExport,
+            answer=Export,
+            writes=True,
+            problems=_MADE,
+        )
+        for kind in ("payouts", "refunds")
+    ]
+    return (
+        *makes,
+        Endpoint(
+            method="GET",
+            path="/api/exports",
+            handler=listed,
+            summary="Payment files",
+            tag="exports",
+            who=money,
+            query=ExportsQuery,
+            answer=Exports,
+            problems=("bad_cursor",),
+        ),
+        Endpoint(
+            method="GET",
+            path=_PATH,
+            handler=show,
+            summary="One payment file's state",
+            tag="exports",
+            who=money,
+            answer=Export,
+            problems=("unknown_export",),
+        ),
+        Endpoint(
+            method="GET",
+            path=f"{_PATH}/document",
+            handler=document,
+            summary="The unsigned payment for the operator's wallet",
+            tag="exports",
+            who=money,
+            problems=("unknown_export", "not_approved"),
+        ),
+        Endpoint(
+            method="POST",
+            path=f"{_PATH}/approve",
+            handler=approve,
+            summary="Let an export leave, as the second operator",
+            tag="exports",
+            who=money,
+            answer=Export,
+            writes=True,
+            problems=("unknown_export", "not_waiting", "same_operator", "frozen"),
+        ),
+        Endpoint(
+            method="POST",
+            path=f"{_PATH}/void",
+            handler=void,
+            summary="Take an export back, or attest that it cannot be paid any more",
+            tag="exports",
+            who=money,
+            answer=Export,
+            writes=True,
+            problems=("unknown_export", "not_open"),
+        ),
+    )

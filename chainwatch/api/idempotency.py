@@ -1,0 +1,104 @@
+"""``Idempotency-Key``: who sends a write again gets the first answer again, and nothing happens twice.
+
+Keys belong to their caller: an operator, a creator, or for the public a network address; there a key must be
+long enough that nobody guesses a neighbour's.  Answers may hold a purchase's secret id, so they are kept encrypted
+under a key that is not in the database.
+"""
+
+import hashlib
+import hmac
+import os
+import re
+from collections.abc import Awaitable, Callable
+
+import msgspec
+from aiohttp import web
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from chainwatch.api.backend import Backend
+from chainwatch.api.callers import Caller
+from chainwatch.api.limits import network
+from chainwatch.api.problems import Problem
+from chainwatch.errors import Rejected
+from chainwatch.ledger import idempotency as ledger
+from chainwatch.ledger.idempotency import Stored
+
+HEADER = "Idempotency-Key"
+REPLAYED = "Idempotency-Replayed"
+PUBLIC_LENGTH = 16
+"""Characters of a key without a login, at least: a UUID has 36."""
+NONCE = 12
+"""Bytes of AES-GCM's nonce."""
+
+_KEY = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
+
+Run = Callable[[], Awaitable[web.Response]]
+
+
+class _Kept(msgspec.Struct, frozen=True, array_like=True):
+    content_type: str
+    location: str
+    body: bytes
+
+
+async def once(request: web.Request, backend: Backend, caller: Caller, address: str, run: Run) -> web.Response:
+    """Run a write once for its key, if it has one; else just run it.
+
+    Every answer below 500 is kept, refusals too; after a fault of ours the same key may try again.
+    """
+    if HEADER not in request.headers:
+        return await run()
+    key = request.headers[HEADER]
+    if not _KEY.fullmatch(key):
+        raise Problem("bad_request", f"{HEADER} has 1 to 255 visible characters")
+    if caller.kind == "public" and len(key) < PUBLIC_LENGTH:
+        raise Problem("bad_request", f"without a login {HEADER} has at least {PUBLIC_LENGTH} characters, by chance")
+    scope = caller.actor if caller.kind != "public" else f"public:{network(address)}"
+    hashed = hashlib.sha256(key.encode()).hexdigest()
+    seal = _Seal(backend, scope, key)
+    asked = f"{request.method} {request.raw_path}\n".encode() + await request.read()
+    stale_ms = backend.settings.http.request_seconds * 2_000
+    begun = await backend.store.write_together(
+        ledger.begin, scope, hashed, hashlib.sha256(asked).digest(), backend.now_ms(), stale_ms=stale_ms
+    )
+    if begun is not None:
+        return seal.open(begun)
+    try:
+        response = await run()
+    except (Problem, Rejected) as error:
+        problem = error if isinstance(error, Problem) else Problem.of(error)
+        if problem.status >= 500 or problem.status == 429:
+            await backend.store.write_together(ledger.release, scope, hashed)
+            raise problem from error
+        response = problem.response()
+        await backend.store.write_together(ledger.finish, scope, hashed, seal.close(response))
+        raise problem from error
+    except Exception:
+        await backend.store.write_together(ledger.release, scope, hashed)
+        raise
+    await backend.store.write_together(ledger.finish, scope, hashed, seal.close(response))
+    return response
+
+
+class _Seal:
+    """Encrypts answers of one caller's key, so that the database alone shows none of them."""
+
+    def __init__(self, backend: Backend, scope: str, key: str) -> None:
+        secret = hmac.digest(backend.issuer.secret("idempotency"), f"{scope}\n{key}".encode(), "sha256")
+        self._cipher = AESGCM(secret)
+
+    def close(self, response: web.Response) -> Stored:
+        body = response.body if isinstance(response.body, bytes) else b""
+        kept = _Kept(response.content_type, response.headers.get("Location", ""), body)
+        nonce = os.urandom(NONCE)
+        return Stored(response.status, nonce + self._cipher.encrypt(nonce, msgspec.msgpack.encode(kept), None))
+
+    def open(self, stored: Stored) -> web.Response:
+        try:
+            plain = self._cipher.decrypt(stored.body[:NONCE], stored.body[NONCE:], None)
+        except InvalidTag as error:  # the signing key was changed since
+            raise Problem("conflict", "the answer of this key can no longer be read") from error
+        kept = msgspec.msgpack.decode(plain, type=_Kept)
+        headers = {REPLAYED: "true"} | ({"Location": kept.location} if kept.location else {})
+        return web.Response(body=kept.body, status=stored.status, content_type=kept.content_type, headers=headers)

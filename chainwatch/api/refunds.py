@@ -1,0 +1,251 @@
+"""Refunds: the queue of the operator, and the buyer's word where to send one."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+from sqlalchemy import Connection, Row
+
+from chainwatch.access import signed
+from chainwatch.api import amounts, paging
+from chainwatch.api.amounts import Address
+from chainwatch.api.backend import Backend
+from chainwatch.api.endpoints import Call, Endpoint, operator
+from chainwatch.api.paging import Page
+from chainwatch.api.problems import Problem
+from chainwatch.errors import Rejected
+from chainwatch.ledger import queries, refunds
+from chainwatch.model import Asset
+from chainwatch.times import format_ms
+
+PURPOSE = "refund-claim"
+State = Literal["due", "exported", "settled", "cancelled"]
+
+
+class RefundsQuery(Page, frozen=True, kw_only=True):
+    """Which refunds."""
+
+    state: State | None = None
+
+
+class Refund(msgspec.Struct, frozen=True, kw_only=True):
+    """``destination`` is None until the buyer has signed one or an operator has entered one."""
+
+    id: str
+    state: str
+    kind: str
+    reason: str
+    event_id: str | None
+    ref: str | None
+    chain: str
+    currency: str | None
+    amount: str | None
+    amount_base: str
+    sent_amount_base: str | None
+    destination: str | None
+    destination_by: str
+    paid_txid: str | None
+    settled_txid: str | None
+    export_id: str | None
+    created_at: str
+    updated_at: str
+
+
+class Refunds(msgspec.Struct, frozen=True):
+    """A page."""
+
+    refunds: list[Refund]
+    next_cursor: str | None
+
+
+class ClaimQuery(msgspec.Struct):
+    """Who wants it where."""
+
+    wallet: Address
+    destination: Address
+    chain: Annotated[str, Meta(max_length=64)] | None = None
+
+
+class ClaimChallenge(msgspec.Struct, frozen=True):
+    """``message`` is signed as it is; it names the refund, its amount and the destination."""
+
+    message: str
+    expires_at: str
+
+
+class Claim(msgspec.Struct):
+    """The same, signed by the wallet of the purchase or of its ticket."""
+
+    wallet_address: Address
+    destination: Address
+    message: Annotated[str, Meta(max_length=8_192)]
+    signature: Annotated[str, Meta(max_length=16_384)] | Annotated[list[Any], Meta(max_length=128)]
+    chain: Annotated[str, Meta(max_length=64)] | None = None
+
+
+class Entered(msgspec.Struct):
+    """The destination that an operator knows from the buyer."""
+
+    destination: Address
+
+
+async def listed(call: Call) -> Refunds:
+    """List refunds by id."""
+    page: RefundsQuery = call.query
+    after = paging.after_id(page)
+
+    def body(connection: Connection) -> tuple[Sequence[Row[Any]], Mapping[int, str]]:
+        rows = refunds.listing(connection, paging.wanted(page), after, page.state)
+        return rows, queries.public_ids(connection, {r.event_id for r in rows if r.event_id is not None})
+
+    rows, names = await call.backend.store.read(body)
+    shown, more = paging.cut(rows, page)
+    assets = call.backend.assets()
+    return Refunds([_refund(r, names, assets) for r in shown], paging.cursor_of(shown[-1].id) if more else None)
+
+
+def _refund(row: Row[Any], names: Mapping[int, str], assets: Mapping[str, Asset]) -> Refund:
+    return Refund(
+        id=str(row.id),
+        state=row.state,
+        kind=row.kind,
+        reason=row.reason,
+        event_id=names.get(row.event_id) if row.event_id is not None else None,
+        ref=getattr(row, "ref", None),
+        chain=row.chain,
+        currency=row.asset,
+        amount=amounts.decimal(row.amount, row.asset, assets),
+        amount_base=str(row.amount),
+        sent_amount_base=amounts.base(row.sent_amount),
+        destination=row.destination,
+        destination_by=row.destination_by,
+        paid_txid=getattr(row, "txid", None),
+        settled_txid=row.settled_txid,
+        export_id=amounts.base(row.export_id),
+        created_at=format_ms(row.created_ms) or "",
+        updated_at=format_ms(row.updated_ms) or "",
+    )
+
+
+async def challenge(call: Call) -> ClaimChallenge:
+    """Make the text that the wallet signs."""
+    asked: ClaimQuery = call.query
+    values = await _values(call, asked.wallet, asked.destination)
+    made = signed.challenge(call.backend, PURPOSE, wallet=asked.wallet, values=values, chain=asked.chain)
+    return ClaimChallenge(made.message, format_ms(made.expires_ms) or "")
+
+
+async def claim(call: Call) -> Refund:
+    """Take the destination that the wallet has signed."""
+    asked: Claim = call.body
+    refund_id = _id(call)
+    values = await _values(call, asked.wallet_address, asked.destination)
+    checked = await signed.require(
+        call.backend,
+        PURPOSE,
+        wallet=asked.wallet_address,
+        message=asked.message,
+        signature=asked.signature,
+        values=values,
+        chain=asked.chain,
+    )
+    now_ms = call.now_ms
+
+    def body(connection: Connection) -> None:
+        signed.consume(connection, checked)
+        refunds.claim(connection, refund_id, asked.destination, checked.wallet, now_ms)
+
+    await call.backend.store.write_together(body)
+    return await _shown(call, refund_id)
+
+
+async def _values(call: Call, wallet: str, destination: str) -> dict[str, str]:
+    """Return what a claim says.  A stranger is not told that there is such a refund."""
+    refund_id = _id(call)
+
+    def body(connection: Connection) -> tuple[Row[Any], frozenset[str]]:
+        return refunds.find(connection, refund_id), refunds.wallets(connection, refund_id)
+
+    row, wallets = await call.backend.store.read(body)
+    context = next(iter(call.backend.contexts.values()))
+    if context.canonical_wallet(wallet) not in wallets:
+        raise Problem("unknown_refund", f"no refund {refund_id} of this wallet")
+    amount = amounts.decimal(row.amount, row.asset, call.backend.assets()) or str(row.amount)
+    currency = row.asset or f"{row.chain}-unknown"
+    return {"refund": str(refund_id), "amount": amount, "currency": currency, "destination": destination}
+
+
+async def enter(call: Call) -> Refund:
+    """Take the destination that an operator enters."""
+    refund_id = _id(call)
+    await call.backend.store.write(refunds.enter, refund_id, call.body.destination, call.caller.actor, call.now_ms)
+    return await _shown(call, refund_id)
+
+
+async def _shown(call: Call, refund_id: int) -> Refund:
+    def body(connection: Connection) -> tuple[Row[Any], Mapping[int, str]]:
+        row = refunds.find(connection, refund_id)
+        return row, queries.public_ids(connection, {row.event_id} if row.event_id is not None else set())
+
+    row, names = await call.backend.store.read(body)
+    return _refund(row, names, call.backend.assets())
+
+
+def _id(call: Call) -> int:
+    text = call.path["id"]
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        raise Rejected("unknown_refund", "a refund's id is a number")
+    return int(text)
+
+
+def endpoints(_backend: Backend) -> Sequence[Endpoint]:
+    """Return the routes."""
+    return (
+        Endpoint(
+            method="GET",
+            path="/api/refunds",
+            handler=listed,
+            summary="What buyers are owed back",
+            tag="refunds",
+            who=operator("money"),
+            query=RefundsQuery,
+            answer=Refunds,
+            problems=("bad_cursor",),
+        ),
+        Endpoint(
+            method="GET",
+            path="/api/refunds/{id}/challenge",
+            handler=challenge,
+            summary="The text that a wallet signs to claim its refund",
+            tag="refunds",
+            query=ClaimQuery,
+            answer=ClaimChallenge,
+            limit="access",
+            problems=("unknown_refund", "bad_wallet", "malformed"),
+        ),
+        Endpoint(
+            method="POST",
+            path="/api/refunds/{id}/claim",
+            handler=claim,
+            summary="Name where a refund goes, signed by the wallet of the purchase or of its ticket",
+            tag="refunds",
+            body=Claim,
+            answer=Refund,
+            limit="access",
+            writes=True,
+            problems=("unknown_refund", "not_your_refund", "not_due", "bad_destination", "bad_signature", "replayed"),
+        ),
+        Endpoint(
+            method="PUT",
+            path="/api/refunds/{id}/destination",
+            handler=enter,
+            summary="Enter where a refund goes",
+            tag="refunds",
+            who=operator("money"),
+            body=Entered,
+            answer=Refund,
+            writes=True,
+            problems=("unknown_refund", "already_claimed", "not_due", "bad_destination"),
+        ),
+    )

@@ -1,0 +1,155 @@
+"""The end of holds: a purchase expires once its chain was read past its time, unless money keeps its seat.
+
+Money that covers the price and is in a block in time keeps the seat until it is confirmed or gone, however
+long finality takes.  Only seen in the mempool, it extends the hold up to ``seen_hold_ms`` after the purchase
+was opened, on a capped share of the seats: a sighting costs its sender nothing.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, and_, or_, select, update
+
+from chainwatch.ledger import invites, seats
+from chainwatch.ledger.bulk import among, chunks
+from chainwatch.ledger.context import Context
+from chainwatch.ledger.orders import seat_of
+from chainwatch.ledger.tables import purchases, tickets, transfers
+from chainwatch.matching import REVIEWED_FLAGS
+
+EXPIRE_BATCH = 500
+"""Purchases that one step expires at most: the rest follow with the next block."""
+
+_COLUMNS = tuple(
+    purchases.c[name]
+    for name in (
+        "id",
+        "event_id",
+        "tier_id",
+        "allotment_id",
+        "invite_id",
+        "asset",
+        "price",
+        "held",
+        "hold_kind",
+        "created_ms",
+        "expires_ms",
+    )
+)
+
+
+def expire(connection: Connection, context: Context, scanned_ms: int, touched: Collection[int]) -> set[int]:
+    """Expire purchases of this chain whose time is over; return those that did.
+
+    ``touched``: purchases of which a payment changed; what kept their seat may be gone.
+    """
+    over: list[int] = []
+    paid: list[Row[Any]] = []
+    candidates = _candidates(connection, context, scanned_ms, touched)
+    coming = _coming(connection, [r.id for r in candidates])
+    for row in candidates:
+        kept = _kept_by(row, coming.get(row.id, ()), context)
+        if kept == "paid":
+            paid.append(row)
+        elif kept == "seen" and _seen(connection, row, context, scanned_ms):
+            continue
+        else:
+            over.append(row.id)
+    for row in paid:
+        if row.hold_kind != "paid":
+            if row.held:
+                seats.keep_paid(connection, seat_of(row))
+            connection.execute(update(purchases).where(purchases.c.id == row.id).values(hold_kind="paid"))
+    _end(connection, [r for r in candidates if r.id in set(over)])
+    return set(over)
+
+
+def _candidates(connection: Connection, context: Context, scanned_ms: int, touched: Collection[int]) -> list[Row[Any]]:
+    """Return what may expire now.  What money keeps is looked at again only when a payment changes, or its time ends."""
+    ended = or_(
+        and_(purchases.c.hold_kind.not_in(("seen", "paid")), purchases.c.expires_ms < scanned_ms),
+        and_(purchases.c.hold_kind == "seen", purchases.c.created_ms < scanned_ms - context.policy.seen_hold_ms),
+    )
+    rows = list(
+        connection.execute(
+            select(*_COLUMNS)
+            .where(
+                purchases.c.expired.is_(False),
+                purchases.c.expires_ms < scanned_ms,
+                purchases.c.asset.in_([a.code for a in context.spec.assets]),
+                ended,
+            )
+            .order_by(purchases.c.id)
+            .limit(EXPIRE_BATCH)
+        )
+    )
+    known = {r.id for r in rows}
+    for part in chunks(sorted(touched)):
+        again = select(*_COLUMNS).where(
+            among(connection, purchases.c.id, part),
+            purchases.c.expired.is_(False),
+            purchases.c.expires_ms < scanned_ms,
+            purchases.c.hold_kind.in_(("seen", "paid")),
+        )
+        rows += [r for r in connection.execute(again.order_by(purchases.c.id)) if r.id not in known]
+    return rows
+
+
+def _coming(connection: Connection, ids: Iterable[int]) -> dict[int, list[Row[Any]]]:
+    found: dict[int, list[Row[Any]]] = {}
+    for part in chunks(ids):
+        for t in connection.execute(
+            select(*(transfers.c[n] for n in ("purchase_id", "amount", "asset", "state", "paid_ms", "flags"))).where(
+                among(connection, transfers.c.purchase_id, part),
+                transfers.c.state.in_(("seen", "confirming", "confirmed")),
+                transfers.c.direction == "in",
+            )
+        ):
+            found.setdefault(t.purchase_id, []).append(t)
+    return found
+
+
+def _kept_by(row: Row[Any], coming: Sequence[Row[Any]], context: Context) -> str:
+    """Say what keeps the purchase open: ``paid``, ``seen``, or nothing.
+
+    Confirmed money keeps nothing by itself: it was decided already.
+    """
+    if row.price is None:
+        return ""
+    enough = context.policy.enough(row.asset, row.price)
+    good = [
+        t
+        for t in coming
+        if t.asset == row.asset and t.paid_ms <= row.expires_ms and not set(t.flags.split(",")) & set(REVIEWED_FLAGS)
+    ]
+    in_blocks = [t for t in good if t.state != "seen"]
+    if any(t.state == "confirming" for t in in_blocks) and sum(t.amount for t in in_blocks) >= enough:
+        return "paid"
+    if any(t.state == "seen" for t in good) and sum(t.amount for t in good) >= enough:
+        return "seen"
+    return ""
+
+
+def _seen(connection: Connection, row: Row[Any], context: Context, scanned_ms: int) -> bool:
+    """Keep a held seat for a sighting, if its time and the share of such seats allow it."""
+    if scanned_ms > row.created_ms + context.policy.seen_hold_ms:
+        return False
+    if row.hold_kind == "seen":
+        return True
+    if not row.held or not seats.keep_seen(connection, seat_of(row), context.policy.seen_hold_percent):
+        return False
+    connection.execute(update(purchases).where(purchases.c.id == row.id).values(hold_kind="seen"))
+    return True
+
+
+def _end(connection: Connection, over: Sequence[Row[Any]]) -> None:
+    """Expire purchases: their seats and the uses of their invites are free again."""
+    for part in chunks(over):
+        ids = [r.id for r in part]
+        expired = update(purchases).where(among(connection, purchases.c.id, ids))
+        connection.execute(expired.values(expired=True, held=False))
+    seats.release(connection, [seat_of(r) for r in over])
+    if invited := [r for r in over if r.invite_id is not None]:
+        having = select(tickets.c.purchase_id).where(among(connection, tickets.c.purchase_id, [r.id for r in invited]))
+        minted = set(connection.scalars(having))
+        invites.give_back(connection, [r.invite_id for r in invited if r.id not in minted])

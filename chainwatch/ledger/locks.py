@@ -1,0 +1,34 @@
+"""The locks that order cancelling, exporting and minting: a chain's cursor first, then rows of events in id order."""
+
+from collections.abc import Iterable
+
+from sqlalchemy import Connection, select
+
+from chainwatch.ledger.bulk import among, chunks
+from chainwatch.ledger.tables import cursors, purchases
+from chainwatch.ledger.tables import events as table
+
+
+def chain(connection: Connection, code: str) -> None:
+    """Hold a chain's cursor: no step of it, and no other export, runs until the transaction ends."""
+    connection.execute(select(cursors.c.chain).where(cursors.c.chain == code).with_for_update()).all()
+
+
+def events(connection: Connection, ids: Iterable[int | None]) -> None:
+    """Hold these events' rows until the transaction ends.  (SQLite has one writer anyhow.)"""
+    if connection.dialect.name == "sqlite":
+        return
+    for part in chunks(sorted({i for i in ids if i is not None})):
+        rows = select(table.c.id).where(among(connection, table.c.id, part))
+        connection.execute(rows.order_by(table.c.id).with_for_update()).all()
+
+
+def events_of(connection: Connection, purchase_ids: Iterable[int]) -> None:
+    """Hold the rows of the events of these purchases."""
+    if connection.dialect.name == "sqlite":
+        return
+    found: set[int] = set()
+    for part in chunks(sorted(purchase_ids)):
+        rows = select(purchases.c.event_id).where(among(connection, purchases.c.id, part)).distinct()
+        found.update(connection.scalars(rows))
+    events(connection, found)

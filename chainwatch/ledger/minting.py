@@ -1,0 +1,119 @@
+"""From a paid purchase to a ticket: limits of a wallet, the seat, the number, the signed words."""
+
+from collections.abc import Sequence
+
+import msgspec
+from sqlalchemy import Connection, func, select
+
+from chainwatch.ledger import invites, outbox, seats
+from chainwatch.ledger.bulk import among, chunks, insert_rows
+from chainwatch.ledger.orders import Purchase
+from chainwatch.ledger.tables import events, tickets
+from chainwatch.matching import LIVE_TICKETS
+from chainwatch.tickets.token import Issuer
+
+
+class Sold(msgspec.Struct, frozen=True):
+    """A ticket that is to be written.  ``amount`` and ``commission`` in base units of ``asset``."""
+
+    purchase_id: int
+    ref: str
+    bought: str
+    event_id: int
+    event: str
+    number: int
+    wallet: str
+    asset: str
+    amount: int
+    commission: int
+    txid: str
+
+
+def take_seats(
+    connection: Connection, asking: Sequence[Purchase], now_ms: int
+) -> tuple[dict[int, int], dict[int, str]]:
+    """Take a seat for each purchase, in order; return the numbers given out, and why the others got none."""
+    refused = _over_limits(connection, asking)
+    invited = [p for p in asking if p.row.expired and p.row.invite_id is not None and p.row.id not in refused]
+    for p in invited:
+        if not invites.use_again(connection, p.row.invite_id):
+            refused[p.row.id] = "invite_used"
+    numbers = seats.take(connection, [p.seat for p in asking if p.row.id not in refused], now_ms)
+    for p in asking:
+        if p.row.id not in numbers:
+            refused.setdefault(p.row.id, "sold_out")
+    unused = [p.row.invite_id for p in invited if refused.get(p.row.id) == "sold_out"]
+    invites.give_back(connection, unused)
+    return numbers, refused
+
+
+def _over_limits(connection: Connection, asking: Sequence[Purchase]) -> dict[int, str]:
+    """Return the purchases whose wallet has as many tickets as the event allows.
+
+    The events' rows are locked before tickets are counted: the same wallet may be minting on another chain.
+    """
+    limited = [p for p in asking if p.row.tickets_per_wallet is not None]
+    if not limited:
+        return {}
+    ids = sorted({p.row.event_id for p in limited})
+    connection.execute(select(events.c.id).where(events.c.id.in_(ids)).order_by(events.c.id).with_for_update())
+    have = tickets_of(connection, ids, [p.row.wallet for p in limited])
+    refused = {}
+    for p in limited:
+        key = (p.row.event_id, p.row.wallet)
+        if have.get(key, 0) >= p.row.tickets_per_wallet:
+            refused[p.row.id] = "wallet_limit"
+        else:
+            have[key] = have.get(key, 0) + 1
+    return refused
+
+
+def tickets_of(connection: Connection, event_ids: Sequence[int], wallets: Sequence[str]) -> dict[tuple[int, str], int]:
+    """Return how many live tickets wallets have, by (event, wallet)."""
+    have: dict[tuple[int, str], int] = {}
+    for part in chunks(set(wallets)):
+        rows = connection.execute(
+            select(tickets.c.event_id, tickets.c.wallet, func.count().label("n"))
+            .where(
+                among(connection, tickets.c.wallet, part),
+                tickets.c.event_id.in_(event_ids),
+                tickets.c.state.in_(LIVE_TICKETS),
+            )
+            .group_by(tickets.c.event_id, tickets.c.wallet)
+        )
+        have.update({(r.event_id, r.wallet): r.n for r in rows})
+    return have
+
+
+def write(connection: Connection, sold: Sequence[Sold], issuer: Issuer, now_ms: int) -> list[str]:
+    """Write tickets and tell of them; return their uuids.  Minting the same again would sign the same words."""
+    rows, messages, uuids = [], [], []
+    for s in sold:
+        claims = {"event": s.event, "number": s.number, "wallet": s.wallet, "unit": 1}
+        issued = issuer.issue(s.bought, 1, claims)
+        rows.append(
+            {
+                "uuid": issued.uuid,
+                "event_id": s.event_id,
+                "number": s.number,
+                "purchase_id": s.purchase_id,
+                "unit": 1,
+                "token_hash": issued.token_hash,
+                "jws": issued.jws,
+                "wallet": s.wallet,
+                "asset": s.asset,
+                "amount_paid": s.amount,
+                "commission": s.commission,
+                "payout": s.amount - s.commission,
+                "transaction_id": s.txid,
+                "state": "active",
+                "total_access_count": 0,
+                "created_ms": now_ms,
+            }
+        )
+        uuids.append(issued.uuid)
+        data = {"ticket_id": issued.uuid, "event_id": s.event, "number": s.number, "ref": s.ref}
+        messages.append(outbox.Message("ticket.minted", f"purchase:{s.ref}", data))
+    insert_rows(connection, tickets, rows)
+    outbox.post(connection, now_ms, messages)
+    return uuids
