@@ -1,16 +1,20 @@
-// Operations, live: the server sends a section again when it has changed.  A section in which somebody types waits.
+// Operations, live: the server sends the sections again when something changed.  One in which somebody types waits.
 "use strict";
 
 const live = document.getElementById("live");
+const shown = new Map();
 let wait = 1000;
 
 function listen() {
   const source = new EventSource("/ops/live");
   source.onopen = () => { wait = 1000; live.textContent = "Live."; };
-  source.addEventListener("section", (event) => {
-    const { name, html } = JSON.parse(event.data);
-    const section = document.getElementById(name);
-    if (section && !section.contains(document.activeElement)) section.innerHTML = html;
+  source.addEventListener("state", (event) => {
+    for (const { name, html } of JSON.parse(event.data)) {
+      const section = document.getElementById(name);
+      if (shown.get(name) === html || section.contains(document.activeElement)) continue;
+      shown.set(name, html);
+      section.innerHTML = html;
+    }
   });
   source.onerror = () => {
     source.close();

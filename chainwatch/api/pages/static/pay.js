@@ -63,7 +63,7 @@ function draw(page) {
 let wait = 1000;
 function listen() {
   const source = new EventSource(box.dataset.stream);
-  source.addEventListener("page", (event) => { wait = 1000; draw(JSON.parse(event.data)); });
+  source.addEventListener("state", (event) => { wait = 1000; draw(JSON.parse(event.data)); });
   source.onerror = () => {
     source.close();
     if (!over) setTimeout(listen, wait = Math.min(wait * 2, 30000));
