@@ -142,7 +142,7 @@ def _events(connection: Connection, now_ms: int) -> list[dict[str, Any]]:
     ids = [r.id for r in rows]
     since = now_ms - HOURS * HOUR_MS
     sold: dict[int, list[int]] = {i: [0] * HOURS for i in ids}
-    hour = (tickets.c.created_ms - since) / HOUR_MS  # whole hours: both are integers, and the database divides so
+    hour = (tickets.c.created_ms - since) // HOUR_MS
     counted = (
         select(tickets.c.event_id, hour.label("hour"), func.count().label("n"))
         .where(tickets.c.event_id.in_(ids), tickets.c.created_ms > since)

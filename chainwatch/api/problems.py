@@ -41,6 +41,8 @@ STATUS: Mapping[str, int] = {
     "not_for_sale": 409,
     "sold_out": 409,
     "purchase_open": 409,
+    "ticket_live": 409,
+    "not_attended": 409,
     "wallet_limit": 409,
     "conflict": 409,
     "already_claimed": 409,

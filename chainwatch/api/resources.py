@@ -2,7 +2,25 @@
 
 from collections.abc import Callable, Sequence
 
-from chainwatch.api import access, creators, devices, docs, door, events, payouts, purchases, refunds
+from chainwatch.api import (
+    access,
+    attendance,
+    creators,
+    devices,
+    docs,
+    door,
+    events,
+    holders,
+    ops_page,
+    page_files,
+    pay_page,
+    payouts,
+    purchases,
+    refunds,
+    shop_page,
+    ticket_page,
+    tickets,
+)
 from chainwatch.api.backend import Backend
 from chainwatch.api.endpoints import Endpoint
 
@@ -10,11 +28,19 @@ RESOURCES: tuple[Callable[[Backend], Sequence[Endpoint]], ...] = (
     events.endpoints,
     purchases.endpoints,
     access.endpoints,
+    attendance.endpoints,
+    tickets.endpoints,
+    holders.endpoints,
     door.endpoints,
     devices.endpoints,
     creators.endpoints,
     refunds.endpoints,
     payouts.endpoints,
+    page_files.endpoints,
+    shop_page.endpoints,
+    pay_page.endpoints,
+    ticket_page.endpoints,
+    ops_page.endpoints,
 )
 
 

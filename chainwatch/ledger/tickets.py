@@ -68,11 +68,6 @@ def of_wallet(connection: Connection, wallet: str) -> Sequence[Row[Any]]:
     return connection.execute(rows).all()
 
 
-def bought(row: Row[Any]) -> str:
-    """What the ticket's token was derived from."""
-    return row.implicit_key or f"purchase:{row.ref}"
-
-
 def attended(connection: Connection, ticket_id: int) -> tuple[int, int | None] | None:
     """When its holder first came, and minutes of being there (None: a door counts no minutes); None: they did not."""
     stays = connection.execute(
@@ -88,7 +83,7 @@ def attended(connection: Connection, ticket_id: int) -> tuple[int, int | None] |
 def revoke(
     connection: Connection, uuid: str, reason: str, contexts: Mapping[str, Context], now_ms: int, actor: str
 ) -> Row[Any]:
-    """Take a live ticket back; its refund falls due.  ``contexts``: the chains' contexts by asset code.
+    """Take a live ticket back; its refund falls due.  ``contexts``: by chain code.
 
     ``Rejected``: unknown_ticket, conflict (it is not live), chain_not_configured.  Returns the ticket as it was.
     """
@@ -98,11 +93,14 @@ def revoke(
     live = update(tickets).where(tickets.c.id == row.id, tickets.c.state.in_(("active", "used", "suspended")))
     if connection.execute(live.values(state="revoked", reason=reason)).rowcount != 1:
         raise Rejected("conflict", f"the ticket is {row.state}")
-    context = contexts.get(row.asset)
-    if context is None:
-        raise Rejected("chain_not_configured", f"it was paid in {row.asset}, and that chain is not configured")
-    paid = connection.execute(select(transfers.c.id).where(transfers.c.purchase_id == row.purchase_id))
-    settle.settle(connection, Changed(confirmed={t.id for t in paid}), context, now_ms, None)
+    paid = select(transfers.c.id, transfers.c.chain).where(transfers.c.purchase_id == row.purchase_id)
+    by_chain: dict[str, set[int]] = {}
+    for t in connection.execute(paid):
+        by_chain.setdefault(t.chain, set()).add(t.id)
+    for chain, ids in by_chain.items():
+        if (context := contexts.get(chain)) is None:
+            raise Rejected("chain_not_configured", f"it was paid on {chain}, and that chain is not configured")
+        settle.settle(connection, Changed(again=ids), context, now_ms, None)
     event = row.slug or str(row.event_id)
     data = {"ticket_id": uuid, "event_id": event, "number": row.number, "ref": row.ref}
     outbox.post(connection, now_ms, [outbox.Message("ticket.revoked", f"purchase:{row.ref}", data)])
