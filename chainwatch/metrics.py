@@ -70,6 +70,7 @@ class Metrics:
 
     def _money_metrics(self) -> None:
         self.payments = self._counter("payments_total", "Payments that entered a state", "chain", "asset", "state")
+        self.endings = self._counter("payment_endings_total", "Payments that came to a named end", "chain", "ending")
         self.tickets = self._counter("tickets_minted_total", "Tickets minted, by the paying chain", "chain")
         self.mint_latency = self._histogram(
             "mint_latency_seconds", "From the payment's first sighting to its ticket", _MINT_BUCKETS, "chain"
@@ -166,6 +167,10 @@ class Metrics:
     def payment(self, chain: str, asset: str | None, state: str, n: int = 1) -> None:
         """Count payments that entered ``state``."""
         self.payments.labels(chain, word(asset), word(state)).inc(n)
+
+    def ended(self, chain: str, ending: str, n: int = 1) -> None:
+        """Count payments, or parts of them, that came to an end (``chainwatch.ledger.endings``)."""
+        self.endings.labels(chain, word(ending)).inc(n)
 
     def minted(self, chain: str, latency_s: float) -> None:
         """Count a ticket, and the time from the payment's first sighting to it."""

@@ -18,7 +18,7 @@ from chainwatch.adapters.base import AccountSource, AddressSource, BlockSource, 
 from chainwatch.clock import Clock
 from chainwatch.errors import ChainwatchError, Persistent, Transient
 from chainwatch.follower import Behind, Follow, Held, Step
-from chainwatch.ledger import leases, pool, queries, rescan
+from chainwatch.ledger import endings, leases, pool, queries, rescan
 from chainwatch.ledger.apply import Applied, apply, held
 from chainwatch.ledger.context import Context
 from chainwatch.model import Block, BlockRef, InBlock
@@ -79,6 +79,10 @@ class Reports(Protocol):
 
     def payment(self, chain: str, asset: str | None, state: str, n: int = 1) -> None:
         """Count payments that entered a state."""
+        ...
+
+    def ended(self, chain: str, ending: str, n: int = 1) -> None:
+        """Count payments that came to a named end."""
         ...
 
     def count(self, chain: str, what: str, n: int = 1) -> None:
@@ -346,6 +350,8 @@ class Watcher:
             self.reports.minted(self.chain, latency_ms / 1000)
         for (asset, state), n in applied.states.items():
             self.reports.payment(self.chain, asset, state, n)
+        for (kind, reason), n in applied.ends.items():
+            self.reports.ended(self.chain, endings.name_of(kind, reason), n)
         if step.undoes_final:
             log.error("%s: a reorg undid final blocks; payouts are frozen until an operator looks", self.chain)
         return applied

@@ -120,7 +120,8 @@ class Devnet:
             to, memo = node.config()["receive"][0], f"event:{event_id}:wallet:{wallet}"
         else:
             context, now_ms = app.contexts[asset.chain], self.clock.now_ms()
-            quote = await app.store.write(quotes.quote, event_id, wallet, asset.code, context, now_ms)
+            ask = quotes.Ask(event_id=event_id, wallet=wallet, asset=asset.code)
+            quote = await app.store.write(quotes.quote, ask, context, now_ms)
             to, memo = quote.address, None
         return node.pay(Payment(to=to, amount=amount, asset_id=asset.asset_id, memo=memo))
 

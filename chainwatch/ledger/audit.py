@@ -6,11 +6,22 @@ they stand and looks for what cannot be.
 
 from collections.abc import Iterator
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import ColumnElement, Connection, FromClause, func, select
 
 from chainwatch.ledger import audit_out
 from chainwatch.ledger.difference import Difference
-from chainwatch.ledger.tables import allocations, events, ledger_lines, purchases, refunds, tickets, transfers
+from chainwatch.ledger.tables import (
+    allocations,
+    allotments,
+    events,
+    invites,
+    ledger_lines,
+    purchases,
+    refunds,
+    tickets,
+    tiers,
+    transfers,
+)
 
 STREAM = 5_000
 """Rows fetched at a time: a million payments must not be held at once."""
@@ -73,7 +84,7 @@ def _lines(connection: Connection) -> Iterator[Difference]:
 
 
 def _tickets(connection: Connection) -> Iterator[Difference]:
-    """Every live ticket is paid once and in full, and its split is exact."""
+    """Every live ticket is paid once, with what it was minted for, and its split is exact."""
     funded: dict[int, int] = {}
     commission: dict[int, int] = {}
     for a in connection.execute(
@@ -84,14 +95,15 @@ def _tickets(connection: Connection) -> Iterator[Difference]:
     ):
         funded[a.purchase_id] = funded.get(a.purchase_id, 0) + a.amount
         commission[a.purchase_id] = commission.get(a.purchase_id, 0) + a.commission
-    rows = select(tickets, purchases.c.price, events.c.commission_bps).join_from(tickets, purchases)
-    for t in connection.execute(rows.join(events, tickets.c.event_id == events.c.id)):
+    rows = select(tickets, purchases.c.price, purchases.c.fee).join_from(tickets, purchases)
+    for t in connection.execute(rows.execution_options(yield_per=STREAM)):
         name = f"ticket:{t.uuid}"
-        if t.commission + t.payout != t.amount_paid or t.commission != t.amount_paid * t.commission_bps // 10_000:
+        share = t.amount_paid * (t.fee or 0) // t.price if t.price else 0
+        if t.commission + t.payout != t.amount_paid or t.commission != share or t.amount_paid > (t.price or 0):
             yield Difference("split", name, f"{t.commission} + {t.payout} of {t.amount_paid}")
         if t.state in ("active", "used", "suspended"):
-            if funded.get(t.purchase_id, 0) != t.price:
-                yield Difference("funding", name, f"{funded.get(t.purchase_id, 0)} of {t.price} paid for it")
+            if funded.get(t.purchase_id, 0) != t.amount_paid:
+                yield Difference("funding", name, f"{funded.get(t.purchase_id, 0)} of {t.amount_paid} paid for it")
             if commission.get(t.purchase_id, 0) != t.commission:
                 yield Difference("commission", name, f"{commission.get(t.purchase_id, 0)} instead of {t.commission}")
     live = {t.purchase_id for t in connection.execute(select(tickets.c.purchase_id))}
@@ -100,32 +112,74 @@ def _tickets(connection: Connection) -> Iterator[Difference]:
 
 
 def _seats(connection: Connection) -> Iterator[Difference]:
-    """Seats sold are the tickets that exist, numbers have no gap, nothing is oversold; refunds match."""
-    counted = {
-        r.event_id: (r.n, r.top)
-        for r in connection.execute(
-            select(tickets.c.event_id, func.count().label("n"), func.max(tickets.c.number).label("top")).group_by(
-                tickets.c.event_id
-            )
-        )
-    }
-    holding = {
-        r.event_id: r.n
-        for r in connection.execute(
-            select(purchases.c.event_id, func.count().label("n"))
-            .where(purchases.c.held.is_(True))
-            .group_by(purchases.c.event_id)
-        )
-    }
-    for e in connection.execute(select(events)):
-        n, top = counted.get(e.id, (0, 0))
-        name = f"event:{e.slug or e.id}"
-        if e.tickets_sold != n or e.last_number != (top or 0) or (top or 0) != n:
-            yield Difference("seats", name, f"sold {e.tickets_sold}, tickets {n}, highest number {top or 0}")
-        if e.tickets_held != holding.get(e.id, 0):
-            yield Difference("seats", name, f"held {e.tickets_held}, purchases that hold {holding.get(e.id, 0)}")
-        if e.max_attendees is not None and e.tickets_sold + e.tickets_held > e.max_attendees:
-            yield Difference("oversold", name, f"{e.tickets_sold} + {e.tickets_held} of {e.max_attendees}")
+    """Seats sold are the tickets that exist, seats held are the purchases that hold them, numbers have no gap,
+    nothing is oversold: of the event, of each tier, of each allotment; and no invite is used too often.
+    """
+    tops = dict(
+        connection.execute(select(tickets.c.event_id, func.max(tickets.c.number)).group_by(tickets.c.event_id)).all()
+    )
+    sold = _counted(connection, tickets.join(purchases))
+    holding = purchases.c.held.is_(True)
+    held = _counted(connection, purchases, holding)
+    unsigned = _counted(connection, purchases, holding, purchases.c.hold_kind == "unsigned")
+    seen = _counted(connection, purchases, holding, purchases.c.hold_kind == "seen")
+    aside: dict[int, int] = {}
+    for table, column in ((tiers, "tier_id"), (allotments, "allotment_id")):
+        for part in connection.execute(select(table)):
+            key = (column, part.id)
+            name = f"{table.name}:{part.id}"
+            want = (sold.get(key, 0), held.get(key, 0), unsigned.get(key, 0))
+            if (part.sold, part.held, part.unsigned) != want:
+                yield Difference("seats", name, f"sold, held, unsigned {part.sold, part.held, part.unsigned} not {want}")
+            if part.quantity is not None and part.sold + part.held > part.quantity:
+                yield Difference("oversold", name, f"{part.sold} + {part.held} of {part.quantity}")
+            if column == "allotment_id":
+                aside[part.event_id] = aside.get(part.event_id, 0) + part.quantity - part.sold - part.held
+    for e in connection.execute(select(events).execution_options(yield_per=STREAM)):
+        key, name = ("event_id", e.id), f"event:{e.slug or e.id}"
+        n, top = sold.get(key, 0), tops.get(e.id) or 0
+        if e.tickets_sold != n or e.last_number != top or top != n:
+            yield Difference("seats", name, f"sold {e.tickets_sold}, tickets {n}, highest number {top}")
+        have = (e.tickets_held, e.seats_unsigned, e.seats_seen, e.seats_reserved)
+        want_all = (held.get(key, 0), unsigned.get(key, 0), seen.get(key, 0), aside.get(e.id, 0))
+        if have != want_all:
+            yield Difference("seats", name, f"held, unsigned, seen, set aside {have} not {want_all}")
+        if e.max_attendees is not None and e.tickets_sold + e.tickets_held + e.seats_reserved > e.max_attendees:
+            taken = f"{e.tickets_sold} + {e.tickets_held} + {e.seats_reserved}"
+            yield Difference("oversold", name, f"{taken} of {e.max_attendees}")
+    yield from _invites(connection)
+    yield from _refunds(connection)
+
+
+def _counted(connection: Connection, rows: FromClause, *where: ColumnElement[bool]) -> dict[tuple[str, int], int]:
+    """Count rows by the event, the tier and the allotment of their purchase."""
+    found: dict[tuple[str, int], int] = {}
+    columns = (purchases.c.event_id, purchases.c.tier_id, purchases.c.allotment_id)
+    grouped = select(*columns, func.count().label("n")).select_from(rows).where(*where).group_by(*columns)
+    for r in connection.execute(grouped):
+        for name in ("event_id", "tier_id", "allotment_id"):
+            if (row_id := getattr(r, name)) is not None:
+                found[name, row_id] = found.get((name, row_id), 0) + r.n
+    return found
+
+
+def _invites(connection: Connection) -> Iterator[Difference]:
+    """An invite is used by purchases that are open or have their ticket."""
+    minted = select(tickets.c.id).where(tickets.c.purchase_id == purchases.c.id).exists()
+    used = dict(
+        connection.execute(
+            select(purchases.c.invite_id, func.count())
+            .where(purchases.c.invite_id.is_not(None), purchases.c.expired.is_(False) | minted)
+            .group_by(purchases.c.invite_id)
+        ).all()
+    )
+    for i in connection.execute(select(invites.c.id, invites.c.used, invites.c.uses)):
+        if i.used != used.get(i.id, 0) or i.used > i.uses:
+            yield Difference("invite", f"invite:{i.id}", f"used {i.used} of {i.uses}, purchases {used.get(i.id, 0)}")
+
+
+def _refunds(connection: Connection) -> Iterator[Difference]:
+    """What is owed back has a refund that says so, and no refund says more."""
     owed: dict[tuple[int, str], int] = {}
     for a in connection.execute(
         select(allocations.c.transfer_id, allocations.c.kind, allocations.c.amount)

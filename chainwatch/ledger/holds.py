@@ -5,10 +5,10 @@ long finality takes.  Only seen in the mempool, it extends the hold up to ``seen
 was opened, on a capped share of the seats: a sighting costs its sender nothing.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, or_, select, update
 
 from chainwatch.ledger import invites, seats
 from chainwatch.ledger.bulk import among, chunks
@@ -38,14 +38,11 @@ _COLUMNS = tuple(
 )
 
 
-def expire(connection: Connection, context: Context, scanned_ms: int, touched: Collection[int]) -> set[int]:
-    """Expire purchases of this chain whose time is over; return those that did.
-
-    ``touched``: purchases of which a payment changed; what kept their seat may be gone.
-    """
+def expire(connection: Connection, context: Context, scanned_ms: int) -> set[int]:
+    """Expire purchases of this chain whose time is over; return those that did."""
     over: list[int] = []
     paid: list[Row[Any]] = []
-    candidates = _candidates(connection, context, scanned_ms, touched)
+    candidates = _candidates(connection, context, scanned_ms)
     coming = _coming(connection, [r.id for r in candidates])
     for row in candidates:
         kept = _kept_by(row, coming.get(row.id, ()), context)
@@ -64,35 +61,32 @@ def expire(connection: Connection, context: Context, scanned_ms: int, touched: C
     return set(over)
 
 
-def _candidates(connection: Connection, context: Context, scanned_ms: int, touched: Collection[int]) -> list[Row[Any]]:
-    """Return what may expire now.  What money keeps is looked at again only when a payment changes, or its time ends."""
+def _candidates(connection: Connection, context: Context, scanned_ms: int) -> list[Row[Any]]:
+    """Return what may expire now.  What money keeps is looked at again when that money is no longer on its way."""
+
+    def on_its_way(state: str) -> ColumnElement[bool]:
+        here = transfers.c.purchase_id == purchases.c.id, transfers.c.state == state
+        return select(transfers.c.id).where(*here).exists()
+
+    kind = purchases.c.hold_kind
     ended = or_(
-        and_(purchases.c.hold_kind.not_in(("seen", "paid")), purchases.c.expires_ms < scanned_ms),
-        and_(purchases.c.hold_kind == "seen", purchases.c.created_ms < scanned_ms - context.policy.seen_hold_ms),
+        kind.not_in(("seen", "paid")),
+        and_(kind == "seen", purchases.c.created_ms < scanned_ms - context.policy.seen_hold_ms),
+        and_(kind == "seen", ~on_its_way("seen")),
+        and_(kind == "paid", ~on_its_way("confirming")),
     )
-    rows = list(
-        connection.execute(
-            select(*_COLUMNS)
-            .where(
-                purchases.c.expired.is_(False),
-                purchases.c.expires_ms < scanned_ms,
-                purchases.c.asset.in_([a.code for a in context.spec.assets]),
-                ended,
-            )
-            .order_by(purchases.c.id)
-            .limit(EXPIRE_BATCH)
-        )
-    )
-    known = {r.id for r in rows}
-    for part in chunks(sorted(touched)):
-        again = select(*_COLUMNS).where(
-            among(connection, purchases.c.id, part),
+    rows = connection.execute(
+        select(*_COLUMNS)
+        .where(
             purchases.c.expired.is_(False),
             purchases.c.expires_ms < scanned_ms,
-            purchases.c.hold_kind.in_(("seen", "paid")),
+            purchases.c.asset.in_([a.code for a in context.spec.assets]),
+            ended,
         )
-        rows += [r for r in connection.execute(again.order_by(purchases.c.id)) if r.id not in known]
-    return rows
+        .order_by(purchases.c.id)
+        .limit(EXPIRE_BATCH)
+    )
+    return list(rows)
 
 
 def _coming(connection: Connection, ids: Iterable[int]) -> dict[int, list[Row[Any]]]:

@@ -179,9 +179,9 @@ def _quote_again(connection: Connection, p: Purchase, context: Context) -> None:
     What came in time counts at the locked price, when it is enough by itself.
     """
     here = [m for m in p.paid if m.state == "confirmed" and m.asset == p.order.asset and m.here]
-    late = [m for m in here if p.order.late(m)]
+    late = [m for m in here if p.order.late(m) and m.resolution != "assign"]  # an operator takes the old rate
     enough = p.order.enough
-    if not late or enough is None or sum(m.here for m in here if not p.order.late(m)) >= enough:
+    if not late or enough is None or sum(m.here for m in here if m not in late) >= enough:
         return
     asset = context.assets().get(p.row.asset)
     at_ms = max(m.paid_ms for m in late)

@@ -4,10 +4,12 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Row, func, select
 
+from chainwatch.errors import Rejected
 from chainwatch.ledger import books
 from chainwatch.ledger.bulk import among, chunks
+from chainwatch.ledger.facts import memo_key
 from chainwatch.ledger.tables import (
     cursors,
     event_prices,
@@ -173,3 +175,50 @@ def recent_payments(connection: Connection, limit: int = 50) -> Sequence[Any]:
         .order_by(transfers.c.id.desc())
         .limit(limit)
     ).all()
+
+
+def payments(
+    connection: Connection,
+    *,
+    memo: bytes | None = None,
+    address: str | None = None,
+    wallet: str | None = None,
+    txid: str | None = None,
+    event: int | None = None,
+    limit: int = 100,
+) -> Sequence[Row[Any]]:
+    """Find payments by what people know of them: each question is answered from an index.
+
+    ``memo``: the whole of it as carried; ``address``: where it was paid to; ``wallet``: whose purchase it is at
+    (canonical form); ``event``: the row id.  Newest first, those of an event by wallet.  Exactly one must be given.
+    """
+    given = [x for x in (memo, address, wallet, txid, event) if x is not None]
+    if len(given) != 1:
+        raise Rejected("bad_query", "ask by one of memo, address, wallet, txid, event")
+    query = select(*_FOUND).join_from(transfers, purchases, transfers.c.purchase_id == purchases.c.id, isouter=True)
+    if memo is not None:
+        query = query.where(transfers.c.memo_key == memo_key(memo), transfers.c.memo == memo)
+    elif address is not None:
+        query = query.where(transfers.c.recipient == address)
+    elif txid is not None:  # the chain stands first in the index
+        query = query.where(transfers.c.chain.in_(_chains(connection)), transfers.c.txid == txid)
+    elif wallet is not None:
+        query = select(*_FOUND).join_from(purchases, transfers, transfers.c.purchase_id == purchases.c.id)
+        query = query.where(purchases.c.wallet == wallet)
+    else:
+        query = select(*_FOUND).join_from(purchases, transfers, transfers.c.purchase_id == purchases.c.id)
+        query = query.where(purchases.c.event_id == event).order_by(purchases.c.wallet)
+        return connection.execute(query.limit(limit)).all()
+    return connection.execute(query.order_by(transfers.c.id.desc()).limit(limit)).all()
+
+
+_FOUND = (
+    *(c for c in transfers.c if c.name not in ("memo", "reference_keys", "block_hash")),
+    purchases.c.ref,
+    purchases.c.wallet,
+    purchases.c.event_id,
+)
+
+
+def _chains(connection: Connection) -> list[str]:
+    return list(connection.scalars(select(cursors.c.chain)))

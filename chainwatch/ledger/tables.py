@@ -295,7 +295,7 @@ transfers = Table(
     Column("purchase_id", BigInteger, ForeignKey("purchases.id")),
     UniqueConstraint("chain", "txid", "idx"),
     Index("ix_transfers_chain_state", "chain", "state"),
-    Index("ix_transfers_recipient", "recipient"),
+    Index("ix_transfers_recipient", "recipient", "id"),
     Index("ix_transfers_memo", "memo_key"),
     Index("ix_transfers_chain_height", "chain", "height"),
     Index("ix_transfers_purchase", "purchase_id"),

@@ -149,7 +149,7 @@ def _view(connection: Connection, which: Any, now_ms: int, rules: Mapping[str, R
         expires_ms=row.expires_ms,
         expired=row.expired or (now_ms > row.expires_ms and not row.held),
         state=_state(row, ticket, paid, parts),
-        payments=[_payment(connection, t, reasons.get(t.id, t.reason), rules) for t in paid],
+        payments=[_payment(connection, t, row.price, reasons.get(t.id, t.reason), rules) for t in paid],
         ticket=None
         if ticket is None
         else TicketView(ticket.uuid, ticket.number, ticket.state, identity(row), ticket.unit),
@@ -182,12 +182,15 @@ def _state(row: Row[Any], ticket: Row[Any] | None, paid: Sequence[Row[Any]], par
     return "open"
 
 
-def _payment(connection: Connection, t: Row[Any], reason: str, rules: Mapping[str, Rule]) -> PaymentView:
+def _payment(
+    connection: Connection, t: Row[Any], price: int | None, reason: str, rules: Mapping[str, Rule]
+) -> PaymentView:
     confirmations = ""
     if t.height is not None:
         cursor = connection.execute(select(cursors.c.height).where(cursors.c.chain == t.chain)).scalar_one_or_none()
         depth = max((cursor or t.height) - t.height + 1, 1)
         rule = rules.get(t.chain)
-        wanted = rule.deepest() if rule is not None else 0
+        weight = max(t.amount, price or 0) if t.asset == t.chain else None  # tokens have no price in the native coin
+        wanted = (rule.tier(weight).depth or 0) if rule is not None else 0
         confirmations = f"{min(depth, wanted)}/{wanted}" if wanted else str(depth)
     return PaymentView(t.chain, t.txid, t.idx, t.asset, t.amount, t.shown, reason, confirmations)

@@ -12,6 +12,7 @@ class Collected:
         self.heights: dict[str, int] = {}
         self.reorgs: list[tuple[str, int]] = []
         self.tickets = 0
+        self.endings: Counter[str] = Counter()
         self.counts: Counter[str] = Counter()
         self.payments: Counter[tuple[str | None, str]] = Counter()
         self.calls: Counter[tuple[str, str]] = Counter()
@@ -41,6 +42,10 @@ class Collected:
     def payment(self, _chain: str, asset: str | None, state: str, n: int = 1) -> None:
         """Count it."""
         self.payments[asset, state] += n
+
+    def ended(self, _chain: str, ending: str, n: int = 1) -> None:
+        """Count it."""
+        self.endings[ending] += n
 
     def count(self, _chain: str, what: str, n: int = 1) -> None:
         """Count it."""

@@ -57,9 +57,10 @@ def store(request: pytest.FixtureRequest, tmp_path: Any) -> Iterator[Store]:
     opened.close()
 
 
-def ask(store: Store, wallet: str = "alice") -> quotes.Quote:
+def ask(store: Store, wallet: str = "alice", now_ms: int = NOW, context: Context = CONTEXT, **more: Any) -> quotes.Quote:
+    asked = quotes.Ask(**{"event_id": "gala", "wallet": wallet, "asset": "BTC", "signed": True, **more})
     with store.transaction() as connection:
-        return quotes.quote(connection, "gala", wallet, "BTC", CONTEXT, NOW)
+        return quotes.quote(connection, asked, context, now_ms)
 
 
 class Blocks:
@@ -205,7 +206,7 @@ def test_the_purchase_id_is_a_secret_that_the_database_does_not_hold(store: Stor
 )
 def test_what_cannot_be_sold_is_refused_by_code(store: Store, event: str, wallet: str, asset: str, code: str) -> None:
     with pytest.raises(Rejected) as caught, store.transaction() as connection:
-        quotes.quote(connection, event, wallet, asset, CONTEXT, NOW)
+        quotes.quote(connection, quotes.Ask(event_id=event, wallet=wallet, asset=asset), CONTEXT, NOW)
     assert caught.value.code == code
     with store.reading() as connection:
         assert connection.execute(select(addresses.c.id)).first() is None

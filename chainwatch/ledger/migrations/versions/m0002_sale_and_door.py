@@ -95,7 +95,7 @@ def _extend() -> None:
     op.add_column("transfers", sa.Column("spends", sa.Text(), nullable=False, server_default=""))
     op.add_column("transfers", sa.Column("memo_key", sa.Text(), nullable=True))
     op.create_index("ix_transfers_memo", "transfers", ["memo_key"], unique=False)
-    op.create_index("ix_transfers_recipient", "transfers", ["recipient"], unique=False)
+    op.create_index("ix_transfers_recipient", "transfers", ["recipient", "id"], unique=False)
 
 
 def _create() -> None:

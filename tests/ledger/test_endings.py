@@ -1,0 +1,372 @@
+"""Every way a payment can end, by name; each case names the peer whose users lost money or tickets over it."""
+
+import ast
+import re
+from pathlib import Path
+
+import msgspec
+import pytest
+from sqlalchemy import select, update
+
+from chainwatch.errors import Rejected
+from chainwatch.ledger import endings, review
+from chainwatch.ledger.context import Policy
+from chainwatch.ledger.review import Decision
+from chainwatch.ledger.tables import audit_log, outbox, refunds, transfers
+from chainwatch.matching import REVIEWED_FLAGS
+from chainwatch.testing.shop import Shop
+
+pytestmark = pytest.mark.network
+ROOT = Path(__file__).parents[2]
+
+
+def decide(shop: Shop, number: int, **decision: object) -> str:
+    with shop.store.transaction() as connection:
+        state = review.decide(
+            connection, number, Decision(**decision), shop.contexts, shop.now_ms, "operator:ann"  # type: ignore[arg-type]
+        )
+    shop.audit()
+    return state
+
+
+def waiting(shop: Shop) -> list[review.Item]:
+    with shop.store.reading() as connection:
+        return review.open_items(connection)
+
+
+# -- exact, under, over, duplicate -----------------------------------------------------------------------
+
+
+def test_exact_is_a_ticket_and_the_commission_is_exact_over_several_payments(shop: Shop) -> None:
+    """alfio-event/alf.io#352: several transactions of one reservation."""
+    shop.event(bps=3333)
+    parts = [shop.buys("alice", amount=n) for n in (1, 1700, 3299)]
+    shop.mine(*parts)
+    assert [shop.ends(p) for p in parts] == [[("ticket", 1, "")], [("ticket", 1700, "")], [("ticket", 3299, "")]]
+    assert shop.wallets() == ["alice"]
+
+
+def test_under_waits_goes_back_at_expiry_and_a_top_up_cancels_the_refund(shop: Shop) -> None:
+    """btcpayserver/btcpayserver#52: exchange fees; fossasia: nothing is kept in silence."""
+    shop.event()
+    quote = shop.ask()
+    short = shop.pays(quote, 4990)
+    shop.mine(short)
+    assert shop.ends(short) == [("open", 4990, "underpaid")]
+    assert (shop.view(quote).state, shop.view(quote).missing) == ("underpaid", 10)
+    shop.after(16).mine()
+    assert shop.ends(short) == [("refund", 4990, "underpaid")]
+    assert shop.due() == [(4990, "underpaid")]
+    rest = shop.pays(quote, 10)
+    shop.mine(rest)
+    assert shop.due() == []
+    assert (shop.ends(short), shop.ends(rest)) == ([("ticket", 4990, "")], [("ticket", 10, "late")])
+    assert shop.view(quote).state == "minted"
+
+
+def test_money_that_was_exported_never_counts_again(shop: Shop) -> None:
+    """btcpayserver/btcpayserver#6540: paid out ten times."""
+    shop.event()
+    quote = shop.ask()
+    short = shop.pays(quote, 4990)
+    shop.mine(short)
+    shop.after(16).mine()
+    with shop.store.transaction() as connection:
+        connection.execute(update(refunds).values(state="exported"))
+    shop.mine(shop.pays(quote, 10))
+    assert shop.wallets() == []
+    assert shop.ends(short) == [("refund", 4990, "underpaid")]
+    shop.mine(shop.pays(quote, 5000))
+    assert shop.wallets() == ["alice"]
+
+
+def test_over_is_due_back_and_a_second_payment_is_a_duplicate(shop: Shop) -> None:
+    """btcpayserver/btcpayserver#6127: not credited; #1828: the second payment was never looked at."""
+    shop.event()
+    quote = shop.ask()
+    more, again = shop.pays(quote, 5100), shop.pays(quote, 5000)
+    shop.mine(more, again)
+    assert shop.ends(more) == [("ticket", 5000, ""), ("surplus", 100, "overpaid")]
+    assert shop.ends(again) == [("surplus", 5000, "duplicate")]
+    assert shop.due() == [(100, "overpaid"), (5000, "duplicate")]
+
+
+def test_tolerance_is_per_asset_and_small_and_never_lets_nothing_buy(shop: Shop) -> None:
+    """btcpayserver/btcpayserver#6378: a tolerance of 100 % settled invoices for nothing."""
+    shop = Shop(shop.store, Policy(tolerance_bps={"HIVE": 100}))
+    shop.event(bps=1000)
+    near, far = shop.buys("alice", amount=4950), shop.buys("bobby", amount=4949)
+    shop.mine(near, far)
+    assert (shop.ends(near), shop.wallets()) == ([("ticket", 4950, "")], ["alice"])
+    assert shop.ends(far) == [("open", 4949, "underpaid")]
+    late = shop.buys("alice", amount=50)
+    shop.mine(late)  # the rest comes after the ticket: it is over
+    assert shop.ends(late) == [("surplus", 50, "duplicate")]
+    assert Policy(tolerance_bps={"X": 10_000}).enough("X", 100) == 1
+
+
+# -- late, sold out, limits ------------------------------------------------------------------------------
+
+
+def test_late_mints_while_a_seat_is_left_and_goes_back_when_there_is_none(shop: Shop) -> None:
+    """btcpayserver/btcpayserver#7545: ticket never sent; #2587, #5500, #6430: late money that nobody saw."""
+    shop.event(max_attendees=2)
+    first, second, third = (shop.ask(w) for w in ("alice", "bobby", "carol"))
+    shop.after(16).mine()
+    paid = [shop.pays(q) for q in (first, second, third)]
+    shop.mine(*paid)
+    assert [shop.ends(p) for p in paid] == [
+        [("ticket", 5000, "late")],
+        [("ticket", 5000, "late")],
+        [("refund", 5000, "late")],
+    ]
+
+
+def test_paid_in_time_when_the_last_seat_is_gone_goes_back(shop: Shop) -> None:
+    """pretix/pretix#74: "money loss" when the quota filled after the payment; Attendize#473: last ticket twice."""
+    shop.event(max_attendees=1)
+    paid = [shop.buys(w) for w in ("alice", "bobby")]
+    shop.mine(*paid)
+    assert [shop.ends(p) for p in paid] == [[("ticket", 5000, "")], [("refund", 5000, "sold_out")]]
+    assert shop.seats().sold == 1  # lnbits/lnbits#926: the sold counter never moved
+
+
+def test_a_wallet_over_its_limit_gets_its_money_back_whatever_it_pays_with(shop: Shop) -> None:
+    shop.event(tickets_per_wallet=1)
+    one, two = shop.buys("alice"), shop.buys("alice", amount=1500, asset="HBD")
+    shop.mine(one, two)
+    assert shop.ends(one) == [("ticket", 5000, "")]
+    assert shop.ends(two) == [("refund", 1500, "wallet_limit")]
+    with pytest.raises(Rejected) as no:
+        shop.ask()
+    assert no.value.code == "wallet_limit"
+
+
+# -- wrong asset, event, time ----------------------------------------------------------------------------
+
+
+def test_wrong_asset_goes_back_in_kind(shop: Shop) -> None:
+    """efdevcon/pretix-eth-payment-plugin#17; #104: 7.14 ETH in place of 7.14 dollars."""
+    shop.event(prices={})
+    quote = shop.ask()
+    of_purchase, of_memo = shop.pays(quote, asset="HBD"), shop.buys("bobby", asset="HBD")
+    shop.mine(of_purchase, of_memo)
+    assert shop.ends(of_purchase) == shop.ends(of_memo) == [("refund", 5000, "wrong_asset")]
+    assert shop.wallets() == []
+
+
+def test_wrong_event_is_looked_at_and_unknown_event_goes_back(shop: Shop) -> None:
+    shop.event()
+    shop.event("other")
+    quote = shop.ask()
+    wrong = shop.pays(f"event:other:wallet:alice:ref:{quote.ref}")
+    unknown, two = shop.buys("alice", "nowhere"), shop.pays("event:gala:wallet:alice event:other:wallet:alice")
+    shop.mine(wrong, unknown, two)
+    assert shop.ends(wrong) == [("review", 5000, "ref_disagrees")]
+    assert shop.ends(unknown) == [("refund", 5000, "unknown_event")]
+    assert shop.ends(two) == [("review", 5000, "ambiguous")]
+
+
+def test_an_own_address_whose_memo_names_another_purchase_is_looked_at(shop: Shop) -> None:
+    shop.addresses("BTC", "own1", "own2")
+    shop.event(ticket_currency="BTC", ticket_price="0.001")
+    first, second = shop.ask("alice", "BTC"), shop.ask("bobby", "BTC")
+    crossed = shop.pays(first, memo=f"cw:{second.ref}".encode())
+    agreed = shop.pays(second, memo=f"event:gala:wallet:bobby:ref:{second.ref}".encode())
+    shop.mine(crossed, agreed)
+    assert shop.ends(crossed) == [("review", 100_000, "ref_disagrees")]
+    assert shop.wallets() == ["bobby"]
+
+
+def test_before_sales_after_sales_after_the_end_and_cancelled_go_back_by_name(shop: Shop) -> None:
+    """con2/kompassi#1016: a payment after cancellation made a valid ticket."""
+    minute = 60_000
+    shop.event(sales_start_ms=shop.now_ms + 10 * minute, sales_end_ms=shop.now_ms + 20 * minute,
+               event_end_ms=shop.now_ms + 30 * minute)  # fmt: skip
+    shop.event("late", event_end_ms=shop.now_ms + 30 * minute)
+    shop.event("called-off")
+    early = shop.buys("alice")
+    shop.mine(early)
+    good = shop.buys("bobby", "called-off")
+    shop.after(21).mine(good)
+    closed = shop.buys("carol")
+    shop.mine(closed)
+    assert shop.cancel("called-off") == 1
+    gone = shop.buys("dave1", "called-off")
+    shop.after(10).mine(gone)
+    over = shop.buys("erin1", "late")
+    shop.mine(over)
+    assert [shop.ends(p) for p in (early, closed, gone, over, good)] == [
+        [("refund", 5000, "before_sales")],
+        [("refund", 5000, "sales_closed")],
+        [("refund", 5000, "event_cancelled")],
+        [("refund", 5000, "event_over")],
+        [("refund", 5000, "event_cancelled")],
+    ]
+    assert shop.wallets("called-off") == []
+
+
+def test_money_paid_before_a_creator_ends_the_event_still_buys(shop: Shop) -> None:
+    from chainwatch.ledger import events
+
+    shop.event()
+    paid = shop.buys("alice")
+    shop.see(paid)
+    shop.after(1)
+    with shop.store.transaction() as connection:
+        events.end(connection, "gala", shop.now_ms, "test")
+    shop.after(1).mine(paid, late := shop.buys("bobby"))
+    assert shop.wallets() == ["alice"]
+    assert shop.ends(late) == [("refund", 5000, "event_over")]
+
+
+def test_money_for_a_cancelled_event_on_an_unknown_token_does_not_stop_the_cancelling(shop: Shop) -> None:
+    shop.event()
+    token = shop.buys("alice", asset=None, asset_id="0xspam")
+    shop.mine(token, shop.buys("bobby"), chain="HIVE")
+    assert shop.cancel() == 1
+    assert shop.ends(token) == [("review", 5000, "unpriced")]
+
+
+# -- no memo, foreign memo, dust -------------------------------------------------------------------------
+
+
+def test_no_memo_is_looked_at_and_a_foreign_memo_on_a_shared_account_left_alone(shop: Shop) -> None:
+    for code, context in shop.contexts.items():
+        spec = msgspec.structs.replace(context.spec, receive=(*context.spec.receive, "club"), shared=("club",))
+        shop.contexts[code] = msgspec.structs.replace(context, spec=spec)
+    none, foreign = shop.pays(""), shop.pays("subscription 17", to="club")
+    shop.mine(none, foreign)
+    assert shop.ends(none) == [("review", 5000, "no_memo")]
+    assert shop.ends(foreign) == [("foreign", 5000, "")]
+    assert (shop.shown(none), shop.shown(foreign)) == ("review", "foreign")
+
+
+def test_dust_is_added_up_and_told_to_nobody(shop: Shop) -> None:
+    """Memo spam fills databases and inboxes (Hive, Solana)."""
+    shop.event()
+    specks = [shop.pays("", 1), shop.buys("alice", "nowhere", 4), shop.buys("alice", amount=4, asset="HIVE")]
+    shop.mine(*specks)
+    assert [shop.ends(p)[0][0] for p in specks] == ["dust", "dust", "open"]
+    shop.after(16).mine()
+    assert shop.ends(specks[2]) == [("dust", 4, "underpaid")]
+    assert (waiting(shop), shop.due()) == ([], [])
+    with shop.store.reading() as connection:
+        assert connection.scalars(select(outbox.c.type)).all() == []
+
+
+# -- sender routing ---------------------------------------------------------------------------------------
+
+
+def test_a_sender_finds_only_its_one_signed_purchase_of_exactly_this_price(shop: Shop) -> None:
+    shop.event(open_per_wallet=2)
+    shop.event("other")
+    shop.ask("alice")
+    shop.ask("bobby", signed=False)
+    shop.ask("carol")
+    shop.ask("carol", event="other")
+    shop.ask("dave1")
+    paid = {
+        "alice": shop.pays("", sender=("alice",)),
+        "unsigned": shop.pays("", sender=("bobby",)),
+        "two purchases": shop.pays("", sender=("carol",)),
+        "another amount": shop.pays("", 5001, sender=("dave1",)),
+        "another asset": shop.pays("", 5000, sender=("dave1",), asset="HBD"),
+        "two senders": shop.pays("", sender=("dave1", "erin1")),
+        "says something": shop.pays("hello", sender=("dave1",)),
+    }
+    shop.mine(*paid.values())
+    assert shop.ends(paid.pop("alice")) == [("ticket", 5000, "")]
+    for name, payment in paid.items():
+        assert shop.ends(payment)[0][::2] == ("review", "no_memo"), name
+    again = shop.pays("", sender=("alice",))
+    shop.mine(again)
+    assert shop.ends(again) == [("review", 5000, "no_memo")]
+
+
+def test_an_expired_second_purchase_stops_the_sender_rule(shop: Shop) -> None:
+    shop.event()
+    shop.ask("alice")
+    shop.after(16).mine()
+    shop.ask("alice")
+    paid = shop.pays("", sender=("alice",))
+    shop.mine(paid)
+    assert shop.ends(paid) == [("review", 5000, "no_memo")]
+
+
+# -- what an operator decides ------------------------------------------------------------------------------
+
+
+def test_an_operator_assigns_refunds_or_keeps_and_it_stays_so(shop: Shop) -> None:
+    shop.event()
+    quote = shop.ask()
+    paid = [shop.pays("", n) for n in (5000, 6000, 7000, 8000, 9000)]
+    shop.mine(*paid)
+    items = waiting(shop)
+    assert [(i.amount, i.reason, i.ref) for i in items][:1] == [(5000, "no_memo", None)]
+    ids = [i.id for i in items]
+    assert decide(shop, ids[0], action="assign", ref=quote.ref, note="asked by mail") == "minted"
+    assert decide(shop, ids[1], action="refund") == "refund_due"
+    assert [decide(shop, i, action=a) for i, a in zip(ids[2:], ("foreign", "dust", "internal"), strict=True)] == [
+        "foreign",
+        "dust",
+        "internal",
+    ]
+    before = [shop.ends(p) for p in paid]
+    assert before[1] == [("refund", 6000, "operator")]
+    shop.reorg(1, *paid)  # the same payments in another block: decided again, alike
+    assert [shop.ends(p) for p in paid] == before
+    assert shop.wallets() == ["alice"]
+    assert decide(shop, ids[0], action="assign", ref=quote.ref) == "minted"
+    with pytest.raises(Rejected) as no:
+        decide(shop, ids[0], action="refund")
+    assert no.value.code == "decided_already"
+    with shop.store.reading() as connection:
+        log = connection.execute(select(audit_log).where(audit_log.c.action == "review_decided")).all()
+    assert (len(log), log[0].actor, "asked by mail" in log[0].detail) == (5, "operator:ann", True)
+
+
+def test_locked_money_that_is_assigned_counts_and_nothing_unpriced_buys(shop: Shop) -> None:
+    """AcceptXMR timelock_rejection: a person decides."""
+    shop.event()
+    quote = shop.ask()
+    locked, token = shop.pays(quote, flags=("locked",)), shop.pays("", asset=None, asset_id="x")
+    shop.mine(locked, token, chain="HIVE")
+    first, second = waiting(shop)
+    assert (first.reason, second.reason) == ("locked", "unpriced")
+    assert decide(shop, first.id, action="assign", ref=quote.ref) == "minted"
+    for action in ("refund", "assign"):
+        with pytest.raises(Rejected, match="not configured"):
+            decide(shop, second.id, action=action, ref=quote.ref)
+    assert decide(shop, second.id, action="foreign") == "foreign"
+    with pytest.raises(Rejected, match="no payment"):
+        decide(shop, 10**9, action="dust")
+
+
+# -- the table ---------------------------------------------------------------------------------------------
+
+
+def reasons_in_code() -> set[str]:
+    """Every reason that matching, routing and minting can write down."""
+    found = set(REVIEWED_FLAGS)
+    for name in ("chainwatch/matching.py", "chainwatch/ledger/minting.py", "chainwatch/ledger/orders.py"):
+        text = (ROOT / name).read_text()
+        found |= set(re.findall(r'(?:reason = |return |_back\(order, p, |, p\.here, |else |unsold=|unsold: str = |'
+                                r'refused\[[\w.]+\] = |setdefault\([\w.]+, |t\.amount, )"([a-z_]+)"', text))  # fmt: skip
+    for node in ast.walk(ast.parse((ROOT / "chainwatch/ledger/purchases.py").read_text())):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Claim":
+            found |= {a.value for a in node.args[1:] if isinstance(a, ast.Constant)}
+    found |= set(re.findall(r'BadMemo\(\s*"([a-z_]+)"', (ROOT / "chainwatch/memo.py").read_text()))
+    return found - {"dust", "refund", "wallet", "internal", "suspended", "active", "foreign", "surplus"}
+
+
+def test_every_reason_that_the_code_gives_is_an_ending_with_what_to_do() -> None:
+    known = {e.reason for e in endings.ENDINGS}
+    code = reasons_in_code()
+    assert {"sold_out", "no_memo", "locked", "bad_checksum", "late", "tier_required", "wallet_limit"} <= code
+    assert code - known == set()
+    assert len({e.name for e in endings.ENDINGS}) == len(endings.ENDINGS)
+    assert len({(e.kind, e.reason) for e in endings.ENDINGS}) == len(endings.ENDINGS)
+    for e in endings.ENDINGS:
+        assert bool(e.next) == bool(e.command) == (e.kind in ("refund", "surplus", "review"))
+    assert endings.name_of("dust", "wrong_asset") == "dust"
