@@ -25,12 +25,13 @@ from chainwatch.api import door_page, health, resources
 from chainwatch.api.backend import Backend
 from chainwatch.api.endpoints import routes
 from chainwatch.api.server import Server
+from chainwatch.api.simulation import Simulation
 from chainwatch.background import Service
 from chainwatch.clock import Clock
 from chainwatch.config import settings as config
 from chainwatch.config.settings import Settings
 from chainwatch.errors import ChainwatchError, Misconfigured
-from chainwatch.ledger import idempotency, operators, outbox, payouts, queries, schema
+from chainwatch.ledger import idempotency, outbox, payouts, queries, schema
 from chainwatch.ledger.context import Context, Policy
 from chainwatch.ledger.store import Store
 from chainwatch.metrics import Metrics
@@ -77,26 +78,6 @@ def open_issuer(settings: Settings) -> Issuer:
     return load_issuer(path)
 
 
-def operator_key_path(state_dir: Path) -> Path:
-    """Return where the first operator's key of the built-in network is kept."""
-    return state_dir / "operator-key"
-
-
-def first_operator_key(connection: Connection, state_dir: Path, now_ms: int) -> str | None:
-    """Make a key for whoever tries the built-in network, while there is none at all; return it, this once.
-
-    It is kept in a file that only its owner reads.
-    """
-    if operators.count(connection):
-        return None
-    key = operators.add(connection, "first", operators.SCOPES, now_ms, "cli")
-    path = operator_key_path(state_dir)
-    path.unlink(missing_ok=True)  # of a database that is gone
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(key + "\n")
-    return key
-
-
 def policy_of(settings: Settings) -> Policy:
     """Return the rules of the sale."""
     tickets = settings.tickets
@@ -135,7 +116,15 @@ def holder_name() -> str:
 class App:
     """The daemon."""
 
-    def __init__(self, settings: Settings, *, clock: Clock, rng: random.Random, policy: Policy | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Clock,
+        rng: random.Random,
+        policy: Policy | None = None,
+        simulation: Simulation | None = None,
+    ) -> None:
         self.settings, self.clock, self.rng = settings, clock, rng
         self.metrics = Metrics(clock)
         self.notifier = Notifier()
@@ -175,6 +164,7 @@ class App:
             clock=clock,
             rng=rng,
             resolver=self.resolvers,
+            simulation=simulation,
         )
         self.server = Server(
             settings.http.host,

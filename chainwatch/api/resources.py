@@ -18,6 +18,7 @@ from chainwatch.api import (
     purchases,
     refunds,
     shop_page,
+    simulated_page,
     ticket_page,
     tickets,
 )
@@ -41,6 +42,7 @@ RESOURCES: tuple[Callable[[Backend], Sequence[Endpoint]], ...] = (
     pay_page.endpoints,
     ticket_page.endpoints,
     ops_page.endpoints,
+    simulated_page.endpoints,
 )
 
 
