@@ -16,6 +16,7 @@ import msgspec
 import typer
 
 from chainwatch.cli_access import operator
+from chainwatch.cli_door import devices
 from chainwatch.cli_events import event
 from chainwatch.errors import ChainwatchError, Misconfigured, Rejected
 from chainwatch.terminal import (
@@ -38,6 +39,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 db = typer.Typer(no_args_is_help=True, help="The database.")
 keys = typer.Typer(no_args_is_help=True, help="Signing keys, operators' keys.")
 app.add_typer(event, name="event")
+app.add_typer(devices, name="devices")
 app.add_typer(db, name="db")
 app.add_typer(keys, name="keys")
 keys.add_typer(operator, name="operator")

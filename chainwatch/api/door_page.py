@@ -41,7 +41,7 @@ HEADERS: Mapping[str, str] = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cache-Control": "no-cache",
 }
-"""Nothing from another host, nothing inline, in nobody's frame.  Without a network the service worker keeps the files."""
+"""Nothing from another host, nothing inline, in nobody's frame.  The service worker keeps the files for offline."""
 
 
 def routes() -> Routes:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 _IN_NODE_MODULES = {
     "anvil": "@foundry-rs/anvil-linux-amd64/bin/anvil",
+    "axe": "axe-core/axe.min.js",
     "bcoin": "bcoin/bin/node",
     "surfpool": "@solana/surfpool-linux-x64-gnu",
 }

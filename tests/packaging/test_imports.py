@@ -68,6 +68,7 @@ TOP = {
     "cli_events",
     "cli_money",
     "cli_access",
+    "cli_door",
     "terminal",
     "progress",
     "__main__",

@@ -64,6 +64,7 @@ part_npm() {
 
 part_postgres
 need monerod monero "real Monero node"
+need chromium chromium "pages in a real browser"
 need systemd-analyze systemd "hardening of the service"
 part_promtool
 part_npm
