@@ -14,7 +14,7 @@ A module of this folder offers to the registry (``chainwatch.adapters.REGISTRY``
 """
 
 import random
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -122,6 +122,14 @@ class BlockSource(Protocol):
 
     async def close(self) -> None:
         """Release sockets."""
+        ...
+
+
+class CoinSource(Protocol):
+    """A source of a chain whose money is outputs: it must know ours to see them spent."""
+
+    def hold(self, coins: Mapping[str, int]) -> None:
+        """Add outputs of ours (``txid:vout`` to amount) to those whose spending is reported."""
         ...
 
 

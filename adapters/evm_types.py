@@ -37,6 +37,7 @@ class Tx(Wire):
     value: str
     to: str | None = None
     input: str = "0x"
+    nonce: str | None = None
 
 
 class Header(Wire):
@@ -91,6 +92,10 @@ class Receipt(Wire):
     to: str | None = None
     contract_address: str | None = None
     block_number: str | None = None
+    gas_used: str | None = None
+    effective_gas_price: str | None = None
+    l1_fee: str | None = None
+    """What a rollup adds for its data (OP Stack)."""
 
     @property
     def ok(self) -> bool | None:
@@ -104,6 +109,15 @@ class Receipt(Wire):
         if code > 1:
             raise Inconsistent(f"receipt of {self.transaction_hash:.66} has status {code}")
         return code == 1
+
+
+    @property
+    def fee(self) -> int | None:
+        """What the sender paid for it in wei; None when the node does not tell."""
+        if self.gas_used is None or self.effective_gas_price is None:
+            return None
+        paid = quantity(self.gas_used, "gas used") * quantity(self.effective_gas_price, "gas price")
+        return paid + (quantity(self.l1_fee, "L1 fee") if self.l1_fee is not None else 0)
 
 
 def quantity(text: object, what: str) -> int:

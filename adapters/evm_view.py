@@ -26,6 +26,7 @@ from chainwatch.adapters.evm_types import (
     Receipt,
     Tx,
     address_topic,
+    checksum,
     erc20_transfer,
     hash32,
     quantity,
@@ -33,7 +34,7 @@ from chainwatch.adapters.evm_types import (
 )
 from chainwatch.adapters.rpc import Endpoint, Rpc, RpcError
 from chainwatch.errors import Inconsistent, Transient
-from chainwatch.model import Block, BlockRef, InBlock, Transfer, Unconfirmed
+from chainwatch.model import Block, BlockRef, InBlock, Transfer, Unconfirmed, fee_of
 
 MAX_TOPICS = 100
 """Receiving addresses named in a log search; beyond it nodes refuse, and the search is by contract alone."""
@@ -85,7 +86,7 @@ class EvmView:
         return ref
 
     async def blocks(self, first: int, last: int) -> Sequence[Block]:
-        """Return blocks ``first..last`` with every payment to us in them."""
+        """Return blocks ``first..last`` with every payment to us in them, and all that left us."""
         if last < first:
             return ()
         if last > self.head.height:
@@ -112,8 +113,8 @@ class EvmView:
         position = Unconfirmed(self._chain.services.clock.now_ms())
         found: list[Transfer] = []
         for tx in block.transactions:
-            if self._pays_us(tx):
-                found += self._ours(in_transaction(self._chain.names, position, tx, None))
+            if self._concerns_us(tx):
+                found += self._ours(in_transaction(self._chain.names, position, tx, None), tx)
         return found
 
     # -- blocks ----------------------------------------------------------------------------------
@@ -152,24 +153,34 @@ class EvmView:
                 raise Inconsistent(f"{self._where()}: block {ref.height} does not list all its transactions")
 
     def _candidates(self, block: FullBlock, logs: Sequence[Log], traces: Internals) -> set[str]:
-        """Return the hashes of the transactions that may pay us."""
-        found = {hash32(tx.hash) for tx in block.transactions if self._pays_us(tx)}
+        """Return the hashes of the transactions that may pay us, and of those that we sent."""
+        found = {hash32(tx.hash) for tx in block.transactions if self._concerns_us(tx)}
         found.update(hash32(log.transaction_hash or "") for log in logs)
         watched = self._chain.watched
-        found.update(h for h, calls in traces.items() if any(c.ok and c.to in watched for c in calls))
+        for txid, calls in traces.items():
+            if any(c.ok and (c.to in watched or c.sender in watched) for c in calls):
+                found.add(txid)
         return found
 
-    def _pays_us(self, tx: Tx) -> bool:
-        return tx.to is not None and tx.to.lower() in self._chain.watched and tx.value != "0x0"
-
-    def _ours(self, transfers: Iterable[Transfer]) -> Iterator[Transfer]:
-        """Yield the payments to us in assets that we know; what we paid ourselves is marked ``internal``."""
+    def _concerns_us(self, tx: Tx) -> bool:
         watched = self._chain.watched
+        if tx.to is not None and tx.value != "0x0" and tx.to.lower() in watched:
+            return True
+        return tx.sender.lower() in watched
+
+    def _ours(self, transfers: Iterable[Transfer], tx: Tx | None) -> Iterator[Transfer]:
+        """Yield what came to us and what left us in assets that we know; from us to us is ``internal``."""
+        watched = self._chain.watched
+        spends = _spends(tx) if tx is not None and tx.sender.lower() in watched else ()
         for t in transfers:
-            if t.asset is None or not t.amount or t.to is None or t.to.lower() not in watched:
+            if t.asset is None or not t.amount:
                 continue
+            to_us = t.to is not None and t.to.lower() in watched
             from_us = all(sender.lower() in watched for sender in t.sender)
-            yield msgspec.structs.replace(t, flags=("internal",)) if from_us else t
+            if to_us:
+                yield msgspec.structs.replace(t, flags=("internal",)) if from_us else t
+            elif from_us:
+                yield msgspec.structs.replace(t, direction="out", spends=spends)
 
     def _transfers(
         self,
@@ -179,7 +190,7 @@ class EvmView:
         receipts: Mapping[str, Receipt],
         traces: Internals,
     ) -> Sequence[Transfer]:
-        """Return the payments to us in one block, in its order."""
+        """Return what came to us and what left us in one block, in its order."""
         if not hashes:
             return ()
         position = InBlock(ref, block.time_ms)
@@ -194,8 +205,15 @@ class EvmView:
             if txid in hashes:
                 internals = [c for c in traces.get(txid, ()) if c.ok]
                 every = in_transaction(self._chain.names, position, tx, receipts[txid], internals)
-                found += self._ours(every)
+                found += self._ours(every, tx)
+                if tx is not None and tx.sender.lower() in self._chain.watched:
+                    found.append(self._fee(tx, txid, receipts[txid], position))
         return found
+
+    def _fee(self, tx: Tx, txid: str, receipt: Receipt, position: InBlock) -> Transfer:
+        """Return what a transaction of ours cost, whether or not it succeeded."""
+        names, payer = self._chain.names, checksum(tx.sender.lower())
+        return fee_of(names.chain, txid, names.native, receipt.fee, payer, position, _spends(tx))
 
     # -- receipts --------------------------------------------------------------------------------
 
@@ -262,16 +280,29 @@ class EvmView:
         await side_by_side(*(self._recheck(ref, raw[ref], logs, by_block) for ref, logs in by_block.items()))
         return by_block
 
-    def _log_filter(self, **where: str) -> dict[str, Any]:
-        topics: list[Any] = [TRANSFER_TOPIC]
+    def _log_filters(self, **where: str) -> list[dict[str, Any]]:
+        """Return the searches for what comes to us and for what leaves us: topics at two places are one ``and``."""
+        searched: list[list[Any]] = [[TRANSFER_TOPIC]]
         if len(self._chain.watched) <= MAX_TOPICS:
-            topics += [None, [address_topic(a) for a in sorted(self._chain.watched)]]
-        return {**where, "address": sorted(self._chain.names.tokens), "topics": topics}
+            ours = [address_topic(a) for a in sorted(self._chain.watched)]
+            searched = [[TRANSFER_TOPIC, None, ours], [TRANSFER_TOPIC, ours]]
+        contracts = sorted(self._chain.names.tokens)
+        return [{**where, "address": contracts, "topics": topics} for topics in searched]
+
+    def _leaving(self, logs: Iterable[Log]) -> list[Log]:
+        """Return what the search for leaving tokens finds and the search for coming ones does not."""
+        watched = self._chain.watched
+        return [log for log in logs if (t := erc20_transfer(log)) is not None and t.to not in watched]
 
     async def _logs_by_hash(self, refs: Sequence[BlockRef], into: dict[BlockRef, list[Log]]) -> None:
-        calls = [("eth_getLogs", [self._log_filter(blockHash=ref.hash)]) for ref in refs]
-        for ref, logs in zip(refs, await self._batch(calls, list[Log]), strict=True):
-            into[ref] += logs
+        calls = [("eth_getLogs", [f]) for ref in refs for f in self._log_filters(blockHash=ref.hash)]
+        answers = await self._batch(calls, list[Log])
+        width = len(calls) // max(len(refs), 1)
+        for i, ref in enumerate(refs):
+            first, *second = answers[i * width : (i + 1) * width]
+            into[ref] += first
+            for logs in second:
+                into[ref] += self._leaving(logs)
 
     async def _logs_by_range(self, refs: Sequence[BlockRef], into: dict[BlockRef, list[Log]]) -> None:
         """Search final blocks at once; halve the range when the node refuses it (too many blocks or results)."""
@@ -279,7 +310,9 @@ class EvmView:
             return await self._logs_by_hash(refs, into)
         where = {"fromBlock": hex(refs[0].height), "toBlock": hex(refs[-1].height)}
         try:
-            logs = await self._call("eth_getLogs", [self._log_filter(**where)], list[Log])
+            calls = [("eth_getLogs", [f]) for f in self._log_filters(**where)]
+            logs, *second = await self._batch(calls, list[Log])
+            logs += [log for more in second for log in self._leaving(more)]
         except RpcError:
             half = len(refs) // 2
             await self._logs_by_range(refs[:half], into)
@@ -293,16 +326,22 @@ class EvmView:
         return None
 
     def _check_logs(self, ref: BlockRef, logs: Sequence[Log]) -> list[Log]:
-        """Refuse contradictions; keep what is an ERC-20 transfer of a configured token to us, zero amounts too."""
+        """Refuse contradictions; keep what is an ERC-20 transfer of a configured token of ours, zero amounts too."""
         unique((log.log_index or "" for log in logs), f"{self._where()}: in block {ref.height}, log index")
         ours = []
         for log in logs:
             if log.removed or (log.block_hash or "").lower() not in (ref.hash, ZERO_HASH):
                 raise Inconsistent(f"{self._where()}: a log of {log.transaction_hash} is not of block {ref.height}")
-            transfer = erc20_transfer(log)
-            if transfer and transfer.contract in self._chain.names.tokens and transfer.to in self._chain.watched:
+            if self._is_ours(log):
                 ours.append(log)
         return ours
+
+    def _is_ours(self, log: Log) -> bool:
+        """Is it a transfer of a configured token to or from us?"""
+        transfer = erc20_transfer(log)
+        if transfer is None or transfer.contract not in self._chain.names.tokens:
+            return False
+        return transfer.to in self._chain.watched or transfer.sender in self._chain.watched
 
     async def _recheck(
         self, ref: BlockRef, block: FullBlock, logs: Sequence[Log], into: dict[BlockRef, list[Log]]
@@ -316,10 +355,8 @@ class EvmView:
         self._chain.services.observer.count(self._chain.names.chain, "bloom_without_log")
         found: list[Log] = []
         for receipt in await self._block_receipts(ref, block):
-            for log in receipt.logs:
-                transfer = erc20_transfer(log)
-                if transfer and transfer.contract in self._chain.names.tokens and transfer.to in self._chain.watched:
-                    found.append(msgspec.structs.replace(log, transaction_hash=receipt.transaction_hash))
+            mine = filter(self._is_ours, receipt.logs)
+            found += [msgspec.structs.replace(log, transaction_hash=receipt.transaction_hash) for log in mine]
         if len(found) != len(logs):
             self._chain.services.observer.count(self._chain.names.chain, "log_search_incomplete")
         into[ref] = found
@@ -331,7 +368,8 @@ class EvmView:
         contracts = [contract for contract in self._chain.names.tokens if bloom.holds(bits, contract)]
         if len(self._chain.watched) > MAX_TOPICS:
             return bool(contracts)  # of so many addresses, a bloom hints at one or another in any case
-        found = {(t.contract, t.to) for t in map(erc20_transfer, logs) if t is not None}
+        read = [t for t in map(erc20_transfer, logs) if t is not None]
+        found = {(t.contract, party) for t in read for party in (t.to, t.sender)}
         hinted = [ours for ours in self._chain.watched if contracts and bloom.holds(bits, address_topic(ours))]
         return any((contract, ours) not in found for contract in contracts for ours in hinted)
 
@@ -425,6 +463,11 @@ class PendingBlock(msgspec.Struct, rename="camel"):
 
     parent_hash: str
     transactions: list[Tx]
+
+
+def _spends(tx: Tx) -> tuple[str, ...]:
+    """Return the nonce that a transaction uses up, as ``account:nonce``."""
+    return () if tx.nonce is None else (f"{checksum(tx.sender.lower())}:{quantity(tx.nonce, 'nonce')}",)
 
 
 def _is_state_sync(tx: Tx) -> bool:

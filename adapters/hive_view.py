@@ -87,7 +87,7 @@ class HiveView:
         return ref
 
     async def blocks(self, first: int, last: int) -> Sequence[Block]:
-        """Return blocks ``first..last`` with every payment to us in them."""
+        """Return blocks ``first..last`` with every payment to us in them, and every one that we made."""
         if last > self.head.height and last >= first:
             raise Transient(f"{self._where} ends at {self.head.height}, before block {last}")
         blocks: list[Block] = []
@@ -136,23 +136,25 @@ class HiveView:
         return raw
 
     def _transfers(self, ref: BlockRef, at_ms: int, block: FullBlock) -> list[Transfer]:
-        """Return the transfers to us in one block, in its order.  The hot path: most operations are of others."""
+        """Return the transfers to and from us in one block, in its order.  The hot path: most operations are of others."""
         found = []
         for i, tx in enumerate(block.transactions):
             for number, op in enumerate(tx.operations):
-                if op.type == TRANSFER and (movement := self._to_us(op)) is not None:
+                if op.type == TRANSFER and (movement := self._of_us(op)) is not None:
                     txid = block.transaction_ids[i]
                     if not is_txid(txid):
                         raise Inconsistent(f"{self._where}: no transaction id in block {ref.height}: {txid!r:.60}")
                     found += self._paid(movement, txid, number, InBlock(ref, at_ms))
         return found
 
-    def _to_us(self, op: Operation) -> Movement | None:
+    def _of_us(self, op: Operation) -> Movement | None:
+        """Return a movement to or from an account of ours, None for everybody else's."""
         try:
             movement = _movement.decode(op.value)
         except msgspec.DecodeError as error:
             raise Inconsistent(f"{self._where}: unexpected {op.type}: {error}") from error
-        return movement if movement.to in self._chain.watched else None
+        watched = self._chain.watched
+        return movement if movement.to in watched or movement.sender in watched else None
 
     def _paid(self, movement: Movement, txid: str, number: int, position: InBlock) -> list[Transfer]:
         """Return the transfer, or nothing when its asset is not configured."""
@@ -162,7 +164,8 @@ class HiveView:
             chain.services.observer.count(chain.code, "unknown_asset")
             return []
         memo, flags = self._memo(movement)
-        if movement.sender in chain.watched:
+        leaves = movement.to not in chain.watched
+        if movement.sender in chain.watched and not leaves:
             flags = (*flags, "internal")
         return [
             Transfer(
@@ -177,6 +180,7 @@ class HiveView:
                 memo=memo,
                 position=position,
                 flags=flags,
+                direction="out" if leaves else "in",
             )
         ]
 
@@ -204,7 +208,7 @@ class HiveView:
         return True
 
     async def _recurrent(self, raw: Sequence[tuple[BlockRef, int, FullBlock]]) -> dict[int, list[Transfer]]:
-        """Return the executed recurrent transfers to us by height.
+        """Return the executed recurrent transfers to and from us by height.
 
         Each block's reward must be there, for the producer and the time of the block that we read: an account
         history that lags behind the blocks, or stands on another fork, would else lose payments without a word.
@@ -219,7 +223,7 @@ class HiveView:
             if item.op.type == PRODUCER_REWARD:
                 if self._producer(item) == witness and time_ms(item.timestamp) == at_ms:
                     rewarded.add(item.block)
-            elif item.op.type == RECURRENT and (movement := self._to_us(item.op)) is not None:
+            elif item.op.type == RECURRENT and (movement := self._of_us(item.op)) is not None:
                 number = virtual_number(item.op_in_trx, item.virtual_op)
                 virtual = item.trx_id is None or item.trx_id == NO_TXID
                 txid = virtual_txid(item.block) if virtual else str(item.trx_id)

@@ -72,8 +72,8 @@ Span = tuple[int, int, int, int]
 """Where a transaction's parts stand: its start, its first input count, the end of its outputs, its end."""
 
 
-def scan_block(data: bytes, watched: Container[bytes], form: Format) -> RawBlock:
-    """Return the transactions that pay a watched script.
+def scan_block(data: bytes, watched: Container[bytes], form: Format, spent: Container[bytes] = ()) -> RawBlock:
+    """Return the transactions that pay a watched script, or spend an outpoint in ``spent`` (36 bytes, as on the wire).
 
     A block in which something is ours is proved against its merkle root, so that no node can slip a
     payment into an honest header.
@@ -81,7 +81,7 @@ def scan_block(data: bytes, watched: Container[bytes], form: Format) -> RawBlock
     try:
         header, position = _read_start(data, form)
         count, position = read_compact_size(data, position)
-        spans, hits, position = _walk(data, position, count, watched, form)
+        spans, hits, position = _walk(data, position, count, watched, form, spent)
         _check_end(data, position, spans, form)
         txs = tuple(_read_tx(data, spans[i]) for i in dict.fromkeys(hits))
         if txs and _merkle_root(_txids(data, spans)) != header.merkle_root:
@@ -168,9 +168,9 @@ def _read_start(data: bytes, form: Format) -> tuple[Header, int]:
 
 
 def _walk(
-    data: bytes, position: int, count: int, watched: Container[bytes], form: Format
+    data: bytes, position: int, count: int, watched: Container[bytes], form: Format, spent: Container[bytes] = ()
 ) -> tuple[list[Span], list[int], int]:
-    """Step over ``count`` transactions; return their spans, the numbers of those that pay a watched script, the end.
+    """Step over ``count`` transactions; return their spans, the numbers of those that concern us, the end.
 
     The one hot loop of this package: sizes are read in place, one byte in nearly every case, and nothing is
     copied but each output's script.  ``data[…]`` past the end raises ``IndexError``, which ends every loop
@@ -179,6 +179,7 @@ def _walk(
     spans: list[Span] = []
     hits: list[int] = []
     extended = form.segwit
+    spending = bool(spent)
     for number in range(count):
         start = position
         position += 4
@@ -192,6 +193,8 @@ def _walk(
         if inputs >= 253:
             inputs, position = read_compact_size(data, first)
         for _ in repeat(None, inputs):
+            if spending and data[position : position + 36] in spent:
+                hits.append(number)
             length = data[position + 36]
             if length < 253:
                 position += 41 + length
@@ -302,6 +305,11 @@ def _read_tx(data: bytes, span: Span) -> Tx:
         outputs=tuple(_outputs(data, position)),
         coinbase=len(inputs) == 1 and inputs[0] == (NO_PREVIOUS.hex(), 0xFFFFFFFF),
     )
+
+
+def wire_outpoint(txid: str, vout: int) -> bytes:
+    """Return an outpoint as it stands in an input: the id byte-reversed, the number in little endian."""
+    return bytes.fromhex(txid)[::-1] + vout.to_bytes(4, "little")
 
 
 def _inputs(data: bytes, position: int) -> Iterator[tuple[str, int]]:

@@ -134,6 +134,11 @@ class Book:
 
     # What came of it.
 
+    @property
+    def fee(self) -> int | None:
+        """What the first key paid for the transaction; None where the data does not tell."""
+        return None if self._meta is None else self._meta.fee
+
     def growth(self, account: str, token: bool) -> int | None:
         """Return how much ``account`` grew by its balances, the fee aside; None where they are not in the data."""
         if token:

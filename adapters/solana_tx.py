@@ -17,7 +17,7 @@ import msgspec
 
 from chainwatch.adapters.solana_book import Book, Movement, reduce, u64
 from chainwatch.adapters.solana_wire import Row, Step, TokenAmount, View, accounts_of, from_base58, key_at
-from chainwatch.model import Asset, Position, Transfer
+from chainwatch.model import Asset, Position, Transfer, fee_of
 from chainwatch.verifiers.encodings import base58_bytes
 
 SYSTEM = "11111111111111111111111111111111"
@@ -326,7 +326,7 @@ class Ours(msgspec.Struct):
 def payments(
     reading: Reading, signers: Collection[str], ours: Ours, table: Table, position: Position | None
 ) -> list[Transfer]:
-    """Return what ``ours`` received, by the balances; ``ValueError`` where these are missing.
+    """Return what ``ours`` received and paid, by the balances; ``ValueError`` where these are missing.
 
     An account that did not sign has not spent, but a delegate or a program may have: what left it is
     taken off.  What came by no instruction that we read is one more transfer, at ``b<place of the account>``.
@@ -363,7 +363,53 @@ def payments(
             references=references,
         )
         for m, wallet, asset in mine
+    ] + _paid(reading, signers, ours, table, position)
+
+
+def _paid(
+    reading: Reading, signers: Collection[str], ours: Ours, table: Table, position: Position | None
+) -> list[Transfer]:
+    """Return what left ``ours`` for others, and what the transaction cost when one of them paid for it.
+
+    What left an account that signed by no instruction that we read is one more row, at ``b<place of the account>``.
+    """
+    left: list[tuple[Movement, str, Asset]] = []
+    for place, account in enumerate(reading.view.keys):
+        if account not in ours.accounts:
+            continue
+        wallet, asset = ours.accounts[account]
+        token = asset.asset_id is not None
+        gone = [
+            msgspec.structs.replace(m)
+            for m in reading.movements
+            if m.source == account and m.account not in ours.accounts and table.code(m, reading.book) == asset.code
+        ]
+        if reading.ok and table.holds(account, asset, reading.book):
+            gone += _settle_gone(reading, place, token, wallet in signers, gone)
+        left += [(m, wallet, asset) for m in gone]
+    found = [
+        Transfer(
+            chain=table.chain,
+            txid=reading.view.txid,
+            index=m.index,
+            asset=asset.code,
+            asset_id=asset.asset_id,
+            amount=m.amount,
+            to=owner_of(m.account, m, reading.book),
+            sender=(wallet,),
+            memo=reading.memo,
+            ok=reading.ok,
+            position=position,
+            flags=(*reading.flags, "balance_differs") if m.differs else reading.flags,
+            direction="out",
+        )
+        for m, wallet, asset in left
+        if m.amount > 0
     ]
+    payer = reading.view.keys[0] if reading.view.keys else ""
+    if payer in ours.accounts:
+        found.append(fee_of(table.chain, reading.view.txid, table.native, reading.book.fee, payer, position, ()))
+    return found
 
 
 def _settle_ours(
@@ -381,3 +427,20 @@ def _settle_ours(
     if credited >= due:
         return []
     return [Movement(f"b{place}", None, None, account, due - credited, token, differs=True)]
+
+
+def _settle_gone(
+    reading: Reading, place: int, token: bool, signed: bool, gone: Sequence[Movement]
+) -> list[Movement]:
+    """Hold what left our account against its balance; return what left unexplained.
+
+    Where it did not sign, what left was taken off what arrived first: only a balance that fell has paid.
+    """
+    account = reading.view.keys[place]
+    if not signed:
+        total, fell = sum(m.amount for m in gone), max(0, -(reading.book.growth(account, token) or 0))
+        if total > fell:
+            reduce(gone, total - fell)
+        return []
+    missing = -reading.book.excess(account, token)
+    return [Movement(f"b{place}", None, account, None, missing, token, differs=True)] if missing > 0 else []

@@ -31,12 +31,13 @@ from chainwatch.clock import Clock
 from chainwatch.config import settings as config
 from chainwatch.config.settings import Settings
 from chainwatch.errors import ChainwatchError, Misconfigured
-from chainwatch.ledger import idempotency, outbox, payouts, queries, schema
+from chainwatch.ledger import idempotency, payouts, queries, reminders, schema
 from chainwatch.ledger.context import Context, Policy
 from chainwatch.ledger.store import Store
 from chainwatch.metrics import Metrics
 from chainwatch.model import Asset
 from chainwatch.notify import Notifier
+from chainwatch.outbox import Outbox
 from chainwatch.resolver import Resolvers
 from chainwatch.ticker import Ticker, hive_url
 from chainwatch.tickets.token import Issuer, generate_key, load_issuer, new_ref
@@ -187,6 +188,15 @@ class App:
                 clock=clock,
                 holder=holder,
             ),
+            Outbox(
+                settings=lambda: self.settings.webhooks,
+                store=self.store,
+                issuer=self.issuer,
+                metrics=self.metrics,
+                clock=clock,
+                rng=rng,
+                holder=holder,
+            ),
         ]
         self._kept_house = False
         self._counted: dict[str, int] = {}
@@ -296,8 +306,8 @@ class App:
     def _tidy(self, connection: Connection) -> None:
         now_ms = self.clock.now_ms()
         payouts.fall_due(connection, now_ms, self.settings.tickets.payout_delay_days * 86_400_000)
-        outbox.close_unaddressed(connection, now_ms)
         idempotency.forget(connection, now_ms)
+        reminders.tell_starting(connection, now_ms)
 
     async def _feed_watchdog(self) -> None:
         """Tell systemd that we live, but only while every chain's loop comes round."""

@@ -18,6 +18,7 @@ import typer
 from chainwatch.cli_access import operator
 from chainwatch.cli_door import devices
 from chainwatch.cli_events import event
+from chainwatch.cli_webhooks import webhooks
 from chainwatch.errors import ChainwatchError, Misconfigured, Rejected
 from chainwatch.terminal import (
     NO,
@@ -40,6 +41,7 @@ db = typer.Typer(no_args_is_help=True, help="The database.")
 keys = typer.Typer(no_args_is_help=True, help="Signing keys, operators' keys.")
 app.add_typer(event, name="event")
 app.add_typer(devices, name="devices")
+app.add_typer(webhooks, name="webhooks")
 app.add_typer(db, name="db")
 app.add_typer(keys, name="keys")
 keys.add_typer(operator, name="operator")

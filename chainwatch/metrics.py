@@ -100,6 +100,13 @@ class Metrics:
         self.outbox_pending = self._gauge("outbox_pending", "Messages not yet delivered")
         self.outbox_oldest = self._gauge("outbox_oldest_seconds", "Age of the oldest undelivered message")
         self.outbox_oldest.set_function(self._outbox_age)
+        self.webhook_attempts = self._counter(
+            "webhook_attempts_total",
+            "Attempts to deliver a message: delivered, failed (tried again) or dead",
+            "outcome",
+        )
+        for outcome in ("delivered", "failed", "dead"):
+            self.webhook_attempts.labels(outcome)
         self.reload_ok = self._gauge("config_reload_success", "1 when the last reload of the configuration was applied")
         self.reload_ok.set(1)
         Info("chainwatch_build", "The running version", registry=self.registry).info(
@@ -232,6 +239,10 @@ class Metrics:
         """Record the outbox: how many wait, and when the oldest was written."""
         self.outbox_pending.set(pending)
         self._outbox_oldest_ms = oldest_ms if pending else None
+
+    def webhook(self, outcome: str) -> None:
+        """Count one attempt to deliver a message: ``delivered``, ``failed`` or ``dead``."""
+        self.webhook_attempts.labels(outcome).inc()
 
     def reloaded(self, ok: bool) -> None:
         """Record whether the last reload of the configuration was applied."""

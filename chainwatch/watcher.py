@@ -14,11 +14,11 @@ import msgspec
 from sqlalchemy import Connection
 
 from chainwatch import follower
-from chainwatch.adapters.base import AccountSource, AddressSource, BlockSource, BlockView
+from chainwatch.adapters.base import AccountSource, AddressSource, BlockSource, BlockView, CoinSource
 from chainwatch.clock import Clock
 from chainwatch.errors import ChainwatchError, Persistent, Transient
 from chainwatch.follower import Behind, Follow, Held, Step
-from chainwatch.ledger import endings, leases, pool, queries, rescan
+from chainwatch.ledger import coins, endings, leases, pool, queries, rescan
 from chainwatch.ledger.apply import Applied, apply, held
 from chainwatch.ledger.context import Context
 from chainwatch.model import Block, BlockRef, InBlock
@@ -126,6 +126,7 @@ class Watcher:
         self.condition = Condition(turned=clock.monotonic())
         self._held: Held | None = None
         self._fence: int | None = None
+        self._taken: int | None = None
         self._renew_at = 0.0
         self._batch = 16
         self._sighted: frozenset[tuple[str, str]] = frozenset()
@@ -173,8 +174,13 @@ class Watcher:
             for warning in facts.warnings:
                 log.warning("%s: %s: %s", self.chain, facts.endpoint, warning)
 
+    async def _take_over(self) -> None:
+        """Watch what the ledger knows to be ours: another process may have derived and received since we began."""
         if getattr(self.source, "own_addresses", False):
             self.source.watch(await self.ledger.read(pool.all_of, self.chain))
+        if hasattr(self.source, "hold"):
+            cast(CoinSource, self.source).hold(await self.ledger.read(coins.watched, self.chain))
+        self._taken = self._fence
 
     async def stop(self) -> None:
         """Close the source and give the lease back."""
@@ -214,6 +220,8 @@ class Watcher:
             return False
         if self._held is None:
             self._held = await self.ledger.read(held, self.chain)
+        if self._taken != self._fence:
+            await self._take_over()
         if self._by_account:
             more = await self._read_window(cast(AccountSource, self.source))
         else:

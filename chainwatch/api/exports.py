@@ -8,7 +8,6 @@ from aiohttp import web
 from msgspec import Meta
 from sqlalchemy import Connection, Row
 
-from chainwatch import payfiles
 from chainwatch.api import amounts, paging, wire
 from chainwatch.api.amounts import Text
 from chainwatch.api.backend import Backend
@@ -19,10 +18,46 @@ from chainwatch.errors import Rejected
 from chainwatch.ledger import exports
 from chainwatch.ledger.context import Context
 from chainwatch.model import Asset
+from chainwatch.payfiles import Options, planner
 from chainwatch.times import format_ms
+from chainwatch.units import parse_units
 
 State = Literal["waiting", "exported", "settled", "void"]
 MAX_IDS = exports.MOST_ITEMS
+
+
+Number = Annotated[str, Meta(pattern="^[0-9]{1,30}$")] | Annotated[int, Meta(ge=0, le=2**63 - 1)]
+"""Base units or wei, as text or number."""
+Count = Annotated[int, Meta(ge=0, lt=2**31)]
+
+
+class FileOptions(msgspec.Struct, kw_only=True):
+    """What only the operator knows of the payment.  Each chain's family reads its own.
+
+    ``account``: which of our receiving accounts pays.  ``network_fee_base``: what one payment costs, taken off
+    refunds that pay their own fee.  EVM: ``nonce``, ``max_fee_per_gas``, ``priority_fee_per_gas`` (wei),
+    ``gas_limit``, ``memo``.  Bitcoin: ``fee_rate`` (satoshi a thousand virtual bytes), ``inputs`` (outpoints),
+    ``change``, ``previous`` (raw transactions in hex by id).  Hive: ``expires_seconds``.
+    """
+
+    account: Text | None = None
+    network_fee_base: Number | None = None
+    nonce: Count | None = None
+    max_fee_per_gas: Number | None = None
+    priority_fee_per_gas: Number | None = None
+    gas_limit: Count = 100_000
+    memo: bool = False
+    fee_rate: Count | None = None
+    inputs: Annotated[list[Text], Meta(max_length=500)] = []
+    change: Text | None = None
+    previous: Annotated[dict[Text, str], Meta(max_length=500)] = {}
+    expires_seconds: Annotated[int, Meta(ge=60, le=3_540)] = 3_300
+
+
+class Approval(msgspec.Struct, kw_only=True):
+    """The second operator may give the file's options anew."""
+
+    options: FileOptions = msgspec.field(default_factory=FileOptions)
 
 
 class ExportsQuery(Page, frozen=True, kw_only=True):
@@ -41,6 +76,7 @@ class NewExport(msgspec.Struct):
     currency: Text
     ids: Annotated[list[str], Meta(max_length=MAX_IDS)] = []
     replaces: Text | None = None
+    options: FileOptions = msgspec.field(default_factory=FileOptions)
 
 
 class Export(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,8 +120,10 @@ def _kind(kind: exports.Kind) -> Any:
         )
         rules = rules_of(call.backend)
 
+        plan = planner(context.spec, _options(asked.options))
+
         def body(connection: Connection) -> int:
-            return exports.make(connection, ask, context, rules, payfiles.plan, call.now_ms, call.caller.actor)
+            return exports.make(connection, ask, context, rules, plan, call.now_ms, call.caller.actor)
 
         return await _shown(call, await call.backend.store.write(body))
 
@@ -94,7 +132,36 @@ def _kind(kind: exports.Kind) -> Any:
 
 def rules_of(backend: Backend) -> exports.Rules:
     """Return ``[payouts]`` in base units."""
-    return payfiles.rules(backend.settings.payouts, backend.assets())
+    assets, written = backend.assets(), backend.settings.payouts
+
+    def units(amounts: Mapping[str, str]) -> dict[str, int]:
+        return {code: parse_units(n, assets[code].decimals) for code, n in amounts.items() if code in assets}
+
+    return exports.Rules(units(written.approve_above), units(written.minimum))
+
+
+def _options(asked: FileOptions) -> Options:
+    def number(value: str | int | None) -> int | None:
+        return None if value is None else int(value)
+
+    try:
+        previous = {txid: bytes.fromhex(raw) for txid, raw in asked.previous.items()}
+    except ValueError as error:
+        raise Problem("bad_request", "previous holds transactions in hex") from error
+    return Options(
+        account=asked.account,
+        network_fee=number(asked.network_fee_base),
+        nonce=asked.nonce,
+        max_fee_per_gas=number(asked.max_fee_per_gas),
+        priority_fee_per_gas=number(asked.priority_fee_per_gas),
+        gas_limit=asked.gas_limit,
+        memo=asked.memo,
+        fee_rate=asked.fee_rate,
+        inputs=tuple(asked.inputs),
+        change=asked.change,
+        previous=previous,
+        expires_ms=asked.expires_seconds * 1000,
+    )
 
 
 async def listed(call: Call) -> Exports:
@@ -121,11 +188,12 @@ async def show(call: Call) -> Export:
 
 async def approve(call: Call) -> Export:
     """Let it leave."""
-    export_id = _number(call.path["id"])
+    export_id, options = _number(call.path["id"]), _options(call.body.options)
 
     def body(connection: Connection) -> None:
         context = _context(call.backend, exports.find(connection, export_id))
-        exports.approve(connection, export_id, context, payfiles.plan, call.now_ms, call.caller.actor)
+        plan = planner(context.spec, options)
+        exports.approve(connection, export_id, context, plan, call.now_ms, call.caller.actor)
 
     await call.backend.store.write(body)
     return await _shown(call, export_id)
@@ -179,7 +247,10 @@ def _number(text: str) -> int:
 
 
 _PATH = "/api/exports/{id}"
-_MADE = ("unknown_currency", "nothing_to_export", "refunds_first", "unknown_export", "no_conflict", "changed_meanwhile")
+_MADE = (
+    *("unknown_currency", "nothing_to_export", "refunds_first", "unknown_export", "no_conflict", "changed_meanwhile"),
+    *("bad_account", "fee_needed", "no_payment_file"),
+)
 
 
 def endpoints(_backend: Backend) -> Sequence[Endpoint]:
@@ -239,6 +310,7 @@ def endpoints(_backend: Backend) -> Sequence[Endpoint]:
             summary="Let an export leave, as the second operator",
             tag="exports",
             who=money,
+            body=Approval,
             answer=Export,
             writes=True,
             problems=("unknown_export", "not_waiting", "same_operator", "frozen"),

@@ -5,19 +5,23 @@ The call is signed as a webhook is: ``{"type": "creator.authorize", "account": â
 creator is told to try again.
 """
 
+import base64
 import secrets
 from collections import OrderedDict
 
+import aiohttp
 import msgspec
 
-from chainwatch import callouts
+from chainwatch import outbox, outside
 from chainwatch.clock import Clock
 from chainwatch.config.settings import Settings
-from chainwatch.errors import Unreachable
+from chainwatch.errors import Rejected, Unreachable
 
 TIMEOUT_S = 5.0
 """A person waits for the form to be saved."""
 MAX_CACHED = 10_000
+MAX_ANSWER = 64 * 1024
+"""Bytes of an answer that are read: yes or no and a number need a hundred."""
 
 
 class Permission(msgspec.Struct, frozen=True):
@@ -51,18 +55,36 @@ class Premium:
         return answer
 
     async def _ask(self, settings: Settings, account: str) -> Permission:
-        url, private = settings.creators.authorize_url, settings.webhooks.allow_private
-        callouts.check_url(url, allow_private=private)
+        private = settings.webhooks.allow_private
+        try:
+            url = outside.check_url(settings.creators.authorize_url, allow_private=private)
+        except Rejected as error:
+            raise Unreachable(f"[creators] authorize_url: {error}") from error
         body = msgspec.json.encode({"type": "creator.authorize", "account": account})
-        message_id, now_s = f"msg_{secrets.token_hex(12)}", self._clock.now_ms() // 1000
-        headers = {"Content-Type": "application/json", "webhook-id": message_id, "webhook-timestamp": str(now_s)}
-        if (secret := settings.keys.get("creators.authorize_secret")) is not None:
-            headers["webhook-signature"] = callouts.signature(callouts.key_of(secret), message_id, now_s, body)
-        async with callouts.session(allow_private=private, timeout_s=TIMEOUT_S) as client:
-            status, raw = await callouts.post(client, url, body, headers)
+        message_id = f"msg_{secrets.token_hex(12)}"
+        known = settings.keys.get("creators.authorize_secret")
+        headers = outbox.headers([_whsec(known)] if known else [], message_id, self._clock.now_ms(), body)
+        connector = aiohttp.TCPConnector(
+            resolver=outbox.PublicResolver(outbox.lookup, lambda: private), use_dns_cache=False
+        )
+        timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
+        try:
+            async with (
+                aiohttp.ClientSession(connector=connector, timeout=timeout) as client,
+                client.post(url, data=body, headers=headers, allow_redirects=False) as response,
+            ):
+                raw = await response.content.read(MAX_ANSWER)
+                status = response.status
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise Unreachable(f"[creators] authorize_url: {type(error).__name__}") from error
         if status != 200:
             raise Unreachable(f"[creators] authorize_url answered {status}")
         try:
             return msgspec.json.decode(raw, type=Permission)
         except (msgspec.DecodeError, RecursionError) as error:
             raise Unreachable("[creators] authorize_url answered something else") from error
+
+
+def _whsec(secret: str) -> str:
+    """Return a secret as Standard Webhooks writes it: ``whsec_`` and base64; any other text is taken as it is."""
+    return secret if secret.startswith("whsec_") else "whsec_" + base64.b64encode(secret.encode()).decode()

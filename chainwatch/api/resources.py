@@ -10,6 +10,7 @@ from chainwatch.api import (
     docs,
     door,
     events,
+    exports,
     holders,
     ops_page,
     page_files,
@@ -17,10 +18,12 @@ from chainwatch.api import (
     payouts,
     purchases,
     refunds,
+    review,
     shop_page,
     simulated_page,
     ticket_page,
     tickets,
+    webhooks,
 )
 from chainwatch.api.backend import Backend
 from chainwatch.api.endpoints import Endpoint
@@ -35,8 +38,11 @@ RESOURCES: tuple[Callable[[Backend], Sequence[Endpoint]], ...] = (
     door.endpoints,
     devices.endpoints,
     creators.endpoints,
+    review.endpoints,
     refunds.endpoints,
     payouts.endpoints,
+    exports.endpoints,
+    webhooks.endpoints,
     page_files.endpoints,
     shop_page.endpoints,
     pay_page.endpoints,

@@ -25,6 +25,8 @@ from chainwatch.model import ChainSpec
 from chainwatch.testing.fakechain import FakeBlock, FakeChain, FakeTransfer, FakeTx
 
 OUT_OF_RANGE, NOT_FOUND, IN_WARMUP, MISC = -8, -5, -28, -1
+FEE = 1_000
+"""Satoshi that a payment of the till's costs."""
 FINAL_LAG = 1
 """Blocks below the head under a ChainLock (Dash)."""
 
@@ -112,10 +114,13 @@ class BitcoinNode(SimNode):
         nonce = self.rng.getrandbits(48)
         if instead_of is not None:
             nonce = self.chain.mempool.pop(instead_of).nonce
+        # What the till pays comes from coins that it holds: their outpoints stand where others have a sender.
+        spent = self._coins(sum(p.amount for p in payments)) if payments[0].sender == self.till else ""
         transfers = tuple(
-            FakeTransfer(p.sender or "", p.to, p.amount, memo=p.memo.encode() if p.memo is not None else None)
-            for p in payments
+            FakeTransfer(spent, p.to, p.amount, memo=p.memo.encode() if p.memo is not None else None) for p in payments
         )
+        if spent and (change := self._held(spent) - sum(p.amount for p in payments) - FEE) > 0:
+            transfers = (*transfers, FakeTransfer(spent, self.till, change))
         raw = self._build(transfers, nonce)
         self._txs[raw.txid] = raw
         return self.chain.submit(FakeTx(raw.txid, transfers, nonce))
@@ -131,7 +136,36 @@ class BitcoinNode(SimNode):
 
     # -- building --------------------------------------------------------------------------------
 
+    def _coins(self, amount: int) -> str:
+        """Return outpoints of the till's that hold ``amount`` and a fee, by spaces."""
+        script = to_script(self.till, self._prefixes)
+        held: dict[str, int] = {}
+        txs = [tx for block in self.chain.best for tx in block.txs] + list(self.chain.mempool.values())
+        for tx in txs:
+            for i, (n, s) in enumerate(self._outputs(tx)):
+                if s == script:
+                    held[f"{tx.txid}:{i}"] = n
+        for tx in txs:
+            for spent in (o for t in tx.transfers for o in t.sender.split()):
+                held.pop(spent, None)
+        chosen: list[str] = []
+        while held and self._held(" ".join(chosen)) < amount + FEE:
+            chosen.append(next(iter(held)))
+            held.pop(chosen[-1])
+        if self._held(" ".join(chosen)) < amount + FEE:
+            raise ValueError("the till does not hold so much")
+        return " ".join(chosen)
+
+    def _held(self, outpoints: str) -> int:
+        """Return what outpoints hold."""
+        places = (o.partition(":") for o in outpoints.split())
+        return sum(read_tx(self._txs[txid].data, self._form).outputs[int(vout)][0] for txid, _, vout in places)
+
     def _build(self, transfers: Sequence[FakeTransfer], nonce: int) -> RawTx:
+        spent = [(o.partition(":")[0], int(o.partition(":")[2])) for o in transfers[0].sender.split()]
+        if spent:
+            paid = [(t.amount, to_script(t.to, self._prefixes)) for t in transfers]
+            return self._builder.payment(nonce, paid, next((t.memo for t in transfers if t.memo), None), spent)
         change = witness_script(0, hashlib.sha256(b"%d" % nonce).digest()[:20])
         outputs = [(nonce % 10**6 + 10_000, change)]
         outputs += [(t.amount, to_script(t.to, self._prefixes)) for t in transfers]

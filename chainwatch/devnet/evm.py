@@ -99,7 +99,15 @@ class EvmNode(SimNode):
             )
             for p in payments
         )
-        return self.chain.submit(FakeTx(_hash("tx", self.chain.head.ref.hash, self.rng.getrandbits(128)), transfers))
+        txid = _hash("tx", self.chain.head.ref.hash, self.rng.getrandbits(128))
+        return self.chain.submit(FakeTx(txid, transfers, self._nonce(sender)))
+
+    def _nonce(self, sender: str) -> int:
+        """Return the next nonce of an account of the operator's; strangers send one transaction each."""
+        if sender not in self.receive:
+            return 0
+        sent = (tx for block in self.chain.best for tx in block.txs)
+        return sum(tx.transfers[0].sender == sender for tx in (*sent, *self.chain.mempool.values()))
 
     def methods(self) -> Mapping[str, Method]:
         """Return the RPC methods."""
@@ -118,6 +126,7 @@ class EvmNode(SimNode):
             "eth_getBlockReceipts": self._block_receipts,
             "eth_getLogs": self._logs,
             "eth_getBalance": self._balance,
+            "eth_getTransactionCount": lambda account, _tag="latest": hex(self._nonce(account)),
             "eth_getCode": lambda account, _tag="latest": "0x00" if account.lower() == DISPERSER else "0x",
             "eth_call": self._eth_call,
             "debug_traceBlockByHash": lambda digest, _options=None: self._trees(self._by_hash(digest)),

@@ -62,21 +62,32 @@ class Builder:
 
         return bitcoin.core.script
 
-    def payment(self, nonce: int, outputs: Sequence[tuple[int, bytes]], memo: bytes | None) -> RawTx:
-        """Return a transaction that spends the coin number ``nonce`` and pays the outputs, the memo last."""
+    def payment(
+        self,
+        nonce: int,
+        outputs: Sequence[tuple[int, bytes]],
+        memo: bytes | None,
+        spends: Sequence[tuple[str, int]] = (),
+    ) -> RawTx:
+        """Return a transaction that pays the outputs, the memo last.
+
+        It spends the outpoints ``spends``, or where there are none the coin number ``nonce``.
+        """
         core, script = self._core, self._script
         seed = hashlib.sha256(b"coin %d" % nonce).digest()
         signature, key = seed * 2 + seed[:7], b"\x02" + seed
         vout = [core.CTxOut(amount, script.CScript(s)) for amount, s in outputs]
         if memo is not None:
             vout.append(core.CTxOut(0, script.CScript([script.OP_RETURN, memo])))
-        coin = core.COutPoint(seed, nonce % 4)
+        spent = [core.COutPoint(bytes.fromhex(txid)[::-1], n) for txid, n in spends]
+        spent = spent or [core.COutPoint(seed, nonce % 4)]
         if self._form.segwit:
-            vin = [core.CTxIn(coin)]
+            vin = [core.CTxIn(coin) for coin in spent]
             witness = core.CTxInWitness(script.CScriptWitness([signature, key]))
-            tx = core.CTransaction(vin, vout, 0, 2, core.CTxWitness([witness]))
+            tx = core.CTransaction(vin, vout, 0, 2, core.CTxWitness([witness] * len(vin)))
         else:
-            tx = core.CTransaction([core.CTxIn(coin, script.CScript([signature, key]))], vout, 0, 2)
+            vin = [core.CTxIn(coin, script.CScript([signature, key])) for coin in spent]
+            tx = core.CTransaction(vin, vout, 0, 2)
         data = tx.serialize()
         return RawTx(tx.GetTxid()[::-1].hex(), data, sha256d(data))
 

@@ -22,31 +22,47 @@ class Coin(msgspec.Struct, frozen=True):
     height: int = 0
 
 
-def unspent(connection: Connection, chain: str, *, confirmed: bool = True) -> list[Coin]:
-    """Return our unspent outputs, the largest first: confirmed ones, or everything that we know of."""
+def unspent(connection: Connection, chain: str) -> list[Coin]:
+    """Return our confirmed unspent outputs, the largest first."""
     spent = spends(connection, chain)
-    states = ("confirmed",) if confirmed else ("seen", "confirming", "confirmed")
     rows = connection.execute(
         select(transfers)
-        .where(transfers.c.chain == chain, transfers.c.direction == "in", transfers.c.state.in_(states))
+        .where(transfers.c.chain == chain, transfers.c.direction == "in", transfers.c.state == "confirmed")
         .order_by(transfers.c.id)
     )
     found = [
         Coin(f"{r.txid}:{r.idx}", r.amount, r.recipient or "", r.asset or "", r.block_hash or "", r.height or 0)
         for r in rows
-        if f"{r.txid}:{r.idx}" not in spent and r.amount and r.recipient and r.idx.isdigit()
+        if f"{r.txid}:{r.idx}" not in spent
+        if r.amount and r.recipient and r.idx.isdigit() and "locked" not in r.flags
     ]
     return sorted(found, key=lambda c: (-c.amount, c.outpoint))[:MOST]
 
 
-def spends(connection: Connection, chain: str) -> set[str]:
-    """Return every outpoint and nonce that a transaction of ours in a block, or seen, has used up."""
+def watched(connection: Connection, chain: str) -> dict[str, int]:
+    """Return our outputs whose spending must be noticed, with their amounts: all that no final transaction has spent."""
+    gone = spends(connection, chain, ("confirmed",))
+    rows = connection.execute(
+        select(transfers.c.txid, transfers.c.idx, transfers.c.amount).where(
+            transfers.c.chain == chain,
+            transfers.c.direction == "in",
+            transfers.c.state.in_(("seen", "confirming", "confirmed")),
+        )
+    )
+    named = ((f"{r.txid}:{r.idx}", r) for r in rows if r.idx.isdigit())
+    return {outpoint: r.amount for outpoint, r in named if r.amount and outpoint not in gone}
+
+
+def spends(
+    connection: Connection, chain: str, states: tuple[str, ...] = ("seen", "confirming", "confirmed")
+) -> set[str]:
+    """Return every outpoint and nonce that transactions of ours in these states have used up."""
     rows = connection.scalars(
         select(transfers.c.spends).where(
             transfers.c.chain == chain,
             transfers.c.direction == "out",
             transfers.c.spends != "",
-            transfers.c.state.in_(("seen", "confirming", "confirmed")),
+            transfers.c.state.in_(states),
         )
     )
     return {word for text in rows for word in text.split()}

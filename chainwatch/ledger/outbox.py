@@ -4,10 +4,34 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, insert, update
+from sqlalchemy import Connection, insert
 
 from chainwatch.ledger.bulk import insert_rows
 from chainwatch.ledger.tables import audit_log, outbox
+
+TYPES = (
+    "payment.seen",
+    "payment.confirmed",
+    "payment.orphaned",
+    "ticket.minted",
+    "ticket.revoked",
+    "refund.due",
+    "refund.settled",
+    "payout.due",
+    "payout.settled",
+    "event.sold_out",
+    "event.nearly_sold_out",
+    "event.starting",
+    "event.cancelled",
+    "access.granted",
+    "access.denied",
+)
+"""Every type of message; ``docs/webhooks.md`` says when each is written and what it holds."""
+
+
+def purchase_subject(purchase_id: int | None, transfer_id: int) -> str:
+    """Return the subject of what happens to a payment: its purchase, so that all of that stays in order."""
+    return f"purchase:{purchase_id}" if purchase_id else f"transfer:{transfer_id}"
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -50,12 +74,3 @@ def audit(
         "detail": msgspec.json.encode(detail or {}).decode(),
     }
     connection.execute(insert(audit_log).values(row))
-
-
-def close_unaddressed(connection: Connection, now_ms: int) -> int:
-    """Mark as done what nobody subscribes to, so that ``pending`` means undelivered; return how many.
-
-    The rows stay: they are the log of what happened.
-    """
-    closed = connection.execute(update(outbox).where(outbox.c.done_ms.is_(None)).values(done_ms=now_ms))
-    return int(closed.rowcount)

@@ -12,6 +12,7 @@ from chainwatch.ledger.bulk import among, chunks
 from chainwatch.ledger.facts import memo_key
 from chainwatch.ledger.tables import (
     cursors,
+    deliveries,
     event_prices,
     events,
     outbox,
@@ -70,8 +71,7 @@ def status(connection: Connection) -> Status:
         )
         for r in rows
     )
-    pending = select(func.count(), func.min(outbox.c.created_ms)).where(outbox.c.done_ms.is_(None))
-    waiting, oldest = connection.execute(pending).one()
+    waiting, oldest = _undelivered(connection)
     return Status(
         chains=chains,
         payments=_counts(connection, transfers.c.shown),
@@ -83,6 +83,14 @@ def status(connection: Connection) -> Status:
         outbox_pending=waiting,
         outbox_oldest_ms=oldest,
     )
+
+
+def _undelivered(connection: Connection) -> tuple[int, int | None]:
+    """Return how many messages are not handed out or not delivered yet, and since when the oldest waits."""
+    new = select(func.count(), func.min(outbox.c.created_ms)).where(outbox.c.done_ms.is_(None))
+    tried = select(func.count(), func.min(deliveries.c.created_ms)).where(deliveries.c.state == "pending")
+    counts, since = zip(*(connection.execute(question).one() for question in (new, tried)), strict=True)
+    return sum(counts), min((ms for ms in since if ms is not None), default=None)
 
 
 def _counts(connection: Connection, column: Any) -> dict[str, int]:

@@ -47,6 +47,9 @@ def settle(connection: Connection, changed: Changed, context: Context, now_ms: i
         ids |= holds.expire(connection, context, scanned_ms)
     locks.events_of(connection, ids)
     held = orders.load(connection, ids, context)
+    dust = {a.code: a.dust for a in context.spec.assets}
+    told = [r for r in (*(r for p in held for r in p.payments), *strays) if r.id in touched and _worth_telling(r, dust)]
+    _tell(connection, held, told, changed, now_ms)  # the payment before its ticket
     decisions, minted = _decide(connection, held, context, now_ms)
     entries: list[Entry] = []
     for purchase in held:
@@ -54,9 +57,6 @@ def settle(connection: Connection, changed: Changed, context: Context, now_ms: i
         entries += [(r, decision.allocations.get(r.id, ()), purchase.row.event_id) for r in purchase.payments]
     entries += _strays(connection, strays, context)
     states, ends = _write(connection, entries, now_ms)
-    dust = {a.code: a.dust for a in context.spec.assets}
-    told = sorted((r for r, _, _ in entries if r.id in touched and _worth_telling(r, dust)), key=lambda row: row.id)
-    _tell(connection, told, changed, now_ms)
     return Settled(tuple(minted), states, ends)
 
 
@@ -217,6 +217,7 @@ def _refund(connection: Connection, entries: Sequence[Entry], now_ms: int) -> No
             known[r.transfer_id, r.kind] = r
     fresh: list[dict[str, Any]] = []
     moved: list[dict[str, Any]] = []
+    messages: list[outbox.Message] = []
     for row, parts, event_id in entries:
         owed = {a.kind: a for a in parts if a.kind in ("refund", "surplus")} if row.state == "confirmed" else {}
         for kind in ("refund", "surplus"):
@@ -249,24 +250,23 @@ def _refund(connection: Connection, entries: Sequence[Entry], now_ms: int) -> No
                         "updated_ms": now_ms,
                     }
                 )
+                data = {"chain": row.chain, "txid": row.txid, "index": row.idx, "kind": kind, "reason": a.reason}
+                subject = outbox.purchase_subject(row.purchase_id, row.id)
+                messages.append(outbox.Message("refund.due", subject, data))
     update_rows(connection, refunds, moved)
-    if fresh:
-        insert_rows(connection, refunds, fresh)
-        outbox.post(
-            connection,
-            now_ms,
-            [
-                outbox.Message("refund.due", f"transfer:{r['transfer_id']}", {"reason": r["reason"], "kind": r["kind"]})
-                for r in fresh
-            ],
-        )
+    insert_rows(connection, refunds, fresh)
+    outbox.post(connection, now_ms, messages)
 
 
-def _tell(connection: Connection, rows: Sequence[Row[Any]], changed: Changed, now_ms: int) -> None:
+def _tell(
+    connection: Connection, held: Sequence[Purchase], rows: Sequence[Row[Any]], changed: Changed, now_ms: int
+) -> None:
+    """Queue what happened to the payments themselves, in the order of their arrival."""
+    known = {p.row.id: {"ref": p.row.ref, "event_id": p.row.slug or str(p.row.event_id)} for p in held}
     messages = []
-    for row in rows:
-        data = {"chain": row.chain, "txid": row.txid, "index": row.idx}
-        subject = f"purchase:{row.purchase_id}" if row.purchase_id else f"transfer:{row.id}"
+    for row in sorted(rows, key=lambda row: row.id):
+        data = {"chain": row.chain, "txid": row.txid, "index": row.idx, **known.get(row.purchase_id, {})}
+        subject = outbox.purchase_subject(row.purchase_id, row.id)
         if row.id in changed.confirmed:
             messages.append(outbox.Message("payment.confirmed", subject, data))
         elif row.id in changed.orphaned and row.state == "orphaned":

@@ -589,7 +589,7 @@ outbox = Table(  # written in the transaction of its cause
     Column("created_ms", BigInteger, nullable=False),
     Column("attempts", Integer, nullable=False, default=0),
     Column("next_ms", BigInteger, nullable=False),
-    Column("done_ms", BigInteger),
+    Column("done_ms", BigInteger),  # handed to every webhook that asks for it (deliveries), or nobody does
     Index("ix_outbox_pending", "done_ms", "next_ms"),
 )
 
@@ -618,12 +618,13 @@ deliveries = Table(  # one message to one webhook
     Column("state", Text, nullable=False),  # pending, delivered, dead
     Column("attempts", Integer, nullable=False, default=0),
     Column("next_ms", BigInteger, nullable=False),
-    Column("created_ms", BigInteger, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),  # since when it is tried: sending again begins anew
     Column("done_ms", BigInteger),
     Column("last_status", Integer),
     Column("last_error", Text, nullable=False, default=""),
     UniqueConstraint("outbox_id", "webhook_id"),
     Index("ix_deliveries_pending", "state", "next_ms"),
+    Index("ix_deliveries_queue", "webhook_id", "state", "outbox_id"),
     Index("ix_deliveries_subject", "webhook_id", "subject", "state"),
 )
 

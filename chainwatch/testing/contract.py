@@ -29,7 +29,7 @@ from chainwatch.adapters.base import BlockSource, BlockView, Services, SilentObs
 from chainwatch.clock import SystemClock
 from chainwatch.devnet.node import Faults
 from chainwatch.errors import Misconfigured, Transient
-from chainwatch.model import Asset, InBlock, Transfer
+from chainwatch.model import FEE, Asset, InBlock, Transfer
 from chainwatch.testing.replica import Harness, Replica, reading
 
 PATIENCE_S = 90.0
@@ -297,6 +297,80 @@ async def what_is_mined_becomes_final(h: Harness) -> None:
         position = check_paid(replica, h, txid, price(h.spec.native)).position
         assert isinstance(position, InBlock)
         assert replica.final is None or replica.final.height >= position.block.height
+
+
+# -- the cases: what leaves us --------------------------------------------------------------------
+
+
+def check_sent(replica: Replica, txid: str, amount: int, to: str, asset: Asset) -> Transfer:
+    """Assert that exactly this left us by a transaction, that nothing of it is income, and what it cost; return it."""
+    found = replica.of(txid)
+    assert all("internal" in t.flags for t in found if t.direction == "in")
+    left = [t for t in found if t.direction == "out" and t.index != FEE]
+    assert [(t.amount, t.asset, t.to, t.ok) for t in left] == [(amount, asset.code, to, True)]
+    for cost in (t for t in found if t.index == FEE):
+        assert cost.amount == 0
+        assert cost.network_fee
+        assert cost.to is None
+        assert cost.spends == left[0].spends
+    return left[0]
+
+
+@case("send")
+async def what_leaves_us_is_reported_as_leaving(h: Harness) -> None:
+    """With asset, amount, destination and memo; change is no income; a payment to us stays one."""
+    async with reading(h) as replica:
+        first = await h.pay(price(h.spec.native) * 3)
+        await h.mine()
+        await replica.see(first)
+        creator = h.wallet()
+        memo = "payout:7" if "memo" in h.can else None
+        sent = await h.send(price(h.spec.native, 1), creator, memo=memo)
+        second = await h.pay(price(h.spec.native, 2))
+        await h.mine()
+        await replica.see(sent, second)
+        out = check_sent(replica, sent, price(h.spec.native, 1), creator, h.spec.native)
+        assert out.memo == (memo.encode() if memo else None)
+        check_paid(replica, h, second, price(h.spec.native, 2))
+
+
+@case("send", "token")
+async def a_token_that_leaves_us_is_reported_as_leaving(h: Harness) -> None:
+    """The fee is in the native coin, the token's amount whole."""
+    token = next(a for a in h.spec.assets[1:])
+    async with reading(h) as replica:
+        first = await h.pay(price(token) * 3, asset_id=token.asset_id)
+        await h.mine()
+        await replica.see(first)
+        creator = h.wallet()
+        sent = await h.send(price(token, 1), creator, asset_id=token.asset_id)
+        await h.mine()
+        await replica.see(sent)
+        check_sent(replica, sent, price(token, 1), creator, token)
+
+
+@case("send", "reorg")
+async def what_left_us_in_a_block_that_is_gone_has_not_left(h: Harness) -> None:
+    """An outgoing transfer follows the best chain as an incoming one does."""
+    async with reading(h) as replica:
+        first = await h.pay(price(h.spec.native) * 3)
+        await h.mine()
+        await replica.see(first)
+        creator = h.wallet()
+        sent = await h.send(price(h.spec.native, 1), creator)
+        await h.mine()
+        await replica.see(sent)
+        before = check_sent(replica, sent, price(h.spec.native, 1), creator, h.spec.native)
+        await h.move(sent)
+        await replica.until(lambda: bool(replica.of(sent)) and _left(replica, sent).position != before.position)
+        assert _left(replica, sent).key == before.key
+        await h.drop(sent)
+        await replica.until(lambda: not replica.of(sent))
+        check_paid(replica, h, first, price(h.spec.native) * 3)
+
+
+def _left(replica: Replica, txid: str) -> Transfer:
+    return next(t for t in replica.of(txid) if t.direction == "out" and t.index != FEE)
 
 
 # -- the cases: catching up ----------------------------------------------------------------------

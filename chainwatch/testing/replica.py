@@ -27,6 +27,7 @@ class Harness(Protocol):
     - ``reorg``: ``drop`` and ``move`` work · ``mempool``: a payment that is not mined can be seen
     - ``faults``: a simulated node with ``faults`` · ``restart``: ``restart`` works
     - ``stranger``: ``pay(to=wallet())`` works (the address is not ours)
+    - ``send``: ``send`` works: the node has the keys of ``receive[0]``, as the operator's wallet would
     """
     faults: Faults | None
     """The simulated node's misbehaviour; None for a real node."""
@@ -53,6 +54,10 @@ class Harness(Protocol):
         outputs: int = 1,
     ) -> str:
         """Submit one transaction of ``outputs`` payments of ``amount`` each; return its id, not mined."""
+        ...
+
+    async def send(self, amount: int, to: str, *, asset_id: str | None = None, memo: str | None = None) -> str:
+        """Submit one payment that ``receive[0]`` makes from what it was paid; return its id, not mined."""
         ...
 
     async def mine(self, n: int = 1) -> None:

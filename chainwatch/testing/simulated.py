@@ -96,6 +96,11 @@ class SimHarness:
         txid: str = self.node.pay_many([payment] * outputs)  # type: ignore[attr-defined]
         return txid
 
+    async def send(self, amount: int, to: str, *, asset_id: str | None = None, memo: str | None = None) -> str:
+        """Let the operator's account pay."""
+        payment = Payment(to, amount, asset_id=asset_id, memo=memo, sender=self.spec.receive[0])
+        return self.node.pay(payment)
+
     async def mine(self, n: int = 1) -> None:
         """Make ``n`` blocks: the first takes the whole mempool."""
         for _ in range(n):

@@ -29,7 +29,7 @@ CHAINS = {"BTC": "bitcoin", "LTC": "bitcoin", "DOGE": "bitcoin", "DASH": "bitcoi
 class SimHarness:
     """A simulated node of the family, commanded by a test."""
 
-    can = frozenset({"memo", "outputs", "reorg", "mempool", "faults", "restart", "stranger"})
+    can = frozenset({"memo", "outputs", "reorg", "mempool", "faults", "restart", "stranger", "send"})
 
     def __init__(self, name: str, journal: Path) -> None:
         self._rng, self._journal = random.Random(name), journal
@@ -80,6 +80,10 @@ class SimHarness:
         assert ok
         payment = Payment(to=to or self.spec.receive[0], amount=amount, memo=memo)
         return self.node.pay_all([payment] * outputs)
+
+    async def send(self, amount: int, to: str, *, asset_id: str | None = None, memo: str | None = None) -> str:
+        assert asset_id is None
+        return self.node.pay(Payment(to, amount, memo=memo, sender=self.spec.receive[0]))
 
     async def mine(self, n: int = 1) -> None:
         for _ in range(n):

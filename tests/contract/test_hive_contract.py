@@ -15,7 +15,7 @@ from chainwatch.testing.simulated import SimHarness
 
 pytestmark = pytest.mark.network
 
-CAN = {"memo", "token", "outputs", "reorg", "faults", "restart", "stranger"}
+CAN = {"memo", "token", "outputs", "reorg", "faults", "restart", "stranger", "send"}
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.network
 class SolanaHarness:
     """What is submitted is in a confirmed block at once and reported in a block when that is final."""
 
-    can = frozenset({"memo", "token", "outputs", "fail", "mempool", "faults", "restart", "stranger"})
+    can = frozenset({"memo", "token", "outputs", "fail", "mempool", "faults", "restart", "stranger", "send"})
 
     def __init__(self, node: SolanaNode) -> None:
         self.node = node
@@ -42,6 +42,11 @@ class SolanaHarness:
     async def pay(self, amount, *, to=None, asset_id=None, memo=None, ok=True, outputs=1) -> str:
         payment = Payment(to or self.spec.receive[0], amount, asset_id, memo, ok=ok)
         txid = self.node.pay_many([payment] * outputs)
+        self.node.chain.mine()
+        return txid
+
+    async def send(self, amount, to, *, asset_id=None, memo=None) -> str:
+        txid = self.node.pay(Payment(to, amount, asset_id, memo, sender=self.spec.receive[0]))
         self.node.chain.mine()
         return txid
 

@@ -43,24 +43,25 @@ LAYERS: dict[str, set[str]] = {
         "verifiers.curves",
     },
     "config": BASE | {"finality"},
-    "ledger": BASE | PURE | CHECKS,
+    "outside": BASE,
+    "ledger": BASE | PURE | CHECKS | {"outside"},
+    "payfiles": BASE | {"adapters", "ledger"},
     "logs": BASE,
     "notify": BASE,
     "metrics": BASE,
     "watcher": BASE | PURE | {"adapters", "ledger"},
-    "callouts": BASE,
     "wallets": BASE | CHECKS,
     "resolver": BASE | CHECKS | {"adapters"},
     "background": BASE | {"ledger"},
     "markets": BASE | {"tickets"},
     "ticker": BASE | {"tickets", "ledger", "markets", "metrics", "background", "config"},
-    "outbox": BASE | PURE | {"ledger", "metrics", "background", "config", "callouts"},
+    "outbox": BASE | PURE | {"ledger", "metrics", "background", "config", "outside"},
     "access": BASE | PURE | CHECKS | {"ledger", "config", "metrics", "wallets"},
     "api": BASE
     | PURE
     | CHECKS
     | {"adapters", "ledger", "access", "watcher", "outbox", "metrics", "logs", "config", "wallets", "resolver"}
-    | {"markets", "callouts"},
+    | {"markets", "outside", "payfiles"},
 }
 TOP = {
     "app",
@@ -69,6 +70,7 @@ TOP = {
     "cli_money",
     "cli_access",
     "cli_door",
+    "cli_webhooks",
     "terminal",
     "progress",
     "__main__",

@@ -198,7 +198,9 @@ def test_money_that_a_delegate_takes_back_in_the_same_transaction_never_arrived(
 
 def test_what_we_sent_ourselves_in_the_same_transaction_does_not_shrink_what_arrived():
     tx = Tx().sol(900).sol(400, to=OTHER, source=US).names(US, signed=True)
-    assert facts(tx.paid()) == [("0", "SOL", 900, ())]
+    arrived, left = tx.paid()
+    assert (arrived.index, arrived.direction, arrived.amount, arrived.flags) == ("0", "in", 900, ())
+    assert (left.index, left.direction, left.amount, left.to, left.sender) == ("1", "out", 400, OTHER, (US,))
 
 
 def test_money_that_no_known_instruction_brought_is_counted_by_the_balance():

@@ -15,7 +15,7 @@ from chainwatch.testing.simulated import SimHarness
 
 pytestmark = pytest.mark.network
 
-CAN = {"memo", "token", "outputs", "fail", "reorg", "mempool", "faults", "restart", "stranger"}
+CAN = {"memo", "token", "outputs", "fail", "reorg", "mempool", "faults", "restart", "stranger", "send"}
 
 
 @pytest.fixture(params=["ETH", "MATIC", "BNB"])

@@ -272,6 +272,7 @@ def _create() -> None:
     )
     with op.batch_alter_table("deliveries", schema=None) as batch_op:
         batch_op.create_index("ix_deliveries_pending", ["state", "next_ms"], unique=False)
+        batch_op.create_index("ix_deliveries_queue", ["webhook_id", "state", "outbox_id"], unique=False)
         batch_op.create_index("ix_deliveries_subject", ["webhook_id", "subject", "state"], unique=False)
 
     op.create_table(
