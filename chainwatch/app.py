@@ -237,6 +237,8 @@ class App:
             log.error("the configuration was not reloaded: %s", error)
             self.metrics.reloaded(False)
         else:
+            if applied.http.port == 0:
+                applied = config.listening(applied, self.server.port)
             self.settings = applied
             for w in self.watchers:
                 rule, policy = applied.chains[w.chain].finality, policy_of(applied)
@@ -253,6 +255,8 @@ class App:
     async def run(self, stop: asyncio.Event, ready: asyncio.Event | None = None) -> None:
         """Run until ``stop``; ``ready`` is set once HTTP listens and the watchers have begun."""
         await self.server.start()
+        if self.settings.http.port == 0:
+            self.settings = config.listening(self.settings, self.server.port)
         log.info("listening on %s", self.server.url)
         tasks = [asyncio.create_task(w.run(), name=f"watch {w.chain}") for w in self.watchers]
         tasks += [asyncio.create_task(service.run(), name=service.name) for service in self.background]

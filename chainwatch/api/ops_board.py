@@ -1,6 +1,6 @@
 """What the operations page shows: one look at the ledger, in words; drawn section by section."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -41,13 +41,16 @@ SECTIONS = ("chains", "review", "money", "payments", "events")
 def read(connection: Connection, assets: Mapping[str, Asset], now_ms: int) -> Board:
     """Look at everything once."""
     status = queries.status(connection)
+    due = refunds.listing(connection, ROWS, state="due")
+    owed = payouts.listing(connection, ROWS, state="due")
+    names = _names(connection, {r.event_id for r in (*due, *owed)})
     imbalance = queries.imbalance(connection)
     return Board(
         chains={"chains": [_chain(c, now_ms) for c in status.chains], "tiles": _tiles(status, imbalance)},
         review={"review": [_waiting(i, assets) for i in review.open_items(connection, ROWS)]},
         money={
-            "refunds": [_refund(r, assets) for r in refunds.listing(connection, ROWS, state="due")],
-            "payouts": [_payout(r, assets) for r in payouts.listing(connection, ROWS, state="due")],
+            "refunds": [_refund(r, assets, names) for r in due],
+            "payouts": [_payout(r, assets, names) for r in owed],
         },
         payments={"payments": [_payment(r, assets, now_ms) for r in queries.recent_payments(connection, ROWS)]},
         events={"events": _events(connection, now_ms)},
@@ -98,27 +101,33 @@ def _waiting(item: review.Item, assets: Mapping[str, Asset]) -> dict[str, Any]:
     }
 
 
-def _refund(r: Any, assets: Mapping[str, Asset]) -> dict[str, Any]:
+def _refund(r: Any, assets: Mapping[str, Asset], names: Mapping[int, str]) -> dict[str, Any]:
     return {
         "id": r.id,
         "amount": amounts.decimal(r.amount, r.asset, assets) or str(r.amount),
         "symbol": _symbol(r.asset or r.chain),
         "reason": r.reason,
-        "event": r.event_id,
+        "event": names.get(r.event_id, ""),
         "destination": _short(r.destination, 20) if r.destination else "",
         "state": r.state,
     }
 
 
-def _payout(r: Any, assets: Mapping[str, Asset]) -> dict[str, Any]:
+def _payout(r: Any, assets: Mapping[str, Asset], names: Mapping[int, str]) -> dict[str, Any]:
     return {
         "id": r.id,
         "creator": r.creator_account,
         "amount": amounts.decimal(r.amount, r.asset, assets) or str(r.amount),
         "symbol": _symbol(r.asset),
-        "event": r.event_id,
+        "event": names.get(r.event_id, ""),
         "state": r.state,
     }
+
+
+def _names(connection: Connection, ids: Collection[int | None]) -> dict[int, str]:
+    """Return the public ids of events."""
+    rows = select(events.c.id, events.c.slug).where(events.c.id.in_([i for i in ids if i is not None]))
+    return {r.id: r.slug or str(r.id) for r in connection.execute(rows)}
 
 
 def _payment(r: Any, assets: Mapping[str, Asset], now_ms: int) -> dict[str, Any]:

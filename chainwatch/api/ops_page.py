@@ -37,8 +37,6 @@ class Session(NamedTuple):
     scopes: frozenset[str]
 
 
-
-
 async def _session(call: Call) -> Session | None:
     """Return the session of the request's cookie; None when there is none in force."""
     token = call.request.cookies.get(COOKIE, "")

@@ -122,18 +122,24 @@ def _note(state: PurchaseState) -> Note:
     """Return what stands out, in one sentence or two."""
     symbol = state.currency.rpartition(":")[2]
     if state.state == "underpaid":
-        return Note(f"{state.paid} {symbol} came; {state.missing} {symbol} are missing. Send the rest as before.", "warn")
+        return Note(
+            f"{state.paid} {symbol} came; {state.missing} {symbol} are missing. Send the rest as before.", "warn"
+        )
     if state.state == "refund_due":
         reasons = sorted({_WHY.get(r.reason, r.reason.replace("_", " ")) for r in state.refunds})
         return Note(f"Your money is due back: {'; '.join(reasons) or 'it could not buy a ticket'}.", "warn")
     if state.state == "review":
         return Note("A person looks at your payment; nothing is lost.", "warn")
     if state.state == "suspended":
-        return Note("The block with your payment left the chain. This mends itself when it is in a block again.", "warn")
+        return Note(
+            "The block with your payment left the chain. This mends itself when it is in a block again.", "warn"
+        )
     if state.state == "cancelled":
         return Note("The event is cancelled; your money is due back.", "bad")
     if state.state == "expired" or (state.state == "open" and state.expired):
-        return Note("The time is over. Money that still comes buys a ticket if a seat is left, else it is due back.", "bad")
+        return Note(
+            "The time is over. Money that still comes buys a ticket if a seat is left, else it is due back.", "bad"
+        )
     surplus = [r for r in state.refunds if r.kind == "surplus"]
     if state.state == "minted" and surplus:
         return Note(f"You paid {surplus[0].amount} {symbol} too much; that is due back.", "warn")

@@ -151,7 +151,5 @@ def endpoints(_backend: Backend) -> Sequence[Endpoint]:
     return (
         Endpoint(method="GET", path="/", handler=listed, query=ListQuery, summary="What is on sale", **common),
         Endpoint(method="GET", path="/e/{id}", handler=show, summary="An event, for people", **common),
-        Endpoint(
-            method="POST", path="/e/{id}", handler=buy, summary="Buy from the form", limit="purchases", **common
-        ),
+        Endpoint(method="POST", path="/e/{id}", handler=buy, summary="Buy from the form", limit="purchases", **common),
     )

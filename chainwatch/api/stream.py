@@ -43,7 +43,13 @@ async def states(call: Call, read: Read, is_final: Callable[[Any], bool]) -> web
 
 
 async def _tell(
-    call: Call, response: web.StreamResponse, read: Read, is_final: Callable[[Any], bool], value: Any, known: str, since: Any
+    call: Call,
+    response: web.StreamResponse,
+    read: Read,
+    is_final: Callable[[Any], bool],
+    value: Any,
+    known: str,
+    since: Any,
 ) -> None:
     """Write ``value``, and every state after it."""
     feed = call.backend.feed

@@ -37,6 +37,7 @@ SAMPLES = (
 )
 """Events that a first start sells: id, title, seats."""
 
+HOUR_MS = 3_600_000
 BUY_EVERY_S = 2.0
 
 DOLLARS: Mapping[str, str] = {
@@ -141,7 +142,8 @@ def sample_events(connection: Connection, assets: Mapping[str, Asset], commissio
     """Put the sample events on sale, if there is no event yet."""
     if connection.execute(select(event_table.c.id).limit(1)).first() is not None:
         return
-    for name, title, seats in SAMPLES:
+    for begins_h, (name, title, seats) in zip((-1, 24, 48), SAMPLES, strict=True):  # the first goes on: one can come in
+        start_ms = now_ms + begins_h * HOUR_MS
         prices = {a.code: format_units(price_of(a), a.decimals) for a in assets.values()}
         first = next(iter(assets.values()))
         new = events.NewEvent(
@@ -152,8 +154,8 @@ def sample_events(connection: Connection, assets: Mapping[str, Asset], commissio
             prices=prices,
             max_attendees=seats,
             creator_account="devnet-creator",
-            event_start_ms=now_ms + 86_400_000,
-            event_end_ms=now_ms + 90_000_000,
+            event_start_ms=start_ms,
+            event_end_ms=start_ms + 72 * HOUR_MS,
         )
         events.create(connection, new, assets, commission_bps, now_ms, "devnet")
 
