@@ -76,9 +76,10 @@ async def test_from_the_first_page_to_the_door(browser: Browser, daemon: Daemon)
 
     door = await browser.page()
     await door.open(printed(daemon, r"(http://\S+/door#key=\S+)"), "document.body.dataset.ready === 'yes'")
+    await door.until("document.body.dataset.online === 'yes' && document.body.dataset.list !== 'none'")
     await door.type("#manual-code", code)
     await door.until("!document.getElementById('result').hidden")
-    assert await door.run("document.getElementById('result').className + document.body.dataset.state") is not None
+    assert await door.run("document.getElementById('result').dataset.colour") == "green"
     await door.screenshot("scanned")
 
 
