@@ -26,12 +26,13 @@ from chainwatch.api import door_page, health, resources
 from chainwatch.api.backend import Backend
 from chainwatch.api.endpoints import routes
 from chainwatch.api.server import Server
+from chainwatch.api.simulation import Simulation
 from chainwatch.background import Service
 from chainwatch.clock import Clock
 from chainwatch.config import settings as config
 from chainwatch.config.settings import Settings
 from chainwatch.errors import ChainwatchError, Misconfigured, Rejected
-from chainwatch.ledger import idempotency, operators, payouts, queries, reminders, schema
+from chainwatch.ledger import idempotency, payouts, queries, reminders, schema
 from chainwatch.ledger.context import Context, Policy
 from chainwatch.ledger.exports import Rules
 from chainwatch.ledger.store import Store
@@ -81,26 +82,6 @@ def open_issuer(settings: Settings) -> Issuer:
     if settings.tickets.signing_key_file is None and not path.exists():
         generate_key(path)
     return load_issuer(path)
-
-
-def operator_key_path(state_dir: Path) -> Path:
-    """Return where the first operator's key of the built-in network is kept."""
-    return state_dir / "operator-key"
-
-
-def first_operator_key(connection: Connection, state_dir: Path, now_ms: int) -> str | None:
-    """Make a key for whoever tries the built-in network, while there is none at all; return it, this once.
-
-    It is kept in a file that only its owner reads.
-    """
-    if operators.count(connection):
-        return None
-    key = operators.add(connection, "first", operators.SCOPES, now_ms, "cli")
-    path = operator_key_path(state_dir)
-    path.unlink(missing_ok=True)  # of a database that is gone
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(key + "\n")
-    return key
 
 
 def policy_of(settings: Settings) -> Policy:
@@ -162,7 +143,15 @@ def holder_name() -> str:
 class App:
     """The daemon."""
 
-    def __init__(self, settings: Settings, *, clock: Clock, rng: random.Random, policy: Policy | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Clock,
+        rng: random.Random,
+        policy: Policy | None = None,
+        simulation: Simulation | None = None,
+    ) -> None:
         self.settings, self.clock, self.rng = settings, clock, rng
         self.metrics = Metrics(clock)
         self.notifier = Notifier()
@@ -199,6 +188,7 @@ class App:
             clock=clock,
             rng=rng,
             resolver=self.resolvers,
+            simulation=simulation,
         )
         self.server = Server(
             settings.http.host,
@@ -272,6 +262,8 @@ class App:
             log.error("the configuration was not reloaded: %s", error)
             self.metrics.reloaded(False)
         else:
+            if applied.http.port == 0:
+                applied = config.listening(applied, self.server.port)
             self.settings = applied
             for w in self.watchers:
                 chain, policy = applied.chains[w.chain], policy_of(applied)
@@ -290,6 +282,8 @@ class App:
     async def run(self, stop: asyncio.Event, ready: asyncio.Event | None = None) -> None:
         """Run until ``stop``; ``ready`` is set once HTTP listens and the watchers have begun."""
         await self.server.start()
+        if self.settings.http.port == 0:
+            self.settings = config.listening(self.settings, self.server.port)
         log.info("listening on %s", self.server.url)
         tasks = [asyncio.create_task(w.run(), name=f"watch {w.chain}") for w in self.watchers]
         tasks += [asyncio.create_task(service.run(), name=service.name) for service in self.background]

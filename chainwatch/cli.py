@@ -136,10 +136,11 @@ async def _run(settings: "Settings", config: Path | None, stop: asyncio.Event) -
 
 
 async def _run_devnet(config: Path | None, stop: asyncio.Event) -> None:
-    from chainwatch.app import App, assets, first_operator_key
+    from chainwatch.app import App, assets
     from chainwatch.clock import SystemClock
     from chainwatch.config.settings import state_dir
-    from chainwatch.devnet import network
+    from chainwatch.devnet import network, welcome
+    from chainwatch.devnet.storefront import Storefront
 
     clock, rng = SystemClock(), random.Random()
     net = network.Devnet(clock=clock, rng=rng, directory=state_dir() / "devnet")
@@ -149,46 +150,26 @@ async def _run_devnet(config: Path | None, stop: asyncio.Event) -> None:
         if not settings.rates.fixed:
             fixed = network.fixed_rates(assets(settings))
             settings = msgspec.structs.replace(settings, rates=msgspec.structs.replace(settings.rates, fixed=fixed))
-        daemon = App(settings, clock=clock, rng=rng)
+        store = Storefront(net, settings.state_dir / "devnet" / "wallets.json")
+        daemon = App(settings, clock=clock, rng=rng, simulation=store)
+        store.serve(daemon)
         known = assets(settings)
         bps, now_ms = settings.tickets.commission_bps, clock.now_ms()
         await daemon.store.write(network.sample_events, known, bps, now_ms)
-        key = await daemon.store.write(first_operator_key, settings.state_dir, now_ms)
+        visitor = await daemon.store.write(welcome.keys, settings.state_dir, now_ms)
         offers = await daemon.store.read(network.offers, known)
         ready = asyncio.Event()
         tasks = [asyncio.create_task(net.mine()), asyncio.create_task(net.buy(daemon, offers))]
-        tasks.append(asyncio.create_task(_where_to_look(daemon, ready, key)))
+        tasks.append(asyncio.create_task(_say_when(ready, lambda: welcome.text(daemon, visitor))))
         await daemon.run(stop, ready)
     finally:
         await network.gathered(*tasks)
         await net.stop()
 
 
-async def _where_to_look(daemon: Any, ready: asyncio.Event, key: str | None) -> None:
-    from chainwatch.app import operator_key_path
-
+async def _say_when(ready: asyncio.Event, text: Callable[[], str]) -> None:
     await ready.wait()
-    url = daemon.server.url
-    path = operator_key_path(daemon.settings.state_dir)
-    operator = f"operator key: {key}   (kept in {path})" if key else f"operator key: see {path}"
-    print(
-        f"""
-chainwatch is running on a network of simulated nodes: {", ".join(daemon.contexts)}.
-Buyers come every few seconds; their payments become tickets.
-
-  {url}/readyz    is every chain followed
-  {url}/metrics   Prometheus
-  {url}/docs      the HTTP API, to try out
-  chainwatch status      chains, payments, tickets (in another terminal: .venv/bin/chainwatch status)
-  chainwatch event list  what is for sale
-  chainwatch audit       do the books agree
-
-{operator}
-state: {daemon.settings.state_dir}   database: {daemon.store.shown_url}
-Ctrl-C stops it.
-""",
-        flush=True,
-    )
+    print(text(), flush=True)
 
 
 @app.command()

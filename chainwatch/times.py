@@ -26,3 +26,11 @@ def format_ms(ms: int | None) -> str | None:
         return None
     when = _EPOCH + timedelta(milliseconds=ms)
     return when.replace(tzinfo=None).isoformat(timespec="milliseconds" if ms % 1000 else "seconds") + "Z"
+
+
+def shown_ms(ms: int | None) -> str:
+    """Return Unix milliseconds as people read them: to the minute, in UTC, which it says."""
+    if ms is None:
+        return ""
+    when = _EPOCH + timedelta(milliseconds=ms)
+    return f"{when.day} {when:%B %Y, %H:%M} UTC"

@@ -219,6 +219,16 @@ def reload(old: Settings, new: Settings) -> Settings:
     return msgspec.structs.replace(old, http=http, tickets=kept, chains=chains, secrets=secrets, **sections)
 
 
+def listening(settings: Settings, port: int) -> Settings:
+    """Return the settings of a daemon that took a free port: what was derived from port 0 names the real one."""
+    http, access = settings.http, settings.access
+    if http.public_url.endswith(":0"):
+        http = msgspec.structs.replace(http, public_url=f"{http.public_url[:-1]}{port}")
+    if access.domain.endswith(":0"):
+        access = msgspec.structs.replace(access, domain=f"{access.domain[:-1]}{port}")
+    return msgspec.structs.replace(settings, http=http, access=access)
+
+
 def waits_for_restart(applied: Settings, new: Settings) -> tuple[str, ...]:
     """Name what ``new`` says and ``reload`` did not apply, for the operator's log."""
     waiting = []

@@ -7,6 +7,7 @@ from chainwatch.api.feed import Feed
 from chainwatch.api.limits import Limits
 from chainwatch.api.premium import Premium
 from chainwatch.api.proofs import Proofs
+from chainwatch.api.simulation import Simulation
 from chainwatch.api.wallet_kind import WalletKinds
 from chainwatch.clock import Clock
 from chainwatch.config.settings import Settings
@@ -22,7 +23,8 @@ class Backend:
     """The daemon as its HTTP side sees it.
 
     ``settings`` is asked each time: a reload may change it.  ``resolver`` answers what signatures of contract wallets
-    and Hive accounts need of a chain; None where no such chain is configured.
+    and Hive accounts need of a chain; None where no such chain is configured.  ``simulation``: the buyers of a built-in
+    network.
     """
 
     def __init__(
@@ -36,11 +38,12 @@ class Backend:
         clock: Clock,
         rng: random.Random,
         resolver: Callable[[str], Resolver | None] = lambda _chain: None,
+        simulation: Simulation | None = None,
     ) -> None:
         self._settings = settings
         self.store, self.contexts, self.issuer = store, contexts, issuer
         self.metrics, self.clock, self.rng = metrics, clock, rng
-        self.resolver = resolver
+        self.resolver, self.simulation = resolver, simulation
         self.limits = Limits(clock, lambda: self.settings.http)
         self.premium, self.proved = Premium(clock), Proofs()
         self.feed, self.wallet_kinds = Feed(store), WalletKinds()

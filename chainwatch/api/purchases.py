@@ -126,6 +126,15 @@ async def challenge(call: Call) -> ChallengeAnswer:
     return ChallengeAnswer(made.message, format_ms(made.expires_ms) or "")
 
 
+def text_to_sign(backend: Backend, event_id: str, asked: NewPurchase) -> str:
+    """Return the text that the wallet of this very purchase signs."""
+    asset = amounts.code(asked.payment_method, backend.assets())
+    values = _values(event_id, asset, asked.tier)
+    return signed.challenge(
+        backend, PURPOSE, wallet=_wallet(asked.wallet_address), values=values, chain=asked.wallet_chain
+    ).message
+
+
 async def state(call: Call) -> PurchaseState:
     """Return a purchase."""
     purchase_id = call.path["id"]

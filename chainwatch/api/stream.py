@@ -5,6 +5,7 @@ state is another one; so nothing can be missed in between, and no history is kep
 keeps proxies from closing the line.
 """
 
+import contextlib
 import hashlib
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -35,26 +36,41 @@ async def states(call: Call, read: Read, is_final: Callable[[Any], bool]) -> web
         return web.Response(status=204)
     async with feed.listening(call.address):
         response = _response(call)
-        await response.prepare(call.request)
-        await response.write(b"retry: %d\n\n" % RETRY_MS)
-        ends = call.backend.clock.monotonic() + MAX_S
-        while True:
-            raw = wire.encode(value)
-            if (now := _id(raw)) != known:
-                await response.write(b"id: %s\nevent: state\ndata: %s\n\n" % (now.encode(), raw))
-                known = now
-            if is_final(value) or feed.stopping or call.backend.clock.monotonic() > ends:
-                break
-            if await feed.wait(since, HEARTBEAT_S):
-                since = feed.mark()
-            else:
-                await response.write(b": still here\n\n")
-            try:  # after a heartbeat too: a time that passed may have changed it
-                value = await read(call)
-            except Problem:
-                break
-        await response.write_eof()
+        with contextlib.suppress(ConnectionError):  # who listened has gone away
+            await _tell(call, response, read, is_final, value, known, since)
         return response
+
+
+async def _tell(
+    call: Call,
+    response: web.StreamResponse,
+    read: Read,
+    is_final: Callable[[Any], bool],
+    value: Any,
+    known: str,
+    since: Any,
+) -> None:
+    """Write ``value``, and every state after it."""
+    feed = call.backend.feed
+    await response.prepare(call.request)
+    await response.write(b"retry: %d\n\n" % RETRY_MS)
+    ends = call.backend.clock.monotonic() + MAX_S
+    while True:
+        raw = wire.encode(value)
+        if (now := _id(raw)) != known:
+            await response.write(b"id: %s\nevent: state\ndata: %s\n\n" % (now.encode(), raw))
+            known = now
+        if is_final(value) or feed.stopping or call.backend.clock.monotonic() > ends:
+            break
+        if await feed.wait(since, HEARTBEAT_S):
+            since = feed.mark()
+        else:
+            await response.write(b": still here\n\n")
+        try:  # after a heartbeat too: a time that passed may have changed it
+            value = await read(call)
+        except Problem:
+            break
+    await response.write_eof()
 
 
 def _response(call: Call) -> web.StreamResponse:

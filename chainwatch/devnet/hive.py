@@ -64,6 +64,7 @@ class HiveNode(SimNode):
         self.memo_keys: dict[str, str] = {}
         """Public memo keys of accounts, where a test needs a real one."""
         self.active_keys: dict[str, str] = {}
+        self.posting_keys: dict[str, str] = {}
         self._assets: dict[str | None, Asset] = {**spec.by_asset_id(), None: spec.native}
 
     def config(self) -> dict[str, Any]:
@@ -170,7 +171,7 @@ class HiveNode(SimNode):
                 "name": name,
                 "owner": nobody,
                 "active": {**nobody, "key_auths": [[self.active_keys.get(name, NULL_KEY), 1]]},
-                "posting": nobody,
+                "posting": {**nobody, "key_auths": [[self.posting_keys.get(name, NULL_KEY), 1]]},
                 "memo_key": self.memo_keys.get(name, NULL_KEY),
                 "json_metadata": "",
                 "posting_json_metadata": "",

@@ -38,6 +38,7 @@ SAMPLES = (
 )
 """Events that a first start sells: id, title, seats."""
 
+HOUR_MS = 3_600_000
 BUY_EVERY_S = 2.0
 
 DOLLARS: Mapping[str, str] = {
@@ -190,14 +191,15 @@ def sample_events(connection: Connection, assets: Mapping[str, Asset], commissio
         "open-house": {"title": "Open House (free)", "ticket_price": "0", "prices": {}, "max_attendees": 200},
     }
     plain = {name: {"title": title, "max_attendees": seats} for name, title, seats in SAMPLES}
-    for name, said in (plain | more).items():
+    for day, (name, said) in enumerate((plain | more).items()):
+        start_ms = now_ms - HOUR_MS + day * 24 * HOUR_MS  # the first goes on now: one can come in
         whole = {
             "ticket_price": prices[first],
             "ticket_currency": first,
             "prices": prices,
             "creator_account": "devnet-creator",
-            "event_start_ms": now_ms + 86_400_000,
-            "event_end_ms": now_ms + 90_000_000,
+            "event_start_ms": start_ms,
+            "event_end_ms": start_ms + 72 * HOUR_MS,
             **said,
         }
         events.create(connection, events.NewEvent(id=name, **whole), assets, commission_bps, now_ms, "devnet")

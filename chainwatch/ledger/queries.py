@@ -180,6 +180,7 @@ def recent_payments(connection: Connection, limit: int = 50) -> Sequence[Any]:
             transfers.c.shown,
             transfers.c.reason,
             transfers.c.height,
+            transfers.c.first_seen_ms,
             purchases.c.event_id,
             events.c.slug,
             purchases.c.wallet,

@@ -1,0 +1,70 @@
+"""``/t/<token>``: a ticket for people, with a code that changes every half minute and needs no network for it."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from aiohttp import web
+from markupsafe import Markup
+
+from chainwatch.api import tickets
+from chainwatch.api.backend import Backend
+from chainwatch.api.endpoints import Call, Endpoint
+from chainwatch.api.pages import render
+from chainwatch.errors import Rejected
+from chainwatch.tickets import qr
+from chainwatch.times import parse_ms, shown_ms
+
+
+class State(NamedTuple):
+    """A ticket's state in words."""
+
+    text: str
+    kind: str
+    note: str = ""
+
+
+STATES = {
+    "active": State("good for entry", "good"),
+    "used": State("used", "good"),
+    "suspended": State("suspended", "warn", "Its payment left the chain; it counts again as soon as the payment does."),
+    "cancelled": State("cancelled", "bad", "The event is cancelled; your money is due back."),
+    "refunded": State("refunded", "bad"),
+    "revoked": State("taken back", "bad"),
+}
+LIVE = frozenset({"active", "used"})
+
+
+async def show(call: Call) -> web.Response:
+    """Draw the page."""
+    try:
+        ticket = await tickets.ticket(call)
+    except Rejected as error:
+        return render.page("problem.html", status=404, title="No such ticket", detail=str(error))
+    state = STATES[ticket.state]
+    start_ms = parse_ms(ticket.event.event_start)
+    live = ticket.state in LIVE
+    links = {name: "/api" + url.partition("/api")[2] for name, url in ticket.links.items()}
+    return render.page(
+        "ticket.html",
+        ticket={
+            "number": ticket.number,
+            "wallet": ticket.wallet_address,
+            "tier": ticket.tier or "",
+            "first_entry": shown_ms(parse_ms(ticket.first_access_at)),
+        },
+        state=state._replace(note=ticket.reason) if ticket.reason else state,
+        event={"title": ticket.event.title, "start": ticket.event.event_start, "start_text": shown_ms(start_ms)},
+        qr=Markup(qr.svg(ticket.qr).decode()) if live else "",  # noqa: S704 (our own drawing)
+        rotating=ticket.rotating,
+        links={
+            "calendar": links.get("calendar", ""),
+            "certificate": links["certificate"] if ticket.first_access_at is not None else "",
+        },
+        simulated=f"/simulated/join/{call.path['token']}" if live and call.backend.simulation is not None else "",
+    )
+
+
+def endpoints(_backend: Backend) -> Sequence[Endpoint]:
+    """Return the route."""
+    common: dict[str, Any] = {"method": "GET", "tag": "pages", "documented": False}
+    return (Endpoint(path="/t/{token}", handler=show, summary="A ticket, for people", **common),)
