@@ -28,7 +28,7 @@ def derive_nonce(
     wallet = read_wallet(chain, address)
     if wallet is None:
         raise Rejected(AccessReason.WALLET, "no such wallet on this chain")
-    values = [
+    values: list[str | int] = [
         "access nonce v1",
         domain,
         event,

@@ -125,9 +125,9 @@ async def decide(call: Call) -> web.Response:
         raise Problem("forbidden", "this key has no scope 'money'")
     action, ref = form.get("action", ""), form.get("ref", "").strip()
     try:
-        if action not in review.ACTIONS or not call.path["id"].isdecimal():
-            raise Rejected("bad_action", "there is no such decision")
-        decision = review.Decision(action=action, ref=ref or None, note="on the operations page")
+        if not call.path["id"].isdecimal():
+            raise Rejected("unknown_payment", "there is no such payment")
+        decision = review.Decision(action=review.action(action), ref=ref or None, note="on the operations page")
         actor = f"operator:{session.name}"
         await call.backend.store.write(
             review.decide, int(call.path["id"]), decision, call.backend.contexts, call.now_ms, actor

@@ -64,11 +64,12 @@ def next_free(connection: Connection, chain: str, receive: Collection[str] = ())
 
     An address that the operator has put into ``receive`` too is everybody's, and so nobody's own.
     """
-    found: Row[Any] | None = connection.execute(_NEXT_FREE, {"of_chain": chain}).first()
+    found: Any = connection.execute(_NEXT_FREE, {"of_chain": chain}).first()
     if found is not None and found.address in receive:
         others = _NEXT_FREE.where(addresses.c.address.not_in(list(receive)))
         found = connection.execute(others, {"of_chain": chain}).first()
-    return found
+    first: Row[Any] | None = found
+    return first
 
 
 _NEXT_FREE = (

@@ -24,6 +24,16 @@ ACTIONS: Mapping[Action, str] = {
     "dust": "it is not worth returning",
     "internal": "we sent it ourselves",
 }
+
+
+def action(name: str) -> Action:
+    """Return the decision of that name; ``Rejected('bad_action')``."""
+    for known in ACTIONS:
+        if known == name:
+            return known
+    raise Rejected("bad_action", f"there is no decision {name[:40]!r}; there are {', '.join(ACTIONS)}")
+
+
 MAX_NOTE = 1000
 """Characters of a note: it stands in the audit log."""
 

@@ -102,7 +102,8 @@ class Shop:
         """Open a purchase; return the address of its own."""
         now_ms = self._clock.now_ms()
         code = self.spec.native.code
-        quote = await self._store.write(quotes.quote, EVENT, wallet, code, self._context, now_ms)
+        ask = quotes.Ask(event_id=EVENT, wallet=wallet, asset=code)
+        quote = await self._store.write(quotes.quote, ask, self._context, now_ms)
         return quote.address
 
     def sold_to(self) -> list[str]:
