@@ -164,7 +164,7 @@ async def show(call: Call) -> web.Response:
     try:
         state = await purchases.state(call)
     except Rejected as error:
-        return render.page("problem.html", status=404, title="No such purchase", detail=str(error))
+        return render.problem(404, "No such purchase", str(error))
     backend = call.backend
     row = await backend.store.read(events.find, state.event_id)
     shown = picture(state)

@@ -80,7 +80,7 @@ async def _page(call: Call, chosen: Mapping[str, str], said: str) -> web.Respons
     try:
         row, offer = await call.backend.store.read(body)
     except Rejected as error:
-        return render.page("problem.html", status=404, title="No such event", detail=str(error))
+        return render.problem(404, "No such event", str(error))
     event = event_types.event_of(row, offer, call.backend.assets())
     why_not = _why_not(event, call.now_ms)
     return render.page(
@@ -100,7 +100,9 @@ async def _page(call: Call, chosen: Mapping[str, str], said: str) -> web.Respons
 
 
 def _offer(event: Event, code: str) -> str:
-    amount = next((p.amount for p in event.prices if p.currency == code and p.amount), None)
+    """Return a coin as the form offers it; with its amount where every ticket costs the same."""
+    prices = () if event.tiers else event.prices
+    amount = next((p.amount for p in prices if p.currency == code and p.amount), None)
     symbol = code.rpartition(":")[2]
     return f"{symbol} on {code.partition(':')[0]}" if ":" in code else (f"{amount} {symbol}" if amount else symbol)
 

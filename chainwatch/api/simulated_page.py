@@ -16,7 +16,7 @@ async def _pay(call: Call) -> web.Response:
     try:
         await call.backend.simulation.pay(call.path["id"])
     except Rejected as error:
-        return render.page("problem.html", status=400, title="Nothing was paid", detail=str(error))
+        return render.problem(400, "Nothing was paid", str(error), f"/pay/{call.path['id']}")
     return web.Response(status=303, headers={"Location": f"/pay/{call.path['id']}"})
 
 
@@ -25,7 +25,7 @@ async def _join(call: Call) -> web.Response:
     try:
         happened = await call.backend.simulation.join(call.path["token"])
     except Rejected as error:
-        return render.page("problem.html", status=400, title="Not let in", detail=str(error))
+        return render.problem(400, "Not let in", str(error), f"/t/{call.path['token']}")
     return render.page("joined.html", happened=happened, back=f"/t/{call.path['token']}")
 
 

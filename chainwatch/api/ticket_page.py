@@ -39,7 +39,7 @@ async def show(call: Call) -> web.Response:
     try:
         ticket = await tickets.ticket(call)
     except Rejected as error:
-        return render.page("problem.html", status=404, title="No such ticket", detail=str(error))
+        return render.problem(404, "No such ticket", str(error))
     state = STATES[ticket.state]
     start_ms = parse_ms(ticket.event.event_start)
     live = ticket.state in LIVE

@@ -72,6 +72,7 @@ def page(template: str, *, status: int = 200, **values: Any) -> web.Response:
     return web.Response(text=text, status=status, content_type="text/html", headers=HEADERS)
 
 
-def wants_page(request: web.Request) -> bool:
-    """Does a person's browser ask, and not a program?"""
-    return "text/html" in request.headers.get("Accept", "")
+def problem(status: int, title: str, detail: str, back: str = "") -> web.Response:
+    """Draw a page that says what went wrong, with a way ``back``."""
+    said = detail[:1].upper() + detail[1:].rstrip(".") + "."
+    return page("problem.html", status=status, title=title, detail=said, back=back)
