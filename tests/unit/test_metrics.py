@@ -27,6 +27,7 @@ PROMISED: dict[str, tuple[str, ...]] = {
     "chainwatch_verify_total": ("scheme", "result"),
     "chainwatch_verify_seconds_bucket": ("scheme", "le"),
     "chainwatch_access_decisions_total": ("decision", "reason"),
+    "chainwatch_checkins_total": ("outcome",),
     "chainwatch_outbox_pending": (),
     "chainwatch_outbox_oldest_seconds": (),
     "chainwatch_ledger_imbalance": (),
@@ -57,6 +58,7 @@ def everything_happens(metrics: Metrics) -> None:
     metrics.verified("eip191", "valid", 0.0004)
     metrics.access("granted", "ok")
     metrics.outbox(0, None)
+    metrics.checkin("accepted")
     metrics.reloaded(True)
 
 
