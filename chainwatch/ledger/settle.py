@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, Row, delete, select, update
 
-from chainwatch.ledger import books, outbox, purchases, seats
+from chainwatch.ledger import books, deliveries, outbox, purchases, seats
 from chainwatch.ledger.bulk import among, chunks, insert_rows, update_rows
 from chainwatch.ledger.context import Context
 from chainwatch.ledger.facts import Changed
@@ -401,6 +401,9 @@ def _tell(
     touched = changed.all()
     known = {p.row.id: {"ref": p.row.ref, "event_id": p.row.slug or str(p.row.event_id)} for p in held}
     rows = [row for row in (*(row for p in held for row in p.payments), *strays) if row.id in touched]
+    subjects = {outbox.purchase_subject(None, r.id): outbox.purchase_subject(r.purchase_id, r.id) for r in rows}
+    if moved := {before: now for before, now in subjects.items() if before != now}:
+        deliveries.follow(connection, moved)
     messages = []
     for row in sorted(rows, key=lambda row: row.id):
         data = {"chain": row.chain, "txid": row.txid, "index": row.idx, **known.get(row.purchase_id, {})}
