@@ -197,7 +197,7 @@ def record(connection: Connection, webhook_id: int, outcomes: Sequence[Outcome],
         outbox.audit(connection, now_ms, "outbox", "webhook_disabled", f"webhook:{webhook_id}", {"why": "410"})
 
 
-def _record_failure(connection: Connection, webhook_id: int, row: Row[Any], outcome: Outcome, now_ms: int) -> None:
+def _record_failure(connection: Connection, webhook_id: int, row: Any, outcome: Outcome, now_ms: int) -> None:
     values: dict[str, object] = {
         "attempts": row.attempts + 1,
         "last_status": outcome.status,
