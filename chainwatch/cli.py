@@ -146,10 +146,7 @@ async def _run_devnet(config: Path | None, stop: asyncio.Event) -> None:
     net = network.Devnet(clock=clock, rng=rng, directory=state_dir() / "devnet")
     tasks = []
     try:
-        settings = settings_of(config, chains=await net.start())
-        if not settings.rates.fixed:
-            fixed = network.fixed_rates(assets(settings))
-            settings = msgspec.structs.replace(settings, rates=msgspec.structs.replace(settings.rates, fixed=fixed))
+        settings = network.with_fixed_rates(settings_of(config, chains=await net.start()))
         store = Storefront(net, settings.state_dir / "devnet" / "wallets.json")
         daemon = App(settings, clock=clock, rng=rng, simulation=store)
         store.serve(daemon)

@@ -20,7 +20,7 @@ from chainwatch.clock import Clock
 from chainwatch.config import settings as config
 from chainwatch.devnet import door, endings
 from chainwatch.devnet.endings import Ending
-from chainwatch.devnet.network import Devnet, gathered, price_of
+from chainwatch.devnet.network import Devnet, gathered, price_of, with_fixed_rates
 from chainwatch.devnet.node import Payment
 from chainwatch.errors import Rejected
 from chainwatch.ledger import events
@@ -80,7 +80,7 @@ async def demo(clock: Clock, rng: random.Random) -> Report:
         environ = {"STATE_DIRECTORY": folder, "CHAINWATCH__HTTP__LISTEN": "127.0.0.1:0"}
         empty = Path(folder) / "demo.toml"
         empty.touch()
-        settings = config.load(empty, environ=environ, chains=sections)
+        settings = with_fixed_rates(config.load(empty, environ=environ, chains=sections))
         app = App(settings, clock=clock, rng=rng, policy=Policy(settings.tickets.commission_bps, HOLD_MS))
         stop, ready = asyncio.Event(), asyncio.Event()
         running = asyncio.create_task(app.run(stop, ready))
