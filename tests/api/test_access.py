@@ -9,8 +9,9 @@ from typing import Any
 import jwt
 import msgspec
 import pytest
+from sqlalchemy import update
 
-from chainwatch.ledger.tables import attendance, audit_log, entries, outbox, sessions, tickets
+from chainwatch.ledger.tables import attendance, audit_log, entries, outbox, purchases, sessions, tickets
 from chainwatch.testing.guests import (
     ALICE,
     GUEST,
@@ -18,6 +19,7 @@ from chainwatch.testing.guests import (
     STRANGER,
     NoContracts,
     challenge,
+    contract,
     door,
     hive,
     join,
@@ -29,7 +31,7 @@ from chainwatch.testing.guests import (
 )
 from chainwatch.testing.served import NOW_MS, served
 from chainwatch.testing.tickets import make_event, mint
-from chainwatch.testing.wallets import BitcoinWallet, HiveWallet, MoneroWallet, SolanaWallet
+from chainwatch.testing.wallets import BitcoinWallet, EvmWallet, HiveWallet, MoneroWallet, SolanaWallet
 from chainwatch.verifiers import Unavailable
 from chainwatch.verifiers.recorded import RecordedChain
 
@@ -330,6 +332,49 @@ async def test_an_account_that_changed_its_key_is_refused_at_once(tmp_path: Path
         assert (await verify(api, await signed(api, ALICE)))["access_granted"]
         accounts[0] = HiveWallet("thief").account | {"name": "alice"}
         assert (await verify(api, await signed(api, ALICE)))["reason"] == "bad_signature"
+
+
+SAFE, OWNER = EvmWallet("an address").address, EvmWallet("owner")
+
+
+@pytest.mark.parametrize(("paid_on", "bound", "let_in"), [("ETH", None, 1), ("HIVE", "ETH", 1), ("HIVE", None, 0)])
+async def test_a_contract_wallet_counts_where_it_was_bound_or_paid(
+    paid_on: str, bound: str | None, let_in: int, tmp_path: Path
+) -> None:
+    resolvers: dict[str, Any] = {}
+    async with door(tmp_path, wallets=[], resolver=resolvers.get) as api:
+        mint(api.store, api.backend.contexts[paid_on], "gala", [SAFE], NOW_MS)
+        with api.store.transaction() as connection:
+            connection.execute(update(purchases).values(wallet_chain=bound))
+        _, given = await api.get(f"/api/events/gala/challenge?wallet={SAFE}&chain=ETH")
+        resolvers["ETH"], signature = contract(SAFE, OWNER, given["message"])
+        body = {"wallet_address": SAFE, "message": given["message"], "signature": signature}
+        assert (await verify(api, body))["access_granted"] is bool(let_in)
+        status, answer = await api.post("/api/events/gala/join", body)
+        assert status == (200 if let_in else 403)
+        if not let_in:
+            assert answer["code"] in ("contract_chain", "bad_signature")
+        resolvers["ETH"] = RecordedChain()  # a node that does not answer
+        api.clock.advance(1)
+        _, given = await api.get(f"/api/events/gala/challenge?wallet={SAFE}&chain=ETH")
+        body = {"wallet_address": SAFE, "message": given["message"], "signature": OWNER.sign_message(given["message"])}
+        status, answer = await api.post("/api/events/gala/join", body)
+        assert status == (503 if let_in else 403)
+
+
+async def test_the_domain_is_the_configured_one_whatever_a_request_says(tmp_path: Path) -> None:
+    toml = '[http]\npublic_url = "https://tickets.example"\n'
+    async with served(tmp_path, toml=toml) as api:
+        make_event(api.store, api.backend.contexts, "gala", NOW_MS)
+        path = f"/api/events/gala/challenge?wallet={GUEST.address}"
+        for headers in (
+            {"Host": "evil.example"},
+            {"X_Forwarded_Host": "evil.example"},
+            {"Origin": "https://evil.example"},
+        ):
+            _, given = await api.get(path, **headers)
+            assert given["message"].startswith("tickets.example wants you")
+            assert "evil" not in given["message"]
 
 
 # -- sessions --------------------------------------------------------------------------------------------
