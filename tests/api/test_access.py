@@ -11,6 +11,8 @@ import msgspec
 import pytest
 from sqlalchemy import update
 
+from chainwatch.access import attempts, nonces
+from chainwatch.access import sessions as session_rules
 from chainwatch.ledger.tables import attendance, audit_log, entries, outbox, purchases, sessions, tickets
 from chainwatch.testing.guests import (
     ALICE,
@@ -258,6 +260,32 @@ async def test_a_denied_join_with_a_valid_signature_uses_its_text_up(tmp_path: P
         assert (await join(api))[0] == 200
 
 
+async def test_what_was_used_is_remembered_as_long_as_its_text_could_pass(tmp_path: Path) -> None:
+    async with door(tmp_path) as api:
+        ahead = NOW_MS + 60_000  # a classic text of a clock that is a minute fast lives longest
+        text = f"Access event gala at {ahead}"
+        body = {"wallet_address": GUEST.address, "signature": GUEST.sign_message(text), "timestamp": ahead}
+        assert (await api.post("/api/events/gala/join", body))[0] == 200
+        for seconds in (1, 299, 59.999):
+            api.clock.advance(seconds)
+            await api.store.write(nonces.forget, api.clock.now_ms())
+            assert (await api.post("/api/events/gala/join", body))[1]["code"] == "replayed"
+        api.clock.advance(0.002)
+        assert (await api.post("/api/events/gala/join", body))[1]["code"] == "expired"
+        api.clock.advance(600)
+        assert await api.store.write(nonces.forget, api.clock.now_ms()) == 1
+
+
+async def test_attempts_are_forgotten_after_their_days(tmp_path: Path) -> None:
+    async with door(tmp_path) as api:
+        await join(api, STRANGER)
+        await join(api)
+        before = len(rows(api, audit_log))
+        assert await api.store.write(attempts.forget, NOW_MS) == 0
+        assert await api.store.write(attempts.forget, NOW_MS + HOUR) == 2
+        assert len(rows(api, audit_log)) == before - 2
+
+
 # -- classic texts ---------------------------------------------------------------------------------------
 
 
@@ -420,9 +448,7 @@ async def test_a_session_that_nobody_refreshes_is_over_after_five_minutes(tmp_pa
         _, joined = await join(api)
         api.clock.advance(300)
         assert (await api.post("/api/sessions/refresh", Authorization=bearer(joined)))[0] == 401
-        from chainwatch.access import sessions as live
-
-        assert await api.store.write(live.sweep, api.clock.now_ms()) == 1
+        assert await api.store.write(session_rules.sweep, api.clock.now_ms()) == 1
         (stay,) = rows(api, attendance)
         assert (stay.left_ms - stay.joined_ms, stay.total_duration_minutes) == (300_000, 5)
 
