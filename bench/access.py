@@ -1,8 +1,8 @@
 """verify-access end to end: signature, nonce, ticket, audit row committed, over HTTP, on both databases.
 
 Usage: python bench/access.py [--seconds 10] [--json]
-The server is a process of its own, so is the load: raw HTTP/1.1 over kept connections, requests built beforehand, so that
-the load costs as little as it can.  Latency is measured from the moment a request was due (an open loop at
+The server is a process of its own, so is the load: raw HTTP/1.1 over kept connections, requests built beforehand, so
+that the load costs as little as it can.  Latency is measured from the moment a request was due (an open loop at
 200/s), not from when a busy client got round to it.  Targets: p99 under 50 ms at 200/s; at least 600/s on PostgreSQL
 and 300/s on SQLite with as many requests under way as the server takes.
 """
@@ -240,8 +240,8 @@ def main() -> int:
         missed |= not met
         if not given.json:
             print(
-                f"{row['database']:<11} at {RATE}/s: p50 {row['p50_ms']} ms, p95 {row['p95_ms']} ms, p99 {row['p99_ms']} ms"
-                f" (target < {TARGET_P99_MS:.0f}) · saturated: {row['per_second']}/s"
+                f"{row['database']:<11} at {RATE}/s: p50 {row['p50_ms']} ms, p95 {row['p95_ms']} ms,"
+                f" p99 {row['p99_ms']} ms (target < {TARGET_P99_MS:.0f}) · saturated: {row['per_second']}/s"
                 f" (target {TARGETS[row['database']]}), {row['server_processor_ms']} ms of the server's processor each"
                 f" {'ok' if met else 'MISSED'}"
             )

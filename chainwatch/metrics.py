@@ -223,9 +223,9 @@ class Metrics:
         self.verify.labels(word(scheme), word(result)).inc()
         self.verify_seconds.labels(word(scheme)).observe(seconds)
 
-    def access(self, decision: str, reason: str) -> None:
-        """Count one decision at the door."""
-        self.access_decisions.labels(word(decision), word(reason)).inc()
+    def access(self, decision: str, reason: str, n: int = 1) -> None:
+        """Count decisions at the door."""
+        self.access_decisions.labels(word(decision), word(reason)).inc(n)
 
     def classic(self, decision: str) -> None:
         """Count one join with a classic text: when there are none any more, they can be switched off."""

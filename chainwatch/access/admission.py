@@ -8,6 +8,8 @@ a ``join`` whatever the answer; one whose signature is not stays good.
 """
 
 import asyncio
+import logging
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -24,14 +26,21 @@ from chainwatch.access.deps import Deps
 from chainwatch.access.message import AccessReason
 from chainwatch.access.sessions import Session
 from chainwatch.access.signatures import Signature
+from chainwatch.errors import ChainwatchError
 from chainwatch.ledger import outbox
 from chainwatch.ledger.entries import admit
 from chainwatch.ledger.tables import challenge_wallets
 from chainwatch.wallets import canonical_wallet
 
+log = logging.getLogger(__name__)
+
 GRANTED = "granted"
 TOGETHER = 64
 """Questions that one transaction answers at most."""
+LIMITED_S = 1.0
+"""Seconds for which attempts over the rate limit are counted before they are written down: a flood is a row."""
+MAX_OVER = 256
+"""Events whose refused attempts are counted apart; those of further names are counted together."""
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,6 +84,8 @@ class Admission:
         self._attempts = Attempts()
         self._asked: list[tuple[Attempt, Proved | str, asyncio.Future[Decision]]] = []
         self._answering: asyncio.Task[None] | None = None
+        self._over: Counter[tuple[str, str]] = Counter()
+        self._writing: asyncio.Task[None] | None = None
 
     # -- the two ways in -----------------------------------------------------------------------------
 
@@ -93,6 +104,31 @@ class Admission:
         if decision.classic:
             self._deps.metrics.classic("granted" if decision.granted else "denied")
         return decision
+
+    def limited(self, event: str, action: str) -> None:
+        """Count an attempt that the rate limit refused; they are written down together, a second later."""
+        event = event[:64]
+        if (event, action) not in self._over and len(self._over) >= MAX_OVER:
+            event = ""
+        self._over[event, action] += 1
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.get_running_loop().create_task(self._write_limited())
+
+    async def _write_limited(self) -> None:
+        await self._deps.clock.sleep(LIMITED_S)
+        counted, self._over = self._over, Counter()
+
+        def body(connection: Connection) -> None:
+            now_ms = self._deps.now_ms()
+            for (event, action), times in counted.items():
+                entry = attempts.Entry("limit", action, event, "rate_limited", False, {})
+                self._attempts.deny(connection, now_ms, entry, times)
+
+        try:
+            await self._deps.store.write_together(body)
+        except ChainwatchError as error:
+            log.warning("%s attempts over the limit were not written down: %s", sum(counted.values()), error)
+        self._deps.metrics.access("denied", "rate_limited", sum(counted.values()))
 
     # -- text and signature --------------------------------------------------------------------------
 

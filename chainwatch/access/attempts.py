@@ -59,12 +59,12 @@ class Attempts:
         self._rows: OrderedDict[tuple[str, ...], tuple[int, int]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def deny(self, connection: Connection, now_ms: int, entry: Entry) -> bool:
-        """Write one attempt; False when it was counted into the row of its like of this minute."""
+    def deny(self, connection: Connection, now_ms: int, entry: Entry, times: int = 1) -> bool:
+        """Write one attempt (or ``times`` alike); False when it was counted into the row of its like of this minute."""
         key = (entry.action, entry.event, entry.actor, entry.reason)
-        if self._again(connection, key, now_ms // MINUTE_MS):
+        if self._again(connection, key, now_ms // MINUTE_MS, times):
             return False
-        written = insert(audit_log).values(entry.row(now_ms)).returning(audit_log.c.id)
+        written = insert(audit_log).values(entry.row(now_ms) | {"times": times}).returning(audit_log.c.id)
         row_id = connection.execute(written).scalar_one()
         with self._lock:
             self._rows[key] = (row_id, now_ms // MINUTE_MS)
@@ -73,11 +73,11 @@ class Attempts:
                 self._rows.popitem(last=False)
         return True
 
-    def _again(self, connection: Connection, key: tuple[str, ...], minute: int) -> bool:
+    def _again(self, connection: Connection, key: tuple[str, ...], minute: int, times: int) -> bool:
         """Count it into the row of its like.  A row whose transaction was rolled back is not there: then it is new."""
         with self._lock:
             known = self._rows.get(key)
         if known is None or known[1] != minute:
             return False
         counted = update(audit_log).where(audit_log.c.id == known[0], audit_log.c.action == key[0])
-        return connection.execute(counted.values(times=audit_log.c.times + 1)).rowcount == 1
+        return connection.execute(counted.values(times=audit_log.c.times + times)).rowcount == 1

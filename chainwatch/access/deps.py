@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from chainwatch.access.message import AccessPolicy
+from chainwatch.clock import Clock
 from chainwatch.config.settings import Settings
 from chainwatch.ledger.context import Context
 from chainwatch.ledger.store import Store
@@ -49,6 +50,11 @@ class Deps(Protocol):
     @property
     def resolver(self) -> Callable[[str], Resolver | None]:
         """Who answers what a signature needs of a chain (by code); None where no such chain is configured."""
+        ...
+
+    @property
+    def clock(self) -> Clock:
+        """Time, injected."""
         ...
 
     def now_ms(self) -> int:

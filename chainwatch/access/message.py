@@ -412,7 +412,7 @@ def derive_nonce(
     wallet = wallet_on(chain, address)
     if wallet is None:
         raise Rejected(AccessReason.WALLET, "no such wallet on this chain")
-    values = [
+    values: list[str | int] = [
         "access nonce v1",
         domain,
         event,

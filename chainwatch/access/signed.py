@@ -150,7 +150,8 @@ def _challenge(
 ) -> Challenge:
     domain = door.domain(deps)
     said = [f"{k}={values[k]}" for k in sorted(values)]
-    bound = [purpose, domain, chain_word(wallet)[1], wallet.network, wallet.canonical, issued_ms, expires_ms, *said]
+    whose = (chain_word(wallet)[1], wallet.network, wallet.canonical)
+    bound: list[str | int] = [purpose, domain, *whose, issued_ms, expires_ms, *said]
     nonce = nonce_of(deps.issuer.secret("signed request nonce"), bound)
     message = text(
         purpose,

@@ -1,12 +1,13 @@
 """The door of virtual events: challenge, verify-access, join, leave, refresh."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Any
 
 import msgspec
 from aiohttp import web
 
-from chainwatch.access import challenges, holders, media, sessions
+from chainwatch.access import attempts, challenges, holders, media, sessions
 from chainwatch.access.admission import Admission, Attempt, Decision
 from chainwatch.access.sessions import Session, Stay
 from chainwatch.api import wire
@@ -162,6 +163,10 @@ class Door:
             timestamp=message.issued_ms,
         )
 
+    def limited(self, action: str, request: web.Request) -> None:
+        """The rate limit refused an attempt: it is in the audit log too."""
+        self._admission.limited(request.match_info["id"], action)
+
     async def verify(self, call: Call) -> AccessAnswer:
         """Ask only."""
         attempt = _attempt(call)
@@ -271,6 +276,7 @@ def endpoints(backend: Backend) -> Sequence[Endpoint]:
             handler=handlers.verify,
             summary="Would this wallet be let in? Asks only",
             tag="access",
+            limited=partial(handlers.limited, attempts.VERIFY),
             body=AccessBody,
             answer=AccessAnswer,
             limit="access",
@@ -282,6 +288,7 @@ def endpoints(backend: Backend) -> Sequence[Endpoint]:
             handler=handlers.join,
             summary="Come in: uses up the text and an entry, begins a session",
             tag="access",
+            limited=partial(handlers.limited, attempts.JOIN),
             body=AccessBody,
             answer=JoinAnswer,
             limit="access",

@@ -80,7 +80,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
 
     ``limit`` names the bucket that a call takes from (``chainwatch.api.limits``).  ``writes``: an ``Idempotency-Key``
     is honoured.  ``problems``: codes that it answers beside those of every endpoint, for the document.
-    ``endless``: its answer is a stream of events, which no time limit ends.
+    ``endless``: its answer is a stream of events, which no time limit ends.  ``limited``: told of each request that the
+    limit refused.
     """
 
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -99,6 +100,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     content_type: str = wire.JSON
     endless: bool = False
     documented: bool = True
+    limited: Callable[[web.Request], None] | None = None
 
 
 def routes(endpoints: Sequence[Endpoint], backend: Backend) -> Routes:
@@ -176,7 +178,12 @@ def _count(
     """Take from the endpoint's own limit (the middleware took from the one of all requests)."""
     if endpoint.limit == "requests":
         return
-    standing = backend.limits.take(endpoint.limit, dimension, key)
+    try:
+        standing = backend.limits.take(endpoint.limit, dimension, key)
+    except Problem:
+        if endpoint.limited is not None:
+            endpoint.limited(request)
+        raise
     known = request.get(STANDING)
     if standing is not None and (known is None or known.name == "requests" or standing.remaining < known.remaining):
         request[STANDING] = standing
