@@ -142,10 +142,7 @@ async def _run_devnet(config: Path | None, stop: asyncio.Event) -> None:
     net = network.Devnet(clock=clock, rng=rng, directory=state_dir() / "devnet")
     tasks = []
     try:
-        settings = settings_of(config, chains=await net.start())
-        if not settings.rates.fixed:
-            fixed = network.fixed_rates(assets(settings))
-            settings = msgspec.structs.replace(settings, rates=msgspec.structs.replace(settings.rates, fixed=fixed))
+        settings = network.with_fixed_rates(settings_of(config, chains=await net.start()))
         daemon = App(settings, clock=clock, rng=rng)
         known = assets(settings)
         bps, now_ms = settings.tickets.commission_bps, clock.now_ms()
