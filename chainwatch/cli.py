@@ -48,14 +48,10 @@ app.add_typer(guests, name="guests")
 app.add_typer(purchase, name="purchase")
 app.add_typer(review, name="review")
 app.add_typer(webhooks, name="webhooks")
-app.add_typer(guests, name="guests")
-app.add_typer(purchase, name="purchase")
-app.add_typer(review, name="review")
 app.add_typer(payouts, name="payouts")
 app.add_typer(refunds, name="refunds")
 app.add_typer(creator, name="creator")
 app.add_typer(ledger, name="ledger")
-app.add_typer(devices, name="devices")
 app.add_typer(db, name="db")
 app.add_typer(keys, name="keys")
 keys.add_typer(operator, name="operator")
@@ -93,7 +89,18 @@ def _until_stopped(run: Callable[[asyncio.Event], Coroutine[Any, Any, Any]]) -> 
             loop.add_signal_handler(name, lambda: sys.exit(130) if stop.is_set() else stop.set())
         return await run(stop)
 
-    return asyncio.run(supervise())
+    with asyncio.Runner(loop_factory=_fast_loop()) as runner:
+        return runner.run(supervise())
+
+
+def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return uvloop's event loop where it is installed (``pip install chainwatch[fast]``); None: Python's own."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    made: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return made
 
 
 # -- the daemon ----------------------------------------------------------------------------------------
