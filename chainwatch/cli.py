@@ -16,13 +16,12 @@ import msgspec
 import typer
 
 from chainwatch.cli_access import operator
+from chainwatch.cli_books import ledger
 from chainwatch.cli_door import devices
 from chainwatch.cli_events import event
-from chainwatch.cli_webhooks import webhooks
-from chainwatch.cli_sales import guests, purchase, review
-from chainwatch.cli_books import ledger
-from chainwatch.cli_events import event
 from chainwatch.cli_money import creator, payouts, refunds
+from chainwatch.cli_sales import guests, purchase, review
+from chainwatch.cli_webhooks import webhooks
 from chainwatch.errors import ChainwatchError, Misconfigured, Rejected
 from chainwatch.terminal import (
     NO,
@@ -90,7 +89,18 @@ def _until_stopped(run: Callable[[asyncio.Event], Coroutine[Any, Any, Any]]) -> 
             loop.add_signal_handler(name, lambda: sys.exit(130) if stop.is_set() else stop.set())
         return await run(stop)
 
-    return asyncio.run(supervise())
+    with asyncio.Runner(loop_factory=_fast_loop()) as runner:
+        return runner.run(supervise())
+
+
+def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return uvloop's event loop where it is installed (``pip install chainwatch[fast]``); None: Python's own."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    made: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return made
 
 
 # -- the daemon ----------------------------------------------------------------------------------------
@@ -142,10 +152,7 @@ async def _run_devnet(config: Path | None, stop: asyncio.Event) -> None:
     net = network.Devnet(clock=clock, rng=rng, directory=state_dir() / "devnet")
     tasks = []
     try:
-        settings = settings_of(config, chains=await net.start())
-        if not settings.rates.fixed:
-            fixed = network.fixed_rates(assets(settings))
-            settings = msgspec.structs.replace(settings, rates=msgspec.structs.replace(settings.rates, fixed=fixed))
+        settings = network.with_fixed_rates(settings_of(config, chains=await net.start()))
         daemon = App(settings, clock=clock, rng=rng)
         known = assets(settings)
         bps, now_ms = settings.tickets.commission_bps, clock.now_ms()

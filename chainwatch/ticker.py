@@ -118,7 +118,9 @@ class Ticker:
         wanted = await self._store.read(ledger_rates.wanted)
         self._metrics.rates_wanted(wanted)
         if wanted:
-            if self._due(wanted, settings) and await self._lease.mine():
+            if not await self._lease.mine():
+                self._breakers.clear()  # another process polls: what we last saw may be long ago when we take over
+            elif self._due(wanted, settings):
                 self._polled_ms, self._polled = self._clock.now_ms(), set(wanted)
                 await self._poll(wanted, settings)
             for asset, currency in wanted:

@@ -29,12 +29,13 @@ BODY_S = 10.0
 
 class Who(msgspec.Struct, frozen=True):
     """Who may call: any of ``kinds``; an operator's key needs ``scope``, a creator's signature an authority of
-    ``role`` or above.
+    ``role`` or above.  ``exact``: a key with ``read`` alone may not look at it.
     """
 
     kinds: tuple[Kind, ...] = ("public",)
     scope: Scope = ""
     role: Literal["posting", "active"] = "posting"
+    exact: bool = False
 
 
 PUBLIC = Who()
@@ -43,9 +44,9 @@ DEVICE = Who(("device",))
 SESSION = Who(("session",))
 
 
-def operator(scope: Scope) -> Who:
-    """An operator whose key has ``scope``."""
-    return Who(("operator",), scope)
+def operator(scope: Scope, *, exact: bool = False) -> Who:
+    """An operator whose key has ``scope``; to look at it ``read`` is enough, unless it must be ``exact``."""
+    return Who(("operator",), scope, exact=exact)
 
 
 def creator(scope: Scope, role: Literal["posting", "active"] = "posting") -> Who:
@@ -137,9 +138,9 @@ def _bound(endpoint: Endpoint, backend: Backend) -> Callable[[web.Request], Awai
 
 
 def _in_scope(endpoint: Endpoint, caller: Caller) -> bool:
-    """May this key do that?  ``read`` looks at everything."""
-    wanted = endpoint.who.scope
-    return not wanted or wanted in caller.scopes or (endpoint.method == "GET" and "read" in caller.scopes)
+    """May this key do that?  ``read`` looks at everything but secrets."""
+    wanted, looks = endpoint.who.scope, endpoint.method == "GET" and not endpoint.who.exact
+    return not wanted or wanted in caller.scopes or (looks and "read" in caller.scopes)
 
 
 async def _read(request: web.Request, endpoint: Endpoint) -> bytes:

@@ -11,6 +11,7 @@ from chainwatch.api import (
     door,
     events,
     exports,
+    guests,
     holders,
     payouts,
     purchases,
@@ -25,6 +26,7 @@ from chainwatch.api.endpoints import Endpoint
 RESOURCES: tuple[Callable[[Backend], Sequence[Endpoint]], ...] = (
     events.endpoints,
     purchases.endpoints,
+    guests.endpoints,
     access.endpoints,
     tickets.endpoints,
     holders.endpoints,

@@ -19,7 +19,7 @@ from chainwatch.app import App, assets
 from chainwatch.clock import Clock
 from chainwatch.config import settings as config
 from chainwatch.devnet import door
-from chainwatch.devnet.network import Devnet, gathered, price_of
+from chainwatch.devnet.network import Devnet, gathered, price_of, with_fixed_rates
 from chainwatch.errors import Rejected
 from chainwatch.ledger import events
 from chainwatch.ledger.audit import audit
@@ -74,7 +74,7 @@ async def demo(clock: Clock, rng: random.Random) -> Report:
         environ = {"STATE_DIRECTORY": folder, "CHAINWATCH__HTTP__LISTEN": "127.0.0.1:0"}
         empty = Path(folder) / "demo.toml"
         empty.touch()
-        settings = config.load(empty, environ=environ, chains=sections)
+        settings = with_fixed_rates(config.load(empty, environ=environ, chains=sections))
         app = App(settings, clock=clock, rng=rng, policy=Policy(settings.tickets.commission_bps, HOLD_MS))
         stop, ready = asyncio.Event(), asyncio.Event()
         running = asyncio.create_task(app.run(stop, ready))

@@ -9,10 +9,12 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from sqlalchemy import Connection, select
 
 from chainwatch.clock import Clock
 from chainwatch.config import networks
+from chainwatch.config.settings import Settings
 from chainwatch.devnet import NODES
 from chainwatch.devnet.node import Payment, SimNode
 from chainwatch.errors import Rejected
@@ -65,6 +67,14 @@ def fixed_rates(assets: Mapping[str, Asset]) -> dict[str, dict[str, str]]:
     """Return ``[rates.fixed]`` of the built-in network, for every asset that has a price here."""
     dollars = {code: DOLLARS[coin] for code in assets if (coin := code.rpartition(":")[2]) in DOLLARS}
     return {code: {"USD": usd, "EUR": str(Decimal(usd) * EUROS_PER_DOLLAR)} for code, usd in dollars.items()}
+
+
+def with_fixed_rates(settings: Settings) -> Settings:
+    """Return the settings with the built-in network's prices, unless they fix others."""
+    if settings.rates.fixed:
+        return settings
+    fixed = fixed_rates({a.code: a for chain in settings.chains.values() for a in chain.spec.assets})
+    return msgspec.structs.replace(settings, rates=msgspec.structs.replace(settings.rates, fixed=fixed))
 
 
 class Devnet:

@@ -154,35 +154,43 @@ def record(connection: Connection, webhook_id: int, outcomes: Sequence[Outcome],
             .with_for_update()
         )
     }
-    at_once: dict[int | None, list[int]] = {}
+    delivered: dict[int | None, list[int]] = {}
     for outcome in outcomes:
         if (row := rows.get(outcome.id)) is None:
             continue
-        if outcome.delivered and not row.attempts:  # nothing waits behind one that never failed
-            at_once.setdefault(outcome.status, []).append(row.id)
+        if outcome.delivered:
+            delivered.setdefault(outcome.status, []).append(row.id)
         else:
-            _record_one(connection, webhook_id, row, outcome, now_ms)
-    for status, ids in at_once.items():
-        values = {"state": "delivered", "attempts": 1, "last_status": status, "last_error": "", "done_ms": now_ms}
-        connection.execute(update(deliveries).where(among(connection, deliveries.c.id, ids)).values(values))
+            _record_failure(connection, webhook_id, row, outcome, now_ms)
+    for status, ids in delivered.items():
+        connection.execute(
+            update(deliveries)
+            .where(among(connection, deliveries.c.id, ids))
+            .values(
+                state="delivered",
+                attempts=deliveries.c.attempts + 1,
+                last_status=status,
+                last_error="",
+                done_ms=now_ms,
+            )
+        )
     if any(outcome.gone for outcome in outcomes):
         webhooks.disable(connection, webhook_id, "it answered 410 Gone", now_ms)
         outbox.audit(connection, now_ms, "outbox", "webhook_disabled", f"webhook:{webhook_id}", {"why": "410"})
 
 
-def _record_one(
+def _record_failure(
     connection: Connection, webhook_id: int, row: Row[tuple[object, ...]], outcome: Outcome, now_ms: int
 ) -> None:
-    ended = outcome.delivered or outcome.retry_ms is None
     values: dict[str, object] = {
         "attempts": row.attempts + 1,
         "last_status": outcome.status,
         "last_error": outcome.error[:MAX_ERROR],
-        "state": "delivered" if outcome.delivered else "dead" if ended else "pending",
-        "done_ms": now_ms if ended else None,
     }
-    if outcome.retry_ms is not None:
-        values["next_ms"] = outcome.retry_ms
+    if outcome.retry_ms is None:
+        values |= {"state": "dead", "done_ms": now_ms}
+    else:
+        values |= {"next_ms": outcome.retry_ms}
         # The later ones of the subject wait with it, and need not be looked at until then.
         connection.execute(
             update(deliveries)
@@ -192,12 +200,10 @@ def _record_one(
             .values(next_ms=outcome.retry_ms)
         )
     connection.execute(update(deliveries).where(deliveries.c.id == row.id).values(values))
-    if ended:
-        _release(connection, webhook_id, row.subject, now_ms)
 
 
 def _release(connection: Connection, webhook_id: int, subject: str, now_ms: int) -> None:
-    """What waited behind one that has ended waits no longer."""
+    """What waited with one that failed need not wait any longer than that one."""
     connection.execute(
         update(deliveries)
         .where(deliveries.c.webhook_id == webhook_id, deliveries.c.subject == subject)
@@ -227,7 +233,7 @@ def redeliver(connection: Connection, webhook_id: int, delivery_id: int, *, now_
     if not _again(connection, deliveries.c.id == delivery_id, webhook_id, now_ms):
         raise Rejected("unknown_delivery", f"webhook {webhook_id} has no delivery {delivery_id}")
     subject = connection.execute(select(deliveries.c.subject).where(deliveries.c.id == delivery_id)).scalar_one()
-    _release(connection, webhook_id, subject, now_ms)  # what waited behind its failures waits for it alone now
+    _release(connection, webhook_id, subject, now_ms)
     outbox.audit(connection, now_ms, actor, "webhook_redelivery", f"webhook:{webhook_id}", {"delivery": delivery_id})
 
 

@@ -14,6 +14,7 @@ from chainwatch.api.devices import enrol_url
 from chainwatch.ledger import devices
 from chainwatch.ledger.scans import Scan, check_in
 from chainwatch.ledger.tables import entries, tickets
+from chainwatch.ledger.tables import events as event_table
 from chainwatch.testing.browser import Browser, NoBrowser, Page, camera_flags
 from chainwatch.testing.clock import FakeClock
 from chainwatch.testing.doors import make_event, order_of, sell
@@ -214,6 +215,63 @@ async def test_the_camera_reads_a_ticket(tmp_path: Path, browsers: Make, version
         assert await page.run("document.getElementById('result').hidden"), "held before the camera it is one scan"
         assert len(door.rows()) == 1
         assert page.problems == []
+
+
+async def test_a_device_is_set_up_by_its_camera_and_goes_on_scanning(tmp_path: Path, browsers: Make) -> None:
+    async with venue(tmp_path) as door:
+        code = segno.make(door.link, error="l", micro=False)
+        browser = await browsers(*camera_flags(tmp_path / "camera.y4m", code.matrix))
+        page = await browser.page()
+        await page.open(door.api.server.url + "/door", "document.body && document.body.dataset.ready === 'yes'")
+        await page.click("#enrol-scan")
+        await page.until("document.body.dataset.list === '40'")
+        await asyncio.sleep(1.0)
+        assert await page.run("document.getElementById('result').hidden"), "its own link is no ticket"
+        assert door.rows() == []
+
+
+async def test_without_ed25519_it_goes_by_hashes_and_says_that_it_did_not_check(
+    tmp_path: Path, browser: Browser
+) -> None:
+    async with venue(tmp_path) as door:
+        page = await browser.page()
+        script = """
+            const whole = crypto.subtle.importKey.bind(crypto.subtle);
+            crypto.subtle.importKey = (format, key, algorithm, ...rest) => algorithm.name === "Ed25519"
+              ? Promise.reject(new DOMException("no", "NotSupportedError")) : whole(format, key, algorithm, ...rest);
+        """
+        await page.send("Page.addScriptToEvaluateOnNewDocument", {"source": script})
+        await page.open(door.link, "document.body && document.body.dataset.ready === 'yes'")
+        await page.until("document.body.dataset.list === '40'")
+        assert "signature not checked" in await page.run("document.getElementById('status').innerText")
+        await door.api.server.stop()
+        assert await scan(page, door.codes.v2(door.uuids[1], "gala", 2)) == "accepted"
+        await next_one(page)
+        forged = door.codes.v2(door.uuids[1], "gala", 3)
+        assert await scan(page, forged) == "bad_checksum", "the list says another number"
+        await next_one(page)
+        strange = door.codes.v2("0" * 8 + "-0000-0000-0000-" + "0" * 12, "gala", 41)
+        assert await scan(page, strange) == "not_listed"
+
+
+async def test_a_new_key_for_the_same_door_sends_the_scans_of_the_old_one(tmp_path: Path, browser: Browser) -> None:
+    """A device revoked while it was offline: its scans are not stuck on it."""
+    async with venue(tmp_path) as door:
+        page = await set_up(browser, door)
+        await page.until("navigator.serviceWorker.controller !== null")
+        await door.api.server.stop()
+        assert await scan(page, door.code(1)) == "accepted"
+        await next_one(page)
+        with door.api.store.transaction() as connection:
+            connection.execute(devices.devices.update().values(revoked_ms=1))
+            event = connection.execute(event_table.select()).one()
+            _, door.key = devices.add(connection, event, "North again", world_ms(), "test")
+        await door.api.server.start()
+        await page.run("location.hash = ''")
+        await page.open(door.link, "document.body && document.body.dataset.ready === 'yes'")
+        await page.run("location.reload()")
+        await page.until("document.body.dataset.waiting === '0' && document.body.dataset.online === 'yes'")
+        assert [(r.result, r.admitted) for r in door.rows()] == [("accepted", True)]
 
 
 async def test_it_is_wcag_aa_with_large_targets_and_installable(tmp_path: Path, browser: Browser) -> None:

@@ -6,11 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from chainwatch.checks import Line, check
 from chainwatch.clock import SystemClock
 from chainwatch.config import settings as config
 from chainwatch.devnet.network import CHAINS, Devnet
+from chainwatch.ledger import events, schema
+from chainwatch.ledger.store import Store
+from chainwatch.ledger.tables import event_prices
+from chainwatch.ledger.tables import events as event_table
+from chainwatch.model import Asset
 from chainwatch.wallets import is_address_of
 
 pytestmark = pytest.mark.network
@@ -43,6 +49,29 @@ async def test_every_chain_names_its_version_network_and_final_block(network: De
         assert "network " in lines[code].text
         assert "head " in lines[code].text
         assert "final" in lines[code].text
+
+
+async def test_price_sources_are_asked_when_an_event_needs_them(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text(
+        '[rates]\nsources = ["kraken", "coinbase"]\nurls = {kraken = "http://127.0.0.1:9", coinbase = "http://127.0.0.1:9"}'
+    )
+    loaded = config.load(tmp_path / "c.toml", environ={"STATE_DIRECTORY": str(tmp_path)})
+
+    async def lines() -> list[tuple[str, bool, int]]:
+        return [(line.part, line.ok, line.code) for line in await check(loaded) if line.part.startswith("rates")]
+
+    assert await lines() == []  # no database yet
+    store = Store(loaded.database.url)
+    schema.upgrade(store)
+    with store.transaction() as connection:
+        new = events.NewEvent(title="x", ticket_price="1", ticket_currency="BTC")
+        events.create(connection, new, {"BTC": Asset("BTC", "BTC", 8)}, 0, 1, "test")
+        assert await lines() == []  # priced in coins
+    with store.transaction() as connection:
+        connection.execute(update(event_prices).values(amount=None))
+        connection.execute(update(event_table).values(ticket_currency="USD"))
+    store.close()
+    assert await lines() == [("rates kraken", False, 3), ("rates coinbase", False, 3)]
 
 
 @pytest.mark.parametrize("code", ["HIVE", "BTC", "ETH", "SOL", "XMR"])

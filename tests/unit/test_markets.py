@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chainwatch.config import networks
 from chainwatch.config.sections import Rates
+from chainwatch.devnet import network
 from chainwatch.errors import Misconfigured
 from chainwatch.ledger.events import FIAT
 from chainwatch.markets import CURRENCIES, SOURCES, Ask, Markets, coin_of, with_crossings
@@ -146,6 +148,14 @@ def test_hostile_numbers_are_no_price(number: str) -> None:
 
 def test_currencies_are_those_that_events_may_be_priced_in() -> None:
     assert set(CURRENCIES) == FIAT
+
+
+def test_every_coin_of_the_built_in_network_has_a_fixed_price() -> None:
+    coins = {a.code: a for code in network.CHAINS for a in networks.spec(code).assets}
+    fixed = network.fixed_rates(coins)
+    assert set(fixed) == set(coins)
+    assert {r.currency for r in fixed_rates(Rates(fixed=fixed), NOW)} == {"USD", "EUR"}
+    assert all(coin_of(code) is not None for code in coins)
 
 
 def test_a_source_that_nobody_knows_is_refused_by_name() -> None:

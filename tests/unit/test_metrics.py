@@ -27,6 +27,7 @@ PROMISED: dict[str, tuple[str, ...]] = {
     "chainwatch_verify_total": ("scheme", "result"),
     "chainwatch_verify_seconds_bucket": ("scheme", "le"),
     "chainwatch_access_decisions_total": ("decision", "reason"),
+    "chainwatch_checkins_total": ("outcome",),
     "chainwatch_outbox_pending": (),
     "chainwatch_outbox_oldest_seconds": (),
     "chainwatch_ledger_imbalance": (),
@@ -63,6 +64,7 @@ def everything_happens(metrics: Metrics) -> None:
     metrics.rates_wanted({("HIVE", "USD")})
     metrics.rate_sources("HIVE", "USD", 2)
     metrics.webhook("delivered")
+    metrics.checkin("accepted")
     metrics.reloaded(True)
 
 

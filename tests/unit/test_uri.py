@@ -103,6 +103,7 @@ def hive_operation(text: str) -> list[object]:
 
 
 def test_hive_signs_a_transfer_with_all_its_decimals() -> None:
+    assert not set(uri("HIVE", 5_000, MEMO)) & set("=+")  # hive-uri's own base64: - _ . in the place of + / =
     name, fields = hive_operation(uri("HIVE", 5_000, MEMO))
     assert name == "transfer"
     assert fields == {"from": "__signer", "to": "dlux-tickets", "amount": "5.000 HIVE", "memo": MEMO}

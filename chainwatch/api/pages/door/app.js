@@ -40,7 +40,13 @@ async function enrol(text) {
     if (given.pin && given.pin !== said.manifest_key) {
       return show.problem("This is not the server that the link was made for.");
     }
-    await keep.forget();
+    if (me && me.event === said.event) {
+      await keep.clear("manifests"); // a new key for the same door: its scans are sent with it
+    } else if (me && (await waiting()).length) {
+      return show.problem("Scans of another event wait to be sent. Send them and forget that event first.");
+    } else {
+      await keep.forget();
+    }
     me = { key: given.key, pin: said.manifest_key, event: said.event, title: said.title, device: said.device };
     await keep.put("state", "me", me);
     gate = said.device;
@@ -48,17 +54,16 @@ async function enrol(text) {
     knowledge = new Knowledge();
     listMs = 0;
     navigator.storage?.persist?.();
-    scanner.stop();
-    return enter();
+    return await enter();
   } catch (error) {
     if (error instanceof server.Refused) return show.problem("This key is not valid, or it was revoked.");
     return show.problem("The server does not answer. Setting up needs the network once.");
   }
 }
 
-function enter() {
+async function enter() {
   show.door(me, gate);
-  refresh();
+  await refresh();
   sync();
 }
 
@@ -68,20 +73,14 @@ async function start() {
   if (fragment) history.replaceState(null, "", location.pathname); // a key must not stay in the address
   me = (await keep.get("state", "me")) ?? null;
   gate = (await keep.get("state", "gate")) ?? "";
-  if (fragment && keyIn(`#${fragment}`) && keyIn(`#${fragment}`).key !== me?.key) {
-    if (me && (await waiting()).length) {
-      show.alarm("This device still has scans of another event to send. Send them, forget that event, then set up.");
-    } else {
-      show.enrol();
-      await enrol(`#${fragment}`);
-    }
-  }
   if (me) {
     await recall();
-    enter();
+    await enter();
   } else {
     show.enrol();
   }
+  const given = fragment ? keyIn(`#${fragment}`) : null;
+  if (given && given.key !== me?.key) await enrol(`#${fragment}`);
   document.body.dataset.ready = "yes";
 }
 
@@ -112,7 +111,8 @@ async function scan(text) {
   if (busy || !me) return;
   busy = true;
   try {
-    const typed = text.trim();
+    const typed = text.trim().toWellFormed?.() ?? text.trim();
+    if (!typed || keyIn(`#${typed.split("#")[1] ?? ""}`)) return; // nothing, or the link that set this device up
     const at = Date.now();
     const nonce = base64url(crypto.getRandomValues(new Uint8Array(16)));
     const what = typed.startsWith("ticket:") || typed.length > 100 ? { code: typed.slice(0, 300) } : { order_id: typed };
@@ -263,6 +263,7 @@ show.on({
     await sync();
     if ((await waiting()).length) return show.alarm("Scans are not sent yet: the event stays until they are.");
     scanner.stop();
+    show.camera(false, false);
     await keep.forget();
     me = null;
     knowledge = new Knowledge();

@@ -69,8 +69,10 @@ export class Show {
     find("enrol").hidden = false;
   }
 
+  /** Why setting up did not work: said where the person looks. */
   problem(text) {
     find("enrol-problem").textContent = text;
+    if (find("enrol").hidden) this.alarm(text);
   }
 
   door(me, gate) {
