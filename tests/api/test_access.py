@@ -83,6 +83,7 @@ async def test_asking_changes_nothing_but_the_audit_log(tmp_path: Path) -> None:
         assert len([a for a in rows(api, audit_log) if a.action == "access.verify"]) == 3
         assert (await api.post("/api/events/gala/join", body))[0] == 200
         assert (await verify(api, await signed(api, GUEST)))["reason"] == "already_redeemed"
+        assert (await verify(api, body))["reason"] == "replayed"
 
 
 async def test_a_signature_with_the_challenge_s_timestamp_alone_finds_its_text(tmp_path: Path) -> None:
