@@ -7,7 +7,7 @@ A purchase only takes one from this pool, so whatever process hands it out, no p
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, bindparam, func, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, bindparam, func, select, update
 
 from chainwatch.ledger.bulk import insert_rows
 from chainwatch.ledger.tables import addresses, transfers
@@ -61,11 +61,10 @@ def has_free(chain: ColumnElement[str]) -> ColumnElement[bool]:
 
 def next_free(connection: Connection, chain: str) -> Row[Any] | None:
     """Return the first free address (id, address), locked; None when the pool is empty (then: a memo, or later)."""
-    found: Row[Any] | None = connection.execute(_NEXT_FREE, {"of_chain": chain}).first()
-    return found
+    return connection.execute(_NEXT_FREE, {"of_chain": chain}).first()
 
 
-_NEXT_FREE = (
+_NEXT_FREE: Select[Any] = (
     select(addresses.c.id, addresses.c.address)
     .where(addresses.c.chain == bindparam("of_chain"), addresses.c.purchase_id.is_(None))
     .order_by(addresses.c.path_index)
