@@ -36,6 +36,7 @@ PROMISED: dict[str, tuple[str, ...]] = {
     "chainwatch_block_time_seconds": ("chain",),
     "chainwatch_oddities_total": ("chain", "what"),
     "chainwatch_config_reload_success": (),
+    "chainwatch_payment_endings_total": ("chain", "ending"),
 }
 
 
@@ -51,6 +52,7 @@ def everything_happens(metrics: Metrics) -> None:
     metrics.endpoint("HIVE", "https://api.example:443", False)
     metrics.count("HIVE", "memo_unreadable", 2)
     metrics.payment("HIVE", "HBD", "minted")
+    metrics.ended("HIVE", "sold_out", 2)
     metrics.minted("HIVE", 4.0)
     metrics.queues(refunds_due=1, payouts_due=2, review_open=3)
     metrics.imbalance(0)
