@@ -147,7 +147,8 @@ class Devnet:
         """Let buyers come, one every few seconds: most pay exactly, some too little or too much."""
         while True:
             await self.clock.sleep(BUY_EVERY_S * self.rng.uniform(0.5, 1.5))
-            offer = self.rng.choice(offers)
+            event_id = self.rng.choice(sorted({o.event_id for o in offers}))
+            offer = self.rng.choice([o for o in offers if o.event_id == event_id])
             try:
                 await self._buy(app, offer)
             except Rejected as no:  # sold out, or no address free yet: the buyer goes away

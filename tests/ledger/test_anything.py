@@ -64,7 +64,8 @@ class Anything(RuleBasedStateMachine):
         try:
             self.opened.append(self.shop.ask(wallet, COIN[chain][0], **more))
         except Rejected as no:
-            assert no.code in ("purchase_open", "sold_out", "wallet_limit", "not_for_sale")
+            if no.code not in ("purchase_open", "sold_out", "wallet_limit", "not_for_sale"):
+                raise
 
     @precondition(lambda self: self.opened)
     @rule(n=st.integers(0, 99), share=st.sampled_from([1, 2, 2, 2, 3, 4]), sender=st.booleans())
@@ -121,7 +122,8 @@ class Anything(RuleBasedStateMachine):
         try:
             self.shop.change(max_attendees=seats)
         except Rejected as no:
-            assert no.code in ("bad_capacity", "event_cancelled")
+            if no.code not in ("bad_capacity", "event_cancelled"):
+                raise
 
     @rule(n=st.integers(0, 9), action=st.sampled_from(["refund", "foreign", "assign"]))
     def decide(self, n: int, action: Any) -> None:
