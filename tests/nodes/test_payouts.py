@@ -302,7 +302,7 @@ async def test_monero_wallet_rpc_takes_our_parameters_and_its_key_settles_them(t
     await asyncio.to_thread(regtest.start)
     try:
         h = nodes.NodeHarness(regtest)
-        await h.prepare(1)
+        await h.prepare(100)  # beyond those that purchases take
         till = Till(h.spec, h.source(), depth=10)
         till.event("XMR", 10**12)
         await till.read()
