@@ -25,7 +25,8 @@ SECONDS = 90
 HELPERS = """
 set -eu -o pipefail
 sign() { curl -sf "$api/test/sign" -H 'Content-Type: application/json' -d "$(jq -n --arg t "$2" '{text: $t}')" ; }
-pay() { curl -sf "$api/test/pay" -H 'Content-Type: application/json' -d "$(jq -n --arg t "$1" '{text: $t}')" >/dev/null; }
+pay() { curl -sf "$api/test/pay" \\
+  -H 'Content-Type: application/json' -d "$(jq -n --arg t "$1" '{text: $t}')" >/dev/null; }
 """
 
 
