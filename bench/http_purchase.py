@@ -4,8 +4,8 @@ The server is a process of its own, as the daemon serves: the whole API over SQL
 synchronous=FULL), and over PostgreSQL (fsync on) where its binaries are found.  The load comes from another
 process of this machine over kept connections, each of which sends its next request when the last is answered; so it
 shares the processors with the server, and what it costs itself is printed (the same load on a route that does
-nothing).  Two figures: the greatest rate, and the delays at the target rate with arrivals by the clock, each counted from
-when it was due.
+nothing).  Two figures: the greatest rate, and the delays at the target rate with arrivals by the clock, each
+counted from when it was due.
 """
 
 import argparse
@@ -17,7 +17,6 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
-
 
 from chainwatch.ledger import events
 from chainwatch.testing.postgres import NoPostgres, Postgres
@@ -44,9 +43,7 @@ async def serve(url: str, folder: str) -> None:
     async with served(Path(folder), url=url, toml=LIMITS, chains=("HIVE",)) as api:
         assets = api.backend.assets()
         for name in ("drop", "paced"):
-            new = events.NewEvent(
-                id=name, title="Drop", ticket_price="5", ticket_currency="HIVE", max_attendees=SEATS
-            )
+            new = events.NewEvent(id=name, title="Drop", ticket_price="5", ticket_currency="HIVE", max_attendees=SEATS)
             await api.store.write(events.create, new, assets, 2000, api.backend.now_ms(), "bench")
         print(api.server.url, flush=True)
         loop = asyncio.get_running_loop()
