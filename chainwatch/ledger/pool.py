@@ -30,10 +30,13 @@ def wanted(connection: Connection, chain: str, gap_limit: int = GAP_LIMIT) -> ra
     next_index = (connection.execute(newest).scalar_one_or_none() or 0) + 1
     unused = select(func.count()).select_from(addresses).where(ours, addresses.c.purchase_id.is_(None))
     free = connection.execute(unused).scalar_one()
-    # From the newest down: within the gap one is paid, so few are looked at.
+    # From the newest down: within the gap one is paid, so few are looked at.  What was only seen is no payment to the
+    # operator's wallet: it looks at blocks, and a sighting costs its sender nothing.
     money = select(transfers.c.id).where(transfers.c.recipient == addresses.c.address, transfers.c.chain == chain)
-    paid = connection.execute(newest.where(money.exists())).scalar_one_or_none() or 0
-    return range(next_index, min(next_index + max(AHEAD - free, 0), paid + gap_limit + 1))
+    mined = transfers.c.height.is_not(None)
+    paid = connection.execute(newest.where(money.where(mined).exists())).scalar_one_or_none()
+    last = (-1 if paid is None else paid) + gap_limit  # number 0 is unused too, as long as nobody pays it
+    return range(next_index, min(next_index + max(AHEAD - free, 0), last + 1))
 
 
 def add(connection: Connection, chain: str, first: int, derived: Sequence[str], now_ms: int) -> None:
