@@ -82,7 +82,7 @@ def load(connection: Connection, ids: Iterable[int], context: Context) -> list[P
 
 _PAYMENT = tuple(c for c in transfers.c if c.name not in ("memo", "sender", "recipient", "block_hash", "reason"))
 
-_TICKET = tuple(tickets.c[name] for name in ("id", "purchase_id", "state", "amount_paid"))
+_TICKET = tuple(tickets.c[name] for name in ("id", "purchase_id", "state", "amount_paid", "first_access_ms"))
 
 _SALE = (
     events.c.status.label("sale_status"),
@@ -141,6 +141,7 @@ def _purchase(
             enough=None if row.price is None else context.policy.enough(row.asset, row.price),
             funded=None if ticket is None else ticket.amount_paid,
             expires_ms=row.expires_ms if row.implicit_key is None else None,
+            used=ticket is not None and ticket.first_access_ms is not None,
             unsold="tier_required" if row.event_id in tiered and row.tier_id is None else "wrong_asset",
         ),
     )
