@@ -201,6 +201,10 @@ class ChainSpec(msgspec.Struct, frozen=True):
     receive: tuple[str, ...] = ()
     shared: tuple[str, ...] = ()
     """Receiving accounts that other services use too: memos that speak of something else are foreign."""
+    kin: tuple[str, ...] = ()
+    """Codes of the other configured chains on which our addresses are ours too (EVM): one key, one account."""
+    also: tuple[str, ...] = ()
+    """Receiving accounts of those chains: who pays there on the wrong chain has paid us."""
     chain_id: str = ""
     start: int | str = "tip"
     block_time_ms: int = 1000

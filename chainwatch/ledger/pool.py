@@ -56,6 +56,16 @@ def all_of(connection: Connection, chain: str) -> list[str]:
     return [r.address for r in rows]
 
 
+def newer(connection: Connection, chains: Sequence[str], after: int) -> tuple[int, list[str]]:
+    """Return the addresses that were derived for these chains since (``after``: an id from the answer before)."""
+    rows = connection.execute(
+        select(addresses.c.id, addresses.c.address)
+        .where(addresses.c.chain.in_(chains), addresses.c.id > after)
+        .order_by(addresses.c.id)
+    ).all()
+    return (rows[-1].id if rows else after), [r.address for r in rows]
+
+
 def has_free(chain: ColumnElement[str]) -> ColumnElement[bool]:
     """Return the question whether a chain has a free address, as part of another: most chains never have one."""
     free = select(addresses.c.id).where(addresses.c.chain == chain, addresses.c.purchase_id.is_(None))
