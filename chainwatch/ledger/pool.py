@@ -66,6 +66,15 @@ def newer(connection: Connection, chains: Sequence[str], after: int) -> tuple[in
     return (rows[-1].id if rows else after), [r.address for r in rows]
 
 
+def derived(connection: Connection, chain: str) -> int | None:
+    """Return the highest number of an address that was ever derived: a wallet that is to find everything paid looks at
+    all up to it.  None: no addresses (reference keys are none: their money comes to the common account).
+    """
+    ours = addresses.c.chain == chain, ~addresses.c.address.startswith(REFERENCE)
+    newest: int | None = connection.execute(select(func.max(addresses.c.path_index)).where(*ours)).scalar_one()
+    return newest
+
+
 def has_free(chain: ColumnElement[str]) -> ColumnElement[bool]:
     """Return the question whether a chain has a free address, as part of another: most chains never have one."""
     free = select(addresses.c.id).where(addresses.c.chain == chain, addresses.c.purchase_id.is_(None))
