@@ -14,6 +14,7 @@ from sqlalchemy import Connection, select
 
 from chainwatch.clock import Clock
 from chainwatch.config import networks
+from chainwatch.config.sections import Http
 from chainwatch.config.settings import Settings
 from chainwatch.devnet import NODES
 from chainwatch.devnet.node import Payment, SimNode
@@ -68,6 +69,18 @@ def fixed_rates(assets: Mapping[str, Asset]) -> dict[str, dict[str, str]]:
     """Return ``[rates.fixed]`` of the built-in network, for every asset that has a price here."""
     dollars = {code: DOLLARS[coin] for code in assets if (coin := code.rpartition(":")[2]) in DOLLARS}
     return {code: {"USD": usd, "EUR": str(Decimal(usd) * EUROS_PER_DOLLAR)} for code, usd in dollars.items()}
+
+
+GENEROUS = 5
+"""How many ordinary callers one address is here: everybody comes from one machine."""
+
+
+def for_one_machine(settings: Settings) -> Settings:
+    """Return the settings with the built-in network's prices and limits, unless they set others."""
+    http, usual = settings.http, Http()
+    names = ("requests_per_minute", "purchases_per_minute", "access_per_minute", "access_per_minute_wallet")
+    more = {n: GENEROUS * getattr(http, n) for n in names if getattr(http, n) == getattr(usual, n)}
+    return msgspec.structs.replace(with_fixed_rates(settings), http=msgspec.structs.replace(http, **more))
 
 
 def with_fixed_rates(settings: Settings) -> Settings:
