@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 HELP = """Sees every payment on every chain, mints one ticket for each, and says whether a signature is by a wallet.
 
-Every command takes --config FILE (else /etc/chainwatch/chainwatch.toml, ./chainwatch.toml, embedded defaults) and --json.
+Every command takes --config FILE (default: /etc/chainwatch/chainwatch.toml, then ./chainwatch.toml) and --json.
 
 Exit codes: 0 done · 1 the answer is no · 2 wrong usage or configuration · 3 an outside part is not reachable.
 """
@@ -160,7 +160,7 @@ async def _run_devnet(config: Path | None, stop: asyncio.Event) -> None:
     net = network.Devnet(clock=clock, rng=rng, directory=state_dir() / "devnet")
     tasks = []
     try:
-        settings = network.for_one_machine(settings_of(config, chains=await net.start()))
+        settings = network.complete(settings_of(config, chains=await net.start()))
         store = Storefront(net, settings.state_dir / "devnet" / "wallets.json")
         daemon = App(settings, clock=clock, rng=rng, simulation=store)
         store.serve(daemon)

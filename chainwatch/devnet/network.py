@@ -7,6 +7,7 @@ import random
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
+from secrets import token_urlsafe
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -14,6 +15,7 @@ from sqlalchemy import Connection, select
 
 from chainwatch.clock import Clock
 from chainwatch.config import networks
+from chainwatch.config.secrets import Secret
 from chainwatch.config.sections import Http
 from chainwatch.config.settings import Settings
 from chainwatch.devnet import NODES
@@ -75,12 +77,22 @@ GENEROUS = 5
 """How many ordinary callers one address is here: everybody comes from one machine."""
 
 
-def for_one_machine(settings: Settings) -> Settings:
-    """Return the settings with the built-in network's prices and limits, unless they set others."""
-    http, usual = settings.http, Http()
+ROOM, RELAY = "wss://rooms.devnet.invalid/{event_id}", "turn:relay.devnet.invalid:3478?transport=udp"
+"""Where a guest would go: names that no resolver answers (RFC 2606), so that a join shows all that it can give."""
+
+
+def complete(settings: Settings) -> Settings:
+    """Return the settings with what the built-in network has of its own: prices, limits, a room; set ones stay."""
+    http, usual, access = settings.http, Http(), settings.access
     names = ("requests_per_minute", "purchases_per_minute", "access_per_minute", "access_per_minute_wallet")
     more = {n: GENEROUS * getattr(http, n) for n in names if getattr(http, n) == getattr(usual, n)}
-    return msgspec.structs.replace(with_fixed_rates(settings), http=msgspec.structs.replace(http, **more))
+    keys = dict(settings.keys)
+    if not access.turn_uris:
+        keys.setdefault("access.turn_secret", Secret(token_urlsafe(24)))
+        access = msgspec.structs.replace(access, turn_uris=(RELAY,))
+    access = msgspec.structs.replace(access, websocket_url=access.websocket_url or ROOM)
+    http = msgspec.structs.replace(http, **more)
+    return msgspec.structs.replace(with_fixed_rates(settings), http=http, access=access, keys=keys)
 
 
 def with_fixed_rates(settings: Settings) -> Settings:
