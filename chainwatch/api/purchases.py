@@ -60,7 +60,7 @@ async def buy(call: Call) -> Purchase:
             signed.consume(connection, checked)
         return quotes.quote(connection, ask, context, now_ms)
 
-    quote = await call.backend.store.write_together(opened)
+    quote = await call.backend.store.write_often(opened)
     notice = NOTICE.format(chain=chain) if kind == CONTRACT else None
     return types.purchase_of(quote, call.backend, kind, chain, notice)
 

@@ -108,9 +108,10 @@ class Till:
         row |= {"created_ms": now_ms, "expires_ms": now_ms + LATER_MS}
         with self.ledger.transaction() as connection:
             purchase = connection.execute(insert(purchases).values(row).returning(purchases.c.id)).scalar_one()
-            address = pool.take(connection, self.spec.code, purchase)
-        assert address is not None
-        return address
+            entry = pool.next_free(connection, self.spec.code)
+            assert entry is not None
+            pool.give(connection, entry.id, purchase)
+        return str(entry.address)
 
     def export(self, asset: str, destination: str, options: Options) -> dict[str, Any]:
         """Let the payout fall due and export it to ``destination``; return the file."""

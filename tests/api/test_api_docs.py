@@ -24,8 +24,9 @@ SECONDS = 90
 
 HELPERS = """
 set -eu -o pipefail
-sign() { curl -sf "$api/test/sign" -H 'Content-Type: application/json' -d "$(jq -n --arg t "$2" '{text: $t}')" ; }
-pay() { curl -sf "$api/test/pay" -H 'Content-Type: application/json' -d "$(jq -n --arg t "$1" '{text: $t}')" >/dev/null; }
+post() { curl -sf "$api/test/$1" -H 'Content-Type: application/json' -d "$(jq -n --arg t "$2" '{text: $t}')"; }
+sign() { post sign "$2"; }
+pay() { post pay "$1" >/dev/null; }
 """
 
 
