@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 import typer
 
 from chainwatch.errors import Misconfigured, Rejected
-from chainwatch.terminal import ConfigOption, JsonOption, in_ledger, known_assets, say, settings_of, table
+from chainwatch.terminal import ConfigOption, JsonOption, decimal_of, in_ledger, known_assets, say, settings_of, table
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -82,7 +82,7 @@ def _payout(row: Any) -> dict[str, Any]:
         "id": row.id,
         "event": row.slug or str(row.event_id),
         "creator": row.creator_account,
-        "amount": amount_of(row.asset, row.amount),
+        "amount": decimal_of(row.asset, row.amount),
         "asset": row.asset,
         "amount_base": str(row.amount),
         "state": row.state,
@@ -98,7 +98,7 @@ def _refund(row: Any) -> dict[str, Any]:
     return {
         "id": row.id,
         "kind": row.kind,
-        "amount": amount_of(row.asset, row.amount),
+        "amount": decimal_of(row.asset, row.amount),
         "asset": row.asset,
         "amount_base": str(row.amount),
         "reason": row.reason,
@@ -123,7 +123,11 @@ def _list(kind: Kind, state: str | None, limit: int, config: Path | None, json: 
     shown = ("id", "event", "creator", "amount", "state", "why", "due", "destination", "export", "txid")
     if kind == "refunds":
         shown = ("id", "kind", "amount", "reason", "state", "destination", "named_by", "paid_txid", "export", "txid")
-    say(found, json, lambda rows: table(kind.capitalize(), shown, [[r[n] or None for n in shown] for r in rows]))
+
+    def cell(row: dict[str, Any], name: str) -> Any:
+        return amount_of(row["asset"], int(row["amount_base"])) if name == "amount" else row[name] or None
+
+    say(found, json, lambda rows: table(kind.capitalize(), shown, [[cell(r, n) for n in shown] for r in rows]))
 
 
 State = Annotated[str | None, typer.Option("--state", help="due, frozen, exported, settled, cancelled.")]

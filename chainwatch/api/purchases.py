@@ -137,7 +137,11 @@ def text_to_sign(backend: Backend, event_id: str, asked: NewPurchase) -> str:
 
 async def state(call: Call) -> PurchaseState:
     """Return a purchase."""
-    purchase_id = call.path["id"]
+    return await state_of(call, call.path["id"])
+
+
+async def state_of(call: Call, purchase_id: str) -> PurchaseState:
+    """Return the purchase that the secret ``purchase_id`` opens."""
     if not _PURCHASE_ID.fullmatch(purchase_id):
         raise Rejected("unknown_purchase", "no such purchase")
     backend = call.backend

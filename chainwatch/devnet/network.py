@@ -7,6 +7,7 @@ import random
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
+from secrets import token_urlsafe
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -14,6 +15,8 @@ from sqlalchemy import Connection, select
 
 from chainwatch.clock import Clock
 from chainwatch.config import networks
+from chainwatch.config.secrets import Secret
+from chainwatch.config.sections import Http
 from chainwatch.config.settings import Settings
 from chainwatch.devnet import NODES
 from chainwatch.devnet.node import Payment, SimNode
@@ -68,6 +71,28 @@ def fixed_rates(assets: Mapping[str, Asset]) -> dict[str, dict[str, str]]:
     """Return ``[rates.fixed]`` of the built-in network, for every asset that has a price here."""
     dollars = {code: DOLLARS[coin] for code in assets if (coin := code.rpartition(":")[2]) in DOLLARS}
     return {code: {"USD": usd, "EUR": str(Decimal(usd) * EUROS_PER_DOLLAR)} for code, usd in dollars.items()}
+
+
+GENEROUS = 5
+"""How many ordinary callers one address is here: everybody comes from one machine."""
+
+
+ROOM, RELAY = "wss://rooms.devnet.invalid/{event_id}", "turn:relay.devnet.invalid:3478?transport=udp"
+"""Where a guest would go: names that no resolver answers (RFC 2606), so that a join shows all that it can give."""
+
+
+def complete(settings: Settings) -> Settings:
+    """Return the settings with what the built-in network has of its own: prices, limits, a room; set ones stay."""
+    http, usual, access = settings.http, Http(), settings.access
+    names = ("requests_per_minute", "purchases_per_minute", "access_per_minute", "access_per_minute_wallet")
+    more = {n: GENEROUS * getattr(http, n) for n in names if getattr(http, n) == getattr(usual, n)}
+    keys = dict(settings.keys)
+    if not access.turn_uris:
+        keys.setdefault("access.turn_secret", Secret(token_urlsafe(24)))
+        access = msgspec.structs.replace(access, turn_uris=(RELAY,))
+    access = msgspec.structs.replace(access, websocket_url=access.websocket_url or ROOM)
+    http = msgspec.structs.replace(http, **more)
+    return msgspec.structs.replace(with_fixed_rates(settings), http=http, access=access, keys=keys)
 
 
 def with_fixed_rates(settings: Settings) -> Settings:
