@@ -122,7 +122,7 @@ class Stray(msgspec.Struct, frozen=True):
     resolution: str = ""
 
 
-REVIEWED_FLAGS = ("locked", "duplicate_output_key", "double_spend_seen", "memo_untrusted")
+REVIEWED_FLAGS = ("locked", "duplicate_output_key", "double_spend_seen", "memo_untrusted", "mixed_inputs")
 """Facts of a transfer that a person must look at before its money counts."""
 
 LIVE_TICKETS = frozenset({"active", "used", "suspended"})
