@@ -43,7 +43,7 @@ def test_one_that_is_refused_refuses_nobody_else(shop: Shop) -> None:
         shop, ask("alice"), ask("NOT A WALLET"), ask("bob", event_id="nothing"), ask("carol"), ask("dave", asset="BTC")
     )
     kinds = [s.code if isinstance(s, Rejected) else s.held for s in said]
-    assert kinds == [True, "bad_wallet", "unknown_event", True, "not_for_sale"]
+    assert kinds == [True, "bad_wallet", "unknown_event", "not_for_sale", True]
 
 
 def test_signed_and_unsigned_ones_in_one_crowd_each_by_its_own_rule(shop: Shop) -> None:
