@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from chainwatch.adapters.base import Services
+from chainwatch.adapters.coins import Watched, watched_of
 from chainwatch.adapters.fees import seen_fee_rate
 from chainwatch.adapters.mempool import Mempool
 from chainwatch.adapters.rpc import Endpoint, Rpc, RpcError
@@ -20,12 +21,10 @@ from chainwatch.adapters.utxo import (
     HeaderFacts,
     Options,
     UtxoSource,
-    Watched,
     block_hash_of,
     format_of,
     options_of,
     rpc_of,
-    watched_of,
 )
 from chainwatch.errors import Inconsistent, Misconfigured, Persistent, Transient
 from chainwatch.model import BlockRef, ChainSpec, Transfer

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from chainwatch.adapters.base import Services
+from chainwatch.adapters.coins import Watched, watched_of
 from chainwatch.adapters.fees import low_fee, seen_fee_rate
 from chainwatch.adapters.rawblock import Tx
 from chainwatch.adapters.rpc import Endpoint, HttpRefused, Rpc, label
@@ -19,11 +20,9 @@ from chainwatch.adapters.utxo import (
     HeaderFacts,
     Options,
     UtxoSource,
-    Watched,
     block_hash_of,
     options_of,
     rpc_of,
-    watched_of,
 )
 from chainwatch.errors import Inconsistent, Misconfigured, Transient
 from chainwatch.model import BlockRef, ChainSpec, Transfer, Unconfirmed

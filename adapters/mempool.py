@@ -6,10 +6,10 @@ never shows both sides, and what was replaced or evicted is simply not there any
 """
 
 from chainwatch.adapters.base import Services
+from chainwatch.adapters.coins import Watched
 from chainwatch.adapters.fees import Entry, low_fee
 from chainwatch.adapters.rawblock import Format, read_tx
 from chainwatch.adapters.rpc import Endpoint, Rpc, RpcError
-from chainwatch.adapters.utxo import Watched
 from chainwatch.errors import Inconsistent, Rejected
 from chainwatch.model import ChainSpec, Transfer, Unconfirmed
 

@@ -12,15 +12,15 @@ from typing import Annotated, Any, Protocol, TypeVar
 import msgspec
 
 from chainwatch.adapters.base import Balances, Services
+from chainwatch.adapters.coins import Watched
 from chainwatch.adapters.derivation import deriver
 from chainwatch.adapters.derivation import parse as parse_key
 from chainwatch.adapters.logins import login
 from chainwatch.adapters.quorum import Quorum, QuorumOption
-from chainwatch.adapters.rawblock import Format, RawBlock, Tx, read_tx, scan_block, wire_outpoint
+from chainwatch.adapters.rawblock import Format, read_tx
 from chainwatch.adapters.rpc import Endpoint, Limits, Rpc
-from chainwatch.adapters.scripts import Prefixes, memo_of, prefixes, to_address, to_script
 from chainwatch.errors import ChainwatchError, Inconsistent, Misconfigured, Persistent, Rejected, Transient, Unreachable
-from chainwatch.model import Block, BlockRef, ChainSpec, InBlock, NodeFacts, Position, Transfer, fee_of
+from chainwatch.model import Block, BlockRef, ChainSpec, InBlock, NodeFacts, Transfer
 
 T = TypeVar("T")
 
@@ -115,100 +115,6 @@ class Backend(Protocol):
     async def balance(self, endpoint: Endpoint, addresses: Sequence[str], /) -> tuple[int, int]:
         """What addresses hold in blocks: (height, amount)."""
         ...
-
-
-class Watched:
-    """Our addresses as scriptPubKeys, our outputs, and what a transaction pays us or takes from us."""
-
-    def __init__(self, spec: ChainSpec, known: Prefixes) -> None:
-        self.spec, self.prefixes = spec, known
-        self.scripts: dict[bytes, str] = {}
-        self.coins: dict[bytes, int] = {}
-        """Outpoints of ours as on the wire, with their amounts.  One that was spent stays: a reorg may undo that."""
-
-    def add(self, addresses: Iterable[str]) -> list[str]:
-        """Watch addresses; return those that were new.  ``Misconfigured`` for one of another network."""
-        new = []
-        for address in addresses:
-            script = to_script(address, self.prefixes)
-            if script not in self.scripts:
-                self.scripts[script] = address
-                new.append(address)
-        return new
-
-    def hold(self, coins: Mapping[str, int]) -> None:
-        """Watch outputs of ours (``txid:vout`` to amount) for their spending."""
-        for outpoint, amount in coins.items():
-            txid, _, vout = outpoint.partition(":")
-            self.coins[wire_outpoint(txid, int(vout))] = amount
-
-    def scan(self, body: bytes, form: Format) -> RawBlock:
-        """Return a block's transactions that concern us: also those that spend what the same block pays us."""
-        while True:
-            raw = scan_block(body, self.scripts, form, self.coins)
-            new = [op for tx in raw.txs for op, amount in self._paid(tx) if op not in self.coins]
-            for tx in raw.txs:
-                self.coins.update(self._paid(tx))
-            if not any(op in body for op in new):
-                return raw
-
-    def _paid(self, tx: Tx) -> list[tuple[bytes, int]]:
-        return [
-            (wire_outpoint(tx.txid, vout), amount)
-            for vout, (amount, script) in enumerate(tx.outputs)
-            if script in self.scripts and amount > 0
-        ]
-
-    def payments(self, tx: Tx, position: Position) -> list[Transfer]:
-        """Return what a transaction pays us, and what of ours it pays to others.
-
-        The memo belongs to the transaction: each of its payments carries it.  A block reward to us is
-        ``locked`` (unspendable for 100 blocks): it is recorded, and never pays for anything by itself.  Where every
-        input is ours, outputs to us are change (``internal``) and the others left us.  Where only some are, no output
-        can be called ours: what we put in is one row (index ``in``), which settles nothing.
-        """
-        self.coins.update(self._paid(tx))
-        held = {op: self.coins[op] for op in (wire_outpoint(*i) for i in tx.inputs) if op in self.coins}
-        ours, mixed = len(held) == len(tx.inputs), 0 < len(held) < len(tx.inputs)
-        flags: tuple[str, ...] = ("locked",) if tx.coinbase else ()
-        flags += ("internal",) if ours else ("mixed_inputs",) if mixed else ()
-        spends = tuple(f"{txid}:{vout}" for txid, vout in tx.inputs if wire_outpoint(txid, vout) in held)
-        memo = memo_of(s for _, s in tx.outputs)
-        blank = Transfer(
-            chain=self.spec.code,
-            txid=tx.txid,
-            index="",
-            asset=self.spec.native.code,
-            amount=0,
-            to=None,
-            memo=memo,
-            position=position,
-        )
-        replace = msgspec.structs.replace
-        found = []
-        for vout, (amount, script) in enumerate(tx.outputs):
-            if amount > 0 and script in self.scripts:
-                found.append(replace(blank, index=str(vout), amount=amount, to=self.scripts[script], flags=flags))
-            elif amount > 0 and ours:
-                to = to_address(script, self.prefixes)
-                out = replace(blank, index=str(vout), amount=amount, to=to, direction="out", spends=spends)
-                found.append(out)
-        if ours:
-            fee = sum(held.values()) - sum(amount for amount, _ in tx.outputs)
-            found.append(fee_of(self.spec.code, tx.txid, self.spec.native.code, fee, "", position, spends))
-        elif mixed:
-            put_in = replace(blank, index="in", amount=sum(held.values()), flags=("mixed_inputs",), spends=spends)
-            found.append(replace(put_in, direction="out"))
-        return found
-
-
-def watched_of(spec: ChainSpec) -> Watched:
-    """Build the watch list of a configured chain; ``Misconfigured`` for a wrong address or no genesis hash."""
-    if len(spec.chain_id) != 64:
-        raise Misconfigured(f"chain {spec.code}: chain_id must be the genesis block's hash")
-    watched = Watched(spec, prefixes(spec.params, spec.options, spec.chain_id))
-    watched.add(spec.receive)
-    return watched
 
 
 def format_of(spec: ChainSpec) -> Format:

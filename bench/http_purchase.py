@@ -4,8 +4,8 @@ The server is a process of its own, as the daemon serves: the whole API over SQL
 synchronous=FULL), and over PostgreSQL (fsync on) where its binaries are found.  The load comes from another
 process of this machine over kept connections, each of which sends its next request when the last is answered; so it
 shares the processors with the server, and what it costs itself is printed (the same load on a route that does
-nothing).  Two figures: the greatest rate, and the delays at the target rate with arrivals by the clock, each counted from
-when it was due.
+nothing).  Two figures: the greatest rate, and the delays at the target rate with arrivals by the clock, each
+counted from when it was due.
 """
 
 import argparse

@@ -26,6 +26,8 @@ PATIENCE_S = 30.0
 async def scan_again(settings: Settings, chain: str, first: int, last: int | None) -> rescan.Job:
     """Scan ``first..last`` (None: up to the cursor) again; return the finished job."""
     code = canonical_code(chain)
+    if last is not None and last < first:
+        raise Misconfigured(f"nothing to scan: --to {last} lies before --from {first}")
     store = open_store(settings)
     clock = SystemClock()
     try:

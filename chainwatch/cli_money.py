@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 import typer
 
 from chainwatch.errors import Misconfigured, Rejected
-from chainwatch.terminal import ConfigOption, JsonOption, in_ledger, known_assets, say, settings_of, table
+from chainwatch.terminal import ConfigOption, JsonOption, decimal_of, in_ledger, known_assets, say, settings_of, table
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -82,7 +82,7 @@ def _payout(row: Any) -> dict[str, Any]:
         "id": row.id,
         "event": row.slug or str(row.event_id),
         "creator": row.creator_account,
-        "amount": amount_of(row.asset, row.amount),
+        "amount": decimal_of(row.asset, row.amount),
         "asset": row.asset,
         "amount_base": str(row.amount),
         "state": row.state,
@@ -98,7 +98,7 @@ def _refund(row: Any) -> dict[str, Any]:
     return {
         "id": row.id,
         "kind": row.kind,
-        "amount": amount_of(row.asset, row.amount),
+        "amount": decimal_of(row.asset, row.amount),
         "asset": row.asset,
         "amount_base": str(row.amount),
         "reason": row.reason,
@@ -123,7 +123,11 @@ def _list(kind: Kind, state: str | None, limit: int, config: Path | None, json: 
     shown = ("id", "event", "creator", "amount", "state", "why", "due", "destination", "export", "txid")
     if kind == "refunds":
         shown = ("id", "kind", "amount", "reason", "state", "destination", "named_by", "paid_txid", "export", "txid")
-    say(found, json, lambda rows: table(kind.capitalize(), shown, [[r[n] or None for n in shown] for r in rows]))
+
+    def cell(row: dict[str, Any], name: str) -> Any:
+        return amount_of(row["asset"], int(row["amount_base"])) if name == "amount" else row[name] or None
+
+    say(found, json, lambda rows: table(kind.capitalize(), shown, [[cell(r, n) for n in shown] for r in rows]))
 
 
 State = Annotated[str | None, typer.Option("--state", help="due, frozen, exported, settled, cancelled.")]
@@ -266,7 +270,7 @@ def _show(export_id: int, out: Path | None, config: Path | None, json: bool) -> 
 
 
 Ids = Annotated[list[int] | None, typer.Option("--id", help="Only these; else everything that is due.")]
-AssetOption = Annotated[str, typer.Option("--asset", help="Asset code: HIVE, HBD, BTC, ETH:USDC …")]
+AssetOption = Annotated[str | None, typer.Option("--asset", help="HIVE, BTC, ETH:USDC … (default: the only one due).")]
 Replaces = Annotated[
     int | None, typer.Option("--replaces", help="An export, once more: only one of the two can be paid.")
 ]
@@ -286,7 +290,7 @@ Change = Annotated[str | None, typer.Option("--change", help="Bitcoin: where cha
 def _add_export(to: typer.Typer, kind: Kind) -> None:
     @to.command("export")
     def export(
-        asset: AssetOption,
+        asset: AssetOption = None,
         ids: Ids = None,
         replaces: Replaces = None,
         out: Out = None,
@@ -316,7 +320,7 @@ def _add_export(to: typer.Typer, kind: Kind) -> None:
             "inputs": inputs,
             "change": change,
         }
-        ask = {"asset": asset, "ids": tuple(ids or ()), "replaces": replaces}
+        ask = {"asset": asset or _due_asset(kind, replaces, config), "ids": tuple(ids or ()), "replaces": replaces}
         _export(kind, ask, given, out, config, json)
 
     @to.command("show")
@@ -343,7 +347,7 @@ def _add_export(to: typer.Typer, kind: Kind) -> None:
     @to.command("settle")
     def settle(
         txid: Annotated[str, typer.Option("--txid")],
-        chain: Annotated[str, typer.Option("--chain")],
+        chain: Annotated[str | None, typer.Option("--chain", help="Where, if more than one chain has it.")] = None,
         tx_key: Annotated[str | None, typer.Option("--tx-key", help="Monero: what `transfer` answered.")] = None,
         config: ConfigOption = None,
         json: JsonOption = False,
@@ -354,6 +358,25 @@ def _add_export(to: typer.Typer, kind: Kind) -> None:
 
 _add_export(payouts, "payouts")
 _add_export(refunds, "refunds")
+
+
+def _due_asset(kind: Kind, replaces: int | None, config: Path | None) -> str:
+    """Return the one asset in which something is due."""
+    from chainwatch.ledger import exports
+    from chainwatch.ledger import payouts as due_payouts
+    from chainwatch.ledger import refunds as due_refunds
+
+    def body(connection: "Connection", _settings: "Settings") -> set[str]:
+        if replaces is not None:
+            return {exports.find(connection, replaces).asset}
+        listing = due_payouts.listing if kind == "payouts" else due_refunds.listing
+        return {r.asset for r in listing(connection, due_payouts.MOST, 0, "due") if r.asset}
+
+    found: set[str] = in_ledger(config, body)
+    if len(found) != 1:
+        due = f"{kind} are due in {', '.join(sorted(found))}" if found else f"no {kind} are due"
+        raise Rejected("nothing_to_export" if not found else "which_asset", f"{due}: say --asset")
+    return found.pop()
 
 
 def _approve(export_id: int, config: Path | None) -> None:
@@ -384,12 +407,27 @@ def _void(export_id: int, config: Path | None, json: bool) -> None:
     say({"export": export_id, "state": state}, json, human)
 
 
-def _settle(txid: str, chain: str, tx_key: str | None, config: Path | None, json: bool) -> None:
+def _chain_of(settings: "Settings", txid: str, by_key: bool, config: Path | None) -> str:
+    """Return the chain on which something left us by a transaction; one that a key proves is Monero's."""
+    from chainwatch.ledger import settlements
+
+    if by_key:
+        found = [code for code, chain in settings.chains.items() if chain.spec.family == "monero"]
+    else:
+        found = in_ledger(config, lambda c, _: settlements.chains(c, txid))
+    if not found:
+        raise Rejected("unknown_transaction", f"nothing that left us by {txid} has been seen on any chain")
+    if len(found) > 1:
+        raise Rejected("which_chain", f"say which --chain: {', '.join(found)}")
+    return str(found[0])
+
+
+def _settle(txid: str, chain: str | None, tx_key: str | None, config: Path | None, json: bool) -> None:
     from chainwatch import onchain
     from chainwatch.ledger import exports, settlements
 
     settings = settings_of(config)
-    context = context_of(settings, chain)
+    context = context_of(settings, chain or _chain_of(settings, txid, tx_key is not None, config))
     if tx_key is not None:
         wanted = in_ledger(config, lambda c, _: exports.destinations(c, context.chain))
         proofs = on_chain(context, [], lambda source: onchain.prove(source, txid, tx_key, wanted))

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import msgspec
 import typer
 
-from chainwatch.terminal import ConfigOption, JsonOption, in_ledger, known_assets, say, table
+from chainwatch.terminal import ConfigOption, JsonOption, decimal_of, in_ledger, known_assets, say, table
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -53,13 +53,14 @@ def review_list(
     for i in found:
         ending = endings.of("review", i.reason)
         row = msgspec.to_builtins(i, builtin_types=(bytes,))
-        row |= {"memo": _text(i.memo), "amount_base": str(i.amount), "amount": amount_text(i.asset, i.amount)}
+        row |= {"memo": _text(i.memo), "amount_base": str(i.amount), "amount": decimal_of(i.asset, i.amount)}
         row |= {"paid": format_ms(i.paid_ms), "next": ending.next if ending else ""}
         answer.append(row)
 
     def human(rows: list[dict[str, Any]]) -> None:
         names = ("id", "chain", "amount", "reason", "ref", "memo", "paid", "txid", "next")
-        table("Review", names, [[r[n] for n in names] for r in rows])
+        written = [r | {"amount": amount_text(r["asset"], int(r["amount_base"]))} for r in rows]
+        table("Review", names, [[r[n] for n in names] for r in written])
 
     say(answer, json, human)
 
@@ -131,21 +132,20 @@ def purchase_show(
         owed = [(r.id, amount_text(r.asset, r.amount), r.reason, r.state) for r in found.refunds]
         table("\nRefunds", ("id", "amount", "why", "state"), owed)
 
-    base = {"amount_base": None if found.amount is None else str(found.amount), "missing_base": str(found.missing)}
-    say(_strings(msgspec.to_builtins(found)) | base, json, human)
+    say(_written(msgspec.to_builtins(found), found.asset), json, human)
 
 
-def _strings(view: dict[str, Any]) -> dict[str, Any]:
-    """Amounts of any size as text: JSON readers make floats of large numbers."""
-
-    def walk(value: Any, key: str = "") -> Any:
-        if isinstance(value, dict):
-            return {k: walk(v, k) for k, v in value.items()}
-        if isinstance(value, list):
-            return [walk(v) for v in value]
-        return str(value) if key in ("amount", "paid", "missing") and isinstance(value, int) else value
-
-    done: dict[str, Any] = walk(view)
+def _written(view: dict[str, Any], asset: str | None) -> dict[str, Any]:
+    """Amounts as JSON shows them: decimal text, and base units as text beside it (readers make floats of numbers)."""
+    asset = view.get("asset", asset)
+    done: dict[str, Any] = {}
+    for key, value in view.items():
+        if key in ("amount", "paid", "missing"):
+            done |= {key: decimal_of(asset, value), f"{key}_base": None if value is None else str(value)}
+        elif isinstance(value, list):
+            done[key] = [_written(part, asset) if isinstance(part, dict) else part for part in value]
+        else:
+            done[key] = value
     return done
 
 

@@ -173,8 +173,8 @@ class Resolvers:
             spec = self._specs.get(chain)
             if spec is None or spec.family not in ("evm", "hive"):
                 return None
-            urls = {"evm": spec.endpoints} if spec.family == "evm" else {"hive": spec.endpoints}
-            self._open[chain] = NodeResolver(**urls)
+            evm = spec.family == "evm"
+            self._open[chain] = NodeResolver(evm=spec.endpoints) if evm else NodeResolver(hive=spec.endpoints)
         return self._open[chain]
 
     async def close(self) -> None:

@@ -28,7 +28,8 @@ class Http(msgspec.Struct, frozen=True):
     ``cors_origins``: sites whose pages may call the API from a browser (``*``: any).  ``trusted_proxies``: addresses
     whose ``X-Forwarded-For`` is believed, so that rate limits see the caller and not the proxy.  Limits are requests
     a minute: of one address over everything, of one address and of everybody for opening purchases, and of one
-    address and of one wallet for access.
+    address and of one wallet for access.  Whole households and mobile networks share an address; scanners that prove
+    themselves are not counted in these (``chainwatch.api.limits``).
     """
 
     listen: str = "127.0.0.1:8080"
@@ -36,11 +37,11 @@ class Http(msgspec.Struct, frozen=True):
     cors_origins: tuple[str, ...] = ()
     trusted_proxies: tuple[str, ...] = ("127.0.0.1", "::1")
     request_seconds: Annotated[int, Meta(ge=1, le=300)] = 30
-    requests_per_minute: Annotated[int, Meta(ge=1, le=1_000_000)] = 600
-    purchases_per_minute: Annotated[int, Meta(ge=1, le=1_000_000)] = 20
+    requests_per_minute: Annotated[int, Meta(ge=1, le=1_000_000)] = 1200
+    purchases_per_minute: Annotated[int, Meta(ge=1, le=1_000_000)] = 60
     purchases_per_minute_total: Annotated[int, Meta(ge=1, le=10_000_000)] = 60_000
-    access_per_minute: Annotated[int, Meta(ge=1, le=1_000_000)] = 60
-    access_per_minute_wallet: Annotated[int, Meta(ge=1, le=1_000_000)] = 30
+    access_per_minute: Annotated[int, Meta(ge=1, le=1_000_000)] = 300
+    access_per_minute_wallet: Annotated[int, Meta(ge=1, le=1_000_000)] = 60
 
     @property
     def host(self) -> str:

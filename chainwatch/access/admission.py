@@ -249,11 +249,12 @@ class Admission:
         proofs = [p for a, p in asked if isinstance(p, Proved) and a.event in known]
         used = nonces.used_of(connection, [p.key for p in proofs])
         held = holders.tickets_of(connection, [e.id for e in known.values()], {p.wallet for p in proofs})
+        chains = holders.chain_of_assets(self._deps)
         decisions = []
         granted: list[attempts.Entry] = []
         for attempt, proved in asked:
             event = known.get(attempt.event)
-            reason, ticket = self._reason(proved, event, used, held, now_ms)
+            reason, ticket = self._reason(proved, event, used, held, chains, now_ms)
             entry = self._entry(attempt, proved, reason, attempts.VERIFY, ticket)
             if reason == GRANTED:
                 granted.append(entry)
@@ -270,6 +271,7 @@ class Admission:
         event: Row[Any] | None,
         used: Collection[str],
         held: Mapping[tuple[int, str], Sequence[Row[Any]]],
+        chains: dict[str, str],
         now_ms: int,
     ) -> tuple[str, Row[Any] | None]:
         """The answer to one question, and the ticket that it is about."""
@@ -279,8 +281,7 @@ class Admission:
             return proved, None
         if proved.key in used:
             return AccessReason.REPLAYED, None
-        mine = held.get((event.id, proved.wallet), ())
-        tickets = policy.counting(mine, proved.contract_chain, holders.chain_of_assets(self._deps))
+        tickets = policy.counting(held.get((event.id, proved.wallet), ()), proved.contract_chain, chains)
         whys = [policy.refusal(ticket, event, now_ms, self._early_ms) for ticket in tickets]
         for ticket, why in zip(tickets, whys, strict=True):
             if not why:

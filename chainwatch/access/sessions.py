@@ -170,7 +170,7 @@ def _live(connection: Connection, jti: str, now_ms: int) -> Row[Any]:
 def close(connection: Connection, row: Row[Any], at_ms: int, why: str, stay: Stay | None = None) -> int:
     """End one session and its attendance at ``at_ms``; return the minutes between (begun ones count whole)."""
     connection.execute(update(sessions).where(sessions.c.id == row.id).values(ended_ms=at_ms, ended_why=why))
-    minutes = -(-max(at_ms - row.started_ms, 0) // MINUTE_MS)
+    minutes = int(-(-max(at_ms - row.started_ms, 0) // MINUTE_MS))
     values: dict[str, Any] = {"left_ms": at_ms, "total_duration_minutes": minutes}
     if stay is not None:
         values |= {k: v for k, v in msgspec.structs.asdict(stay).items() if v is not None}

@@ -257,6 +257,10 @@ class Door:
 def endpoints(backend: Backend) -> Sequence[Endpoint]:
     """The door's endpoints."""
     handlers = Door(backend)
+    return (*_coming(handlers), *_staying(handlers))
+
+
+def _coming(handlers: Door) -> Sequence[Endpoint]:
     event = "/api/events/{id}"
     return (
         Endpoint(
@@ -294,9 +298,14 @@ def endpoints(backend: Backend) -> Sequence[Endpoint]:
             limit="access",
             problems=tuple(WORDS),
         ),
+    )
+
+
+def _staying(handlers: Door) -> Sequence[Endpoint]:
+    return (
         Endpoint(
             method="POST",
-            path=f"{event}/leave",
+            path="/api/events/{id}/leave",
             handler=handlers.leave,
             summary="Leave: ends the session, closes the attendance",
             tag="access",

@@ -33,6 +33,7 @@ def client_address(request: web.BaseRequest, trusted: Collection[str]) -> str:
     return address
 
 
+@lru_cache(4096)
 def _within(address: str, networks: Networks) -> bool:
     parsed = _parsed(address)
     return parsed is not None and any(parsed in n for n in networks)

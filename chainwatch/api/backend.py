@@ -44,6 +44,7 @@ class Backend:
         self.store, self.contexts, self.issuer = store, contexts, issuer
         self.metrics, self.clock, self.rng = metrics, clock, rng
         self.resolver, self.simulation = resolver, simulation
+        self._assets: dict[str, Asset] | None = None
         self.limits = Limits(clock, lambda: self.settings.http)
         self.premium, self.proved = Premium(clock), Proofs()
         self.feed, self.wallet_kinds = Feed(store), WalletKinds()
@@ -63,7 +64,9 @@ class Backend:
 
     def assets(self) -> dict[str, Asset]:
         """Every configured asset by code."""
-        return {a.code: a for c in self.contexts.values() for a in c.spec.assets}
+        if self._assets is None:  # chains and their assets wait for a restart
+            self._assets = {a.code: a for c in self.contexts.values() for a in c.spec.assets}
+        return self._assets
 
     def context_of(self, asset: str) -> Context | None:
         """The chain on which an asset is paid."""

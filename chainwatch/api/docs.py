@@ -7,6 +7,7 @@ host, and the content security policy says so.
 import importlib.util
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from aiohttp import web
@@ -80,7 +81,7 @@ def endpoints(all_endpoints: Callable[[], Sequence[Endpoint]]) -> Sequence[Endpo
         headers = {"Content-Type": FILES[name], "Cache-Control": "public, max-age=86400"}
         return web.FileResponse(static_folder() / name, headers=headers)
 
-    common = {"tag": "documentation", "documented": False}
+    common: dict[str, Any] = {"tag": "documentation", "documented": False}
     return (
         Endpoint(method="GET", path="/openapi.json", handler=described, summary="This document", **common),
         Endpoint(method="GET", path="/docs", handler=page, summary="A page to read and try it", **common),

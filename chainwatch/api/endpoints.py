@@ -23,18 +23,22 @@ from chainwatch.errors import Rejected
 Scope = Literal["", "events", "money", "door", "read"]
 
 
+DOOR = "door"
+"""The limit of endpoints that the middleware does not count: the scanners of a venue stand behind one address."""
+
 BODY_S = 10.0
 """Seconds for a body to arrive: 64 kB, from a phone."""
 
 
 class Who(msgspec.Struct, frozen=True):
     """Who may call: any of ``kinds``; an operator's key needs ``scope``, a creator's signature an authority of
-    ``role`` or above.
+    ``role`` or above.  ``exact``: a key with ``read`` alone may not look at it.
     """
 
     kinds: tuple[Kind, ...] = ("public",)
     scope: Scope = ""
     role: Literal["posting", "active"] = "posting"
+    exact: bool = False
 
 
 PUBLIC = Who()
@@ -43,9 +47,9 @@ DEVICE = Who(("device",))
 SESSION = Who(("session",))
 
 
-def operator(scope: Scope) -> Who:
-    """An operator whose key has ``scope``."""
-    return Who(("operator",), scope)
+def operator(scope: Scope, *, exact: bool = False) -> Who:
+    """An operator whose key has ``scope``; to look at it ``read`` is enough, unless it must be ``exact``."""
+    return Who(("operator",), scope, exact=exact)
 
 
 def creator(scope: Scope, role: Literal["posting", "active"] = "posting") -> Who:
@@ -118,7 +122,7 @@ def _bound(endpoint: Endpoint, backend: Backend) -> Callable[[web.Request], Awai
         raw = await _read(request, endpoint) if request.can_read_body else b""
         address = request.get(ADDRESS, request.remote or "")
         _count(request, backend, endpoint, "address", address)
-        caller = await auth.authenticate(request, backend, endpoint.who.kinds)
+        caller = await _caller(request, backend, endpoint, address)
         if caller.kind == "operator" and not _in_scope(endpoint, caller):
             raise Problem("forbidden", f"this key has no scope {endpoint.who.scope!r}")
         call = Call(request, backend, caller, address, dict(request.match_info))
@@ -132,14 +136,24 @@ def _bound(endpoint: Endpoint, backend: Backend) -> Callable[[web.Request], Awai
             return await idempotency.once(request, backend, caller, address, lambda: _whole(endpoint, call))
         return await _run(endpoint, call)
 
-    handle.__dict__ |= {ENDLESS: endpoint.endless, APART: endpoint.limit == "door"}
+    handle.__dict__ |= {ENDLESS: endpoint.endless, APART: endpoint.limit == DOOR}
     return handle
 
 
+async def _caller(request: web.Request, backend: Backend, endpoint: Endpoint, address: str) -> Caller:
+    """Return who calls.  At the door whoever is no device counts as any caller: keys are not guessed at its pace."""
+    try:
+        return await auth.authenticate(request, backend, endpoint.who.kinds)
+    except Problem:
+        if endpoint.limit == DOOR:
+            request[STANDING] = backend.limits.take("requests", "address", address)
+        raise
+
+
 def _in_scope(endpoint: Endpoint, caller: Caller) -> bool:
-    """May this key do that?  ``read`` looks at everything."""
-    wanted = endpoint.who.scope
-    return not wanted or wanted in caller.scopes or (endpoint.method == "GET" and "read" in caller.scopes)
+    """May this key do that?  ``read`` looks at everything but secrets."""
+    wanted, looks = endpoint.who.scope, endpoint.method == "GET" and not endpoint.who.exact
+    return not wanted or wanted in caller.scopes or (looks and "read" in caller.scopes)
 
 
 async def _read(request: web.Request, endpoint: Endpoint) -> bytes:

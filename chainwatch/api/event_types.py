@@ -215,9 +215,10 @@ class Cancelled(msgspec.Struct, frozen=True):
 def new_event(body: CreateEvent, creator: str, assets: Mapping[str, Asset]) -> NewEvent:
     """Return the event that a request asks for."""
     currency = _currency(body.ticket_currency, assets)
+    rest: dict[str, Any] = {f: getattr(body, f) for f in _SAME}
+    rest |= {f"{f}_ms": wire.time_ms(getattr(body, f), f) for f in _TIMES}
     codes = [amounts.code(c, assets) for c in body.supported_crypto]
     return NewEvent(
-        **{f: getattr(body, f) for f in _SAME},
         id=None if body.id is None else str(body.id),
         ticket_price=str(body.ticket_price),
         ticket_currency=currency,
@@ -226,7 +227,7 @@ def new_event(body: CreateEvent, creator: str, assets: Mapping[str, Asset]) -> N
         tiers=tuple(_tier(t, assets) for t in body.tiers),
         allotments=tuple(NewAllotment(code=a.code, quantity=a.quantity, title=a.title) for a in body.allotments),
         creator_account=creator,
-        **{f"{f}_ms": wire.time_ms(getattr(body, f), f) for f in _TIMES},
+        **rest,
     )
 
 

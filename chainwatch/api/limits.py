@@ -52,8 +52,8 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
     ),
     "door": (Rule("address", lambda http: http.requests_per_minute * DOOR_FACTOR),),
 }
-"""Name of a limit, as endpoints give it, to its rules.  Every request takes from ``requests`` besides,
-but those of the door."""
+"""Name of a limit, as endpoints give it, to its rules.  Every request takes from ``requests`` besides;
+at the door only who does not prove to be a device does (``chainwatch.api.endpoints``)."""
 
 
 class Standing(msgspec.Struct, frozen=True):

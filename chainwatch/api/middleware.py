@@ -1,6 +1,7 @@
 """What happens around every request: an id, an address, limits of time and number, problems for what goes wrong."""
 
 import asyncio
+import itertools
 import logging
 import secrets
 from collections.abc import Callable
@@ -35,6 +36,10 @@ ENDLESS = "endless"
 APART = "apart"
 """Attribute of handlers whose requests are counted apart from all others (the door)."""
 
+_PROCESS = secrets.token_hex(4)
+_NUMBERS = itertools.count(1)
+"""A request's id tells requests apart, also those of several processes; it need not be hard to guess."""
+
 Stopping = Callable[[], bool]
 
 
@@ -43,7 +48,7 @@ def around(http: Callable[[], Http], limits: Limits, stopping: Stopping = lambda
 
     @web.middleware
     async def handle(request: web.Request, handler: Handler) -> web.StreamResponse:
-        request_id = secrets.token_hex(8)
+        request_id = f"{_PROCESS}{next(_NUMBERS):08x}"
         request[REQUEST_ID] = request_id
         settings = http()
         request[ADDRESS] = client_address(request, settings.trusted_proxies)

@@ -50,8 +50,40 @@ SECURITY: dict[str, dict[str, Any]] = {
     },
 }
 
+PAGE = "text/html"
+
 EVERYWHERE = ("bad_request", "too_many_requests", "internal", "unavailable", "stopping", "timeout")
 """Codes that any endpoint may answer."""
+
+
+def _operations_route(name: str, summary: str, answers: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
+    """Describe a route of ``chainwatch.api.health``; ``answers``: status to what it means and its content type."""
+    return {
+        "get": {
+            "operationId": f"get_{name}",
+            "summary": summary,
+            "tags": ["operations"],
+            "responses": {
+                status: {"description": text, "content": {kind: {"schema": _SCHEMA_OF[kind]}}}
+                for status, (text, kind) in answers.items()
+            },
+        }
+    }
+
+
+_TEXT = "text/plain"
+_SCHEMA_OF: Mapping[str, dict[str, Any]] = {wire.JSON: {"type": "object"}, _TEXT: {"type": "string"}}
+
+OPERATIONS: Mapping[str, dict[str, Any]] = {
+    "/healthz": _operations_route("healthz", "Is the process alive?", {"200": ("Alive", wire.JSON)}),
+    "/readyz": _operations_route(
+        "readyz",
+        "Is every chain followed and the database writable? `parts` says what is missing",
+        {"200": ("Ready", wire.JSON), "503": ("Not ready", wire.JSON)},
+    ),
+    "/metrics": _operations_route("metrics", "Prometheus metrics", {"200": ("Exposition text", _TEXT)}),
+}
+"""Routes of the server itself, which are no endpoints: no limit counts them, and they answer while it stops."""
 
 
 class ProblemDocument(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,6 +108,7 @@ def document(endpoints: Sequence[Endpoint], server: str = "") -> dict[str, Any]:
     for endpoint in shown:
         path = _PARAMETER.sub(r"{\1}", endpoint.path)
         paths.setdefault(path, {})[endpoint.method.lower()] = _operation(endpoint, refs)
+    paths |= OPERATIONS
     return {
         "openapi": "3.1.0",
         "info": {
@@ -87,7 +120,7 @@ def document(endpoints: Sequence[Endpoint], server: str = "") -> dict[str, Any]:
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": server or "/"}],
-        "tags": [{"name": name} for name in dict.fromkeys(e.tag for e in shown)],
+        "tags": [{"name": name} for name in dict.fromkeys((*(e.tag for e in shown), "operations"))],
         "paths": paths,
         "components": {"schemas": components, "securitySchemes": SECURITY},
     }
@@ -157,7 +190,9 @@ def _responses(endpoint: Endpoint, refs: Refs) -> dict[str, Any]:
     by_status: dict[int, list[str]] = {}
     for code in dict.fromkeys(codes):
         by_status.setdefault(STATUS.get(code, 400), []).append(code)
-    problem = {PROBLEM: {"schema": refs[ProblemDocument]}}
+    problem: dict[str, Any] = {PROBLEM: {"schema": refs[ProblemDocument]}}
+    if endpoint.content_type == PAGE:  # a page says what went wrong to people
+        problem[PAGE] = {"schema": {"type": "string"}}
     bad = {
         str(status): {"description": ", ".join(f"`{c}`" for c in sorted(named)), "content": problem}
         for status, named in sorted(by_status.items())

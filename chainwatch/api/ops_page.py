@@ -108,7 +108,7 @@ async def sign_in(call: Call) -> web.Response:
     return response
 
 
-async def sign_out(call: Call) -> web.Response:
+async def sign_out(_call: Call) -> web.Response:
     """Forget the session in this browser."""
     response = web.Response(status=303, headers={"Location": "/ops"})
     response.del_cookie(COOKIE, path="/ops")

@@ -162,7 +162,7 @@ _WHY = {
 async def show(call: Call) -> web.Response:
     """Draw the page."""
     try:
-        state = await purchases.state(call)
+        state = await purchases.state_of(call, call.path["purchase_id"])
     except Rejected as error:
         return render.problem(404, "No such purchase", str(error))
     backend = call.backend
@@ -170,7 +170,7 @@ async def show(call: Call) -> web.Response:
     shown = picture(state)
     asset = backend.assets().get(state.currency)
     start = format_ms(row.event_start_ms)
-    purchase_id = call.path["id"]
+    purchase_id = call.path["purchase_id"]
     return render.page(
         "pay.html",
         event={"title": state.event_title, "start": start, "start_text": shown_ms(row.event_start_ms)},
@@ -218,15 +218,30 @@ async def live(call: Call) -> web.StreamResponse:
     """Send the picture again whenever it changes."""
 
     async def read(_: Call) -> Picture:
-        return picture(await purchases.state(call))
+        return picture(await purchases.state_of(call, call.path["purchase_id"]))
 
     return await stream.states(call, read, lambda p: p.over)
 
 
 def endpoints(_backend: Backend) -> Sequence[Endpoint]:
     """Return the routes."""
-    common: dict[str, Any] = {"method": "GET", "tag": "pages", "documented": False}
+    common: dict[str, Any] = {"method": "GET", "tag": "pages"}
+    path = "/pay/{purchase_id}"
     return (
-        Endpoint(path="/pay/{id}", handler=show, summary="What to pay, for people", **common),
-        Endpoint(path="/pay/{id}/live", handler=live, summary="The same, as it changes", endless=True, **common),
+        Endpoint(
+            path=path,
+            handler=show,
+            summary="What to pay, for people",
+            content_type="text/html",
+            problems=("unknown_purchase",),
+            **common,
+        ),
+        Endpoint(
+            path=f"{path}/live",
+            handler=live,
+            summary="The same, as it changes",
+            endless=True,
+            documented=False,
+            **common,
+        ),
     )

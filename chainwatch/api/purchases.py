@@ -60,7 +60,7 @@ async def buy(call: Call) -> Purchase:
             signed.consume(connection, checked)
         return quotes.quote(connection, ask, context, now_ms)
 
-    quote = await call.backend.store.write_together(opened)
+    quote = await call.backend.store.write_often(opened)
     notice = NOTICE.format(chain=chain) if kind == CONTRACT else None
     return types.purchase_of(quote, call.backend, kind, chain, notice)
 
@@ -137,7 +137,11 @@ def text_to_sign(backend: Backend, event_id: str, asked: NewPurchase) -> str:
 
 async def state(call: Call) -> PurchaseState:
     """Return a purchase."""
-    purchase_id = call.path["id"]
+    return await state_of(call, call.path["id"])
+
+
+async def state_of(call: Call, purchase_id: str) -> PurchaseState:
+    """Return the purchase that the secret ``purchase_id`` opens."""
     if not _PURCHASE_ID.fullmatch(purchase_id):
         raise Rejected("unknown_purchase", "no such purchase")
     backend = call.backend

@@ -141,6 +141,7 @@ async def claim(call: Call) -> Refund:
     asked: Claim = call.body
     refund_id = _id(call)
     values = await _values(call, asked.wallet_address, asked.destination)
+    contract_chains = await call.backend.store.read(refunds.contract_chains, refund_id)
     checked = await signed.require(
         call.backend,
         PURPOSE,
@@ -149,6 +150,7 @@ async def claim(call: Call) -> Refund:
         signature=asked.signature,
         values=values,
         chain=asked.chain,
+        contract_chains=contract_chains,
     )
     now_ms = call.now_ms
 

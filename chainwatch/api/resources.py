@@ -11,6 +11,7 @@ from chainwatch.api import (
     door,
     events,
     exports,
+    guests,
     holders,
     ops_page,
     page_files,
@@ -31,6 +32,7 @@ from chainwatch.api.endpoints import Endpoint
 RESOURCES: tuple[Callable[[Backend], Sequence[Endpoint]], ...] = (
     events.endpoints,
     purchases.endpoints,
+    guests.endpoints,
     access.endpoints,
     attendance.endpoints,
     tickets.endpoints,

@@ -277,25 +277,18 @@ def endpoints(_backend: Backend) -> Sequence[Endpoint]:
             answer=Ticket,
             problems=("unknown_ticket",),
         ),
-        Endpoint(
-            method="GET",
-            path=f"{path}/qr.svg",
-            handler=qr_svg,
-            summary="Its code as SVG",
-            tag="tickets",
-            query=CodeQuery,
-            content_type="image/svg+xml",
-            problems=("unknown_ticket",),
-        ),
-        Endpoint(
-            method="GET",
-            path=f"{path}/qr.png",
-            handler=qr_png,
-            summary="Its code as PNG",
-            tag="tickets",
-            query=CodeQuery,
-            content_type="image/png",
-            problems=("unknown_ticket",),
+        *(
+            Endpoint(
+                method="GET",
+                path=f"{path}/qr.{kind}",
+                handler=handler,
+                summary=f"Its code as {kind.upper()}",
+                tag="tickets",
+                query=CodeQuery,
+                content_type=content_type,
+                problems=("unknown_ticket",),
+            )
+            for kind, handler, content_type in (("svg", qr_svg, "image/svg+xml"), ("png", qr_png, "image/png"))
         ),
         Endpoint(
             method="GET",

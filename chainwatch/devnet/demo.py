@@ -20,7 +20,7 @@ from chainwatch.clock import Clock
 from chainwatch.config import settings as config
 from chainwatch.devnet import door, endings
 from chainwatch.devnet.endings import Ending
-from chainwatch.devnet.network import Devnet, gathered, price_of
+from chainwatch.devnet.network import Devnet, gathered, price_of, with_fixed_rates
 from chainwatch.devnet.node import Payment
 from chainwatch.errors import Rejected
 from chainwatch.ledger import events
@@ -80,7 +80,7 @@ async def demo(clock: Clock, rng: random.Random) -> Report:
         environ = {"STATE_DIRECTORY": folder, "CHAINWATCH__HTTP__LISTEN": "127.0.0.1:0"}
         empty = Path(folder) / "demo.toml"
         empty.touch()
-        settings = config.load(empty, environ=environ, chains=sections)
+        settings = with_fixed_rates(config.load(empty, environ=environ, chains=sections))
         app = App(settings, clock=clock, rng=rng, policy=Policy(settings.tickets.commission_bps, HOLD_MS))
         stop, ready = asyncio.Event(), asyncio.Event()
         running = asyncio.create_task(app.run(stop, ready))
@@ -92,9 +92,9 @@ async def demo(clock: Clock, rng: random.Random) -> Report:
             second = endings.Stage(app, network, clock, assets(settings))
             await app.store.write(stage.events)
             await app.store.write(second.events)
-            ended, *_ = await asyncio.gather(
-                second.play(), *(stage.play(row, assets(settings)[row.asset]) for row in rows)
-            )
+            ending = asyncio.create_task(second.play())
+            await asyncio.gather(ending, *(stage.play(row, assets(settings)[row.asset]) for row in rows))
+            ended = ending.result()
             differences = await app.store.read(audit)
         finally:
             await gathered(mining)
@@ -129,10 +129,7 @@ class _Stage:
         guest = door.signer(node.spec, _event(asset).replace("-", ""))
         short, late = node.new_wallet(), node.new_wallet()
         # Opened while there are seats: nobody is told where to pay for an event that is sold out.
-        bills = [
-            await self._patiently(lambda w=w: self.network.destination(self.app, asset, _event(asset), w))
-            for w in (short, late)
-        ]
+        bills = [await self._bill(asset, wallet) for wallet in (short, late)]
         await self._until(lambda c: not _holding(c, (short, late)))
         await self._pay(asset, _event(asset), guest.address, price)
         number = await self._until(lambda c: _ticket(c, _event(asset), guest.address))
@@ -158,6 +155,9 @@ class _Stage:
 
     async def _pay(self, asset: Asset, event: str, wallet: str, amount: int) -> str:
         return await self._patiently(lambda: self.network.pay(self.app, asset, event, wallet, amount))
+
+    async def _bill(self, asset: Asset, wallet: str) -> tuple[str, str | None]:
+        return await self._patiently(lambda: self.network.destination(self.app, asset, _event(asset), wallet))
 
     async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
         """Ask again while there is no address: at the start the first ones are still being derived."""

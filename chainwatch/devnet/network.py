@@ -7,6 +7,7 @@ import random
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
+from secrets import token_urlsafe
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -14,6 +15,9 @@ from sqlalchemy import Connection, select
 
 from chainwatch.clock import Clock
 from chainwatch.config import networks
+from chainwatch.config.secrets import Secret
+from chainwatch.config.sections import Http
+from chainwatch.config.settings import Settings
 from chainwatch.devnet import NODES
 from chainwatch.devnet.node import Payment, SimNode
 from chainwatch.errors import Rejected
@@ -67,6 +71,36 @@ def fixed_rates(assets: Mapping[str, Asset]) -> dict[str, dict[str, str]]:
     """Return ``[rates.fixed]`` of the built-in network, for every asset that has a price here."""
     dollars = {code: DOLLARS[coin] for code in assets if (coin := code.rpartition(":")[2]) in DOLLARS}
     return {code: {"USD": usd, "EUR": str(Decimal(usd) * EUROS_PER_DOLLAR)} for code, usd in dollars.items()}
+
+
+GENEROUS = 5
+"""How many ordinary callers one address is here: everybody comes from one machine."""
+
+
+ROOM, RELAY = "wss://rooms.devnet.invalid/{event_id}", "turn:relay.devnet.invalid:3478?transport=udp"
+"""Where a guest would go: names that no resolver answers (RFC 2606), so that a join shows all that it can give."""
+
+
+def complete(settings: Settings) -> Settings:
+    """Return the settings with what the built-in network has of its own: prices, limits, a room; set ones stay."""
+    http, usual, access = settings.http, Http(), settings.access
+    names = ("requests_per_minute", "purchases_per_minute", "access_per_minute", "access_per_minute_wallet")
+    more = {n: GENEROUS * getattr(http, n) for n in names if getattr(http, n) == getattr(usual, n)}
+    keys = dict(settings.keys)
+    if not access.turn_uris:
+        keys.setdefault("access.turn_secret", Secret(token_urlsafe(24)))
+        access = msgspec.structs.replace(access, turn_uris=(RELAY,))
+    access = msgspec.structs.replace(access, websocket_url=access.websocket_url or ROOM)
+    http = msgspec.structs.replace(http, **more)
+    return msgspec.structs.replace(with_fixed_rates(settings), http=http, access=access, keys=keys)
+
+
+def with_fixed_rates(settings: Settings) -> Settings:
+    """Return the settings with the built-in network's prices, unless they fix others."""
+    if settings.rates.fixed:
+        return settings
+    fixed = fixed_rates({a.code: a for chain in settings.chains.values() for a in chain.spec.assets})
+    return msgspec.structs.replace(settings, rates=msgspec.structs.replace(settings.rates, fixed=fixed))
 
 
 class Devnet:
@@ -138,7 +172,8 @@ class Devnet:
         """Let buyers come, one every few seconds: most pay exactly, some too little or too much."""
         while True:
             await self.clock.sleep(BUY_EVERY_S * self.rng.uniform(0.5, 1.5))
-            offer = self.rng.choice(offers)
+            event_id = self.rng.choice(sorted({o.event_id for o in offers}))
+            offer = self.rng.choice([o for o in offers if o.event_id == event_id])
             try:
                 await self._buy(app, offer)
             except Rejected as no:  # sold out, or no address free yet: the buyer goes away

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import Connection, Row, Select, func, select
 
 from chainwatch.ledger.tables import attendance, entries, purchases, tickets, tiers
 
@@ -129,7 +129,7 @@ _SHOWN = (
 
 def attendees(connection: Connection, event_id: int, limit: int, after: int) -> Sequence[Row[Any]]:
     """Stays of an event by id, at most ``limit`` after id ``after``."""
-    rows = (
+    rows: Select[Any] = (
         select(*_SHOWN)
         .join_from(attendance, tickets, attendance.c.ticket_id == tickets.c.id)
         .where(attendance.c.event_id == event_id, attendance.c.id > after)
@@ -153,7 +153,7 @@ def sheet(connection: Connection, event_id: int, limit: int) -> Sequence[Row[Any
         .group_by(entries.c.ticket_id)
         .subquery()
     )
-    rows = (
+    rows: Select[Any] = (
         select(
             tickets.c.number,
             tickets.c.state,

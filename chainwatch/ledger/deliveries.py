@@ -4,14 +4,15 @@ Messages of one subject reach an endpoint in their order: only the first that is
 fails, the later ones wait with it.  Other subjects go on.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, or_, select, update
 
 from chainwatch.errors import Rejected
 from chainwatch.ledger import outbox, webhooks
-from chainwatch.ledger.bulk import among, insert_rows
+from chainwatch.ledger.bulk import among, insert_rows, update_rows
 from chainwatch.ledger.tables import deliveries
 from chainwatch.ledger.tables import outbox as messages
 from chainwatch.times import format_ms
@@ -100,6 +101,23 @@ def _row(outbox_id: int, webhook_id: int, subject: str, now_ms: int) -> dict[str
     }
 
 
+def follow(connection: Connection, moved: Mapping[str, str]) -> None:
+    """Let what still waits under one subject wait under another: a payment that now belongs to a purchase.
+
+    So a sighting that its receiver has not taken yet comes before the confirmation.
+    """
+    subjects = list(moved)
+    new = select(messages.c.id, messages.c.subject).where(messages.c.done_ms.is_(None))
+    rows = connection.execute(new.where(among(connection, messages.c.subject, subjects))).all()
+    update_rows(connection, messages, [{"row_id": r.id, "subject": moved[r.subject]} for r in rows])
+    hooks = [hook.id for hook in webhooks.listing(connection, enabled=True)]
+    if hooks:
+        mine = deliveries.c.webhook_id.in_(hooks)
+        pending = select(deliveries.c.id, deliveries.c.subject).where(mine, deliveries.c.state == "pending")
+        rows = connection.execute(pending.where(among(connection, deliveries.c.subject, subjects))).all()
+        update_rows(connection, deliveries, [{"row_id": r.id, "subject": moved[r.subject]} for r in rows])
+
+
 def waits(connection: Connection) -> bool:
     """Are there messages that nobody was given yet?"""
     return connection.execute(select(messages.c.id).where(messages.c.done_ms.is_(None)).limit(1)).first() is not None
@@ -139,7 +157,7 @@ def message_id(outbox_id: int) -> str:
     return f"msg_{outbox_id}"
 
 
-def _body(row: Row[tuple[object, ...]]) -> bytes:
+def _body(row: Row[Any]) -> bytes:
     said = {"type": row.type, "timestamp": format_ms(row.said_ms), "data": msgspec.Raw(row.payload.encode())}
     return msgspec.json.encode(said)
 
@@ -179,9 +197,7 @@ def record(connection: Connection, webhook_id: int, outcomes: Sequence[Outcome],
         outbox.audit(connection, now_ms, "outbox", "webhook_disabled", f"webhook:{webhook_id}", {"why": "410"})
 
 
-def _record_failure(
-    connection: Connection, webhook_id: int, row: Row[tuple[object, ...]], outcome: Outcome, now_ms: int
-) -> None:
+def _record_failure(connection: Connection, webhook_id: int, row: Any, outcome: Outcome, now_ms: int) -> None:
     values: dict[str, object] = {
         "attempts": row.attempts + 1,
         "last_status": outcome.status,

@@ -9,7 +9,7 @@ import msgspec
 
 class Ending(msgspec.Struct, frozen=True, kw_only=True):
     """``kind`` and ``reason`` as allocations have them.  ``name`` is the ending's own; ``next`` what is to be done and
-    ``command`` what handles it, both empty when nobody must do anything.
+    ``command`` the words behind ``chainwatch`` that handle it, both empty when nobody must do anything.
     """
 
     name: str
@@ -20,8 +20,8 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
     command: str = ""
 
 
-_REVIEW = "chainwatch review decide"
-_REFUND = "chainwatch refunds list"
+_REVIEW = "review decide"
+_REFUND = "refunds list"
 
 
 def _ticket(name: str, reason: str, means: str) -> Ending:

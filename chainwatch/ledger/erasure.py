@@ -8,7 +8,7 @@ again is filed under it.
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, delete, select, update
+from sqlalchemy import Connection, Row, Select, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from chainwatch.errors import Rejected
@@ -47,11 +47,8 @@ def erase(connection: Connection, issuer: Issuer, wallet: str, now_ms: int) -> E
         raise Rejected("ticket_live", "this wallet has a ticket of an event to come: ask again when it is over")
     key = tombstones.key_of(issuer, wallet)
     name = tombstones.pseudonym(key)
-    rows = connection.execute(
-        select(purchases.c.id, purchases.c.event_id, purchases.c.asset, purchases.c.implicit_key).where(
-            purchases.c.wallet == wallet
-        )
-    ).all()
+    theirs: Select[Any] = select(purchases.c.id, purchases.c.implicit_key).where(purchases.c.wallet == wallet)
+    rows = connection.execute(theirs).all()
     owed = _owed(connection, [r.id for r in rows])
     gone = [r for r in rows if r.id not in owed]
     count = _purchases(connection, gone, wallet, name)

@@ -30,7 +30,10 @@ TYPES = (
 
 
 def purchase_subject(purchase_id: int | None, transfer_id: int) -> str:
-    """Return the subject of what happens to a payment: its purchase, so that all of that stays in order."""
+    """Return the subject of what happens to a payment: its purchase, so that all of that stays in order.
+
+    A payment without one (yet) is a subject of its own; ``deliveries.follow`` joins the two.
+    """
     return f"purchase:{purchase_id}" if purchase_id else f"transfer:{transfer_id}"
 
 

@@ -7,7 +7,7 @@ A purchase only takes one from this pool, so whatever process hands it out, no p
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, bindparam, func, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, bindparam, func, select, update
 
 from chainwatch.ledger.bulk import insert_rows
 from chainwatch.ledger.tables import addresses, transfers
@@ -86,15 +86,14 @@ def next_free(connection: Connection, chain: str, receive: Collection[str] = ())
 
     An address that the operator has put into ``receive`` too is everybody's, and so nobody's own.
     """
-    found: Any = connection.execute(_NEXT_FREE, {"of_chain": chain}).first()
+    found = connection.execute(_NEXT_FREE, {"of_chain": chain}).first()
     if found is not None and found.address in receive:
         others = _NEXT_FREE.where(addresses.c.address.not_in(list(receive)))
         found = connection.execute(others, {"of_chain": chain}).first()
-    first: Row[Any] | None = found
-    return first
+    return found
 
 
-_NEXT_FREE = (
+_NEXT_FREE: Select[Any] = (
     select(addresses.c.id, addresses.c.address)
     .where(addresses.c.chain == bindparam("of_chain"), addresses.c.purchase_id.is_(None))
     .order_by(addresses.c.path_index)

@@ -65,6 +65,20 @@ def wallets(connection: Connection, refund_id: int) -> frozenset[str]:
     return frozenset(w for r in bound for w in (r.wallet, r.holder) if w)
 
 
+def contract_chains(connection: Connection, refund_id: int) -> frozenset[str]:
+    """Return the chains whose contract wallets may claim a refund: where the purchase is bound, else where it was paid.
+
+    On another chain the same address may be somebody else's contract.
+    """
+    row = find(connection, refund_id)
+    bound = connection.scalars(
+        select(purchases.c.wallet_chain)
+        .join_from(transfers, purchases, transfers.c.purchase_id == purchases.c.id)
+        .where(transfers.c.id == row.transfer_id)
+    )
+    return frozenset(chain or row.chain for chain in bound)
+
+
 def claim(connection: Connection, refund_id: int, destination: str, wallet: str, now_ms: int) -> None:
     """Take the destination that ``wallet`` has signed (the caller has verified the signature).
 

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, Row, delete, select, update
 
-from chainwatch.ledger import books, holds, locks, minting, orders, outbox, purchases
+from chainwatch.ledger import books, deliveries, holds, locks, minting, orders, outbox, purchases
 from chainwatch.ledger.bulk import among, chunks, insert_rows, update_rows
 from chainwatch.ledger.context import Context
 from chainwatch.ledger.facts import Changed
@@ -263,6 +263,9 @@ def _tell(
 ) -> None:
     """Queue what happened to the payments themselves, in the order of their arrival."""
     known = {p.row.id: {"ref": p.row.ref, "event_id": p.row.slug or str(p.row.event_id)} for p in held}
+    subjects = {outbox.purchase_subject(None, r.id): outbox.purchase_subject(r.purchase_id, r.id) for r in rows}
+    if moved := {before: now for before, now in subjects.items() if before != now}:
+        deliveries.follow(connection, moved)
     messages = []
     for row in sorted(rows, key=lambda row: row.id):
         data = {"chain": row.chain, "txid": row.txid, "index": row.idx, **known.get(row.purchase_id, {})}

@@ -74,6 +74,12 @@ def check(connection: Connection, txid: str, context: Context, now_ms: int) -> l
     ]
 
 
+def chains(connection: Connection, txid: str) -> list[str]:
+    """Return the chains on which something left us by a transaction."""
+    rows = select(transfers.c.chain).where(transfers.c.txid == txid, transfers.c.direction == "out").distinct()
+    return sorted(connection.scalars(rows))
+
+
 def prove(connection: Connection, found: Sequence[Transfer], context: Context, now_ms: int) -> list[Found]:
     """Record what transaction keys prove (Monero), settle by it; what came back to us by them was our change."""
     locks.chain(connection, context.chain)

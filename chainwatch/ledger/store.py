@@ -7,7 +7,7 @@ themselves.  SQLite: WAL, foreign keys, ``synchronous=FULL``, ``BEGIN IMMEDIATE`
 import asyncio
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import DataError, DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool, StaticPool
 
-from chainwatch.errors import ChainwatchError, Inconsistent, Misconfigured, Transient, Unreachable
+from chainwatch.errors import ChainwatchError, Inconsistent, Misconfigured, Rejected, Transient, Unreachable
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -30,6 +30,13 @@ TOGETHER = 64
 
 READERS = 4
 """Reading threads: more would only queue for the interpreter lock."""
+
+
+WRITES = "writes"
+"""In a connection's ``info``: how many of its statements were no plain ``SELECT``."""
+
+Answer = tuple[Any, BaseException | None]
+"""What a body returned, or raised."""
 
 
 class Store:
@@ -62,7 +69,8 @@ class Store:
             event.listen(self.engine, "connect", _prepare_postgres)
         self._writer = ThreadPoolExecutor(1, "ledger-writer")
         self._readers = ThreadPoolExecutor(READERS, "ledger-reader")
-        self._waiting: deque[tuple[Callable[[Connection], Any], asyncio.Future[Any]]] = deque()
+        self._waiting: deque[tuple[Callable[[Connection], Any], asyncio.Future[Any], bool]] = deque()
+        event.listen(self.engine, "before_cursor_execute", _note_write)
 
     # -- synchronous -----------------------------------------------------------------------------
 
@@ -100,30 +108,72 @@ class Store:
         each body behind a savepoint of its own, so that one that raises undoes only itself.  It returns after the
         commit.  A body must not depend on being first or last in the transaction.
         """
+        return await self._together(lambda connection: body(connection, *args, **kwargs), False)
+
+    async def write_often(self, body: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """As ``write_together``, for a body that may be run twice: it does nothing but in the database.
+
+        While only such bodies wait they run without savepoints, which are two of a small write's few statements.  If
+        one raises after it has written, all is undone and run again, each behind its savepoint.
+        """
+        return await self._together(lambda connection: body(connection, *args, **kwargs), True)
+
+    async def _together(self, run: Callable[[Connection], T], repeatable: bool) -> T:
         loop = asyncio.get_running_loop()
         done: asyncio.Future[T] = loop.create_future()
-        self._waiting.append((lambda connection: body(connection, *args, **kwargs), done))
+        self._waiting.append((run, done, repeatable))
         self._writer.submit(self._flush, loop)
         return await done
 
     def _flush(self, loop: asyncio.AbstractEventLoop) -> None:
         """Commit what waits; whoever asked later finds that it was done already."""
         group = [self._waiting.popleft() for _ in range(min(len(self._waiting), TOGETHER))]
-        group = [(run, done) for run, done in group if not done.cancelled()]
+        group = [one for one in group if not one[1].cancelled()]
         if not group:
             return
-        answers: list[tuple[asyncio.Future[Any], Any, BaseException | None]] = []
+        runs = [run for run, _, _ in group]
+        answers: list[Answer] | None = None
+        try:
+            if all(repeatable for _, _, repeatable in group):
+                answers = self._bare(runs)
+            if answers is None:
+                answers = self._nested(runs)
+        except Exception as error:  # the commit itself: nobody's write is there
+            answers = [(None, error)] * len(group)
+        loop.call_soon_threadsafe(_answer, [(done, *a) for (_, done, _), a in zip(group, answers, strict=True)])
+
+    def _nested(self, runs: Sequence[Callable[[Connection], Any]]) -> list[Answer]:
+        """Run bodies in one transaction, each behind a savepoint of its own."""
+        answers: list[Answer] = []
+        with self.transaction() as connection:
+            for run in runs:
+                try:
+                    with _translated(), connection.begin_nested():
+                        answers.append((run(connection), None))
+                except Exception as error:
+                    answers.append((None, error))
+        return answers
+
+    def _bare(self, runs: Sequence[Callable[[Connection], Any]]) -> list[Answer] | None:
+        """Run bodies in one transaction without savepoints; None, and nothing done, when one failed half-way."""
+        answers: list[Answer] = []
+        whole = False
         try:
             with self.transaction() as connection:
-                for run, done in group:
+                for run in runs:
+                    before = connection.info.get(WRITES, 0)
                     try:
-                        with _translated(), connection.begin_nested():
-                            answers.append((done, run(connection), None))
-                    except Exception as error:
-                        answers.append((done, None, error))
-        except Exception as error:  # the commit itself: nobody's write is there
-            answers = [(done, None, error) for _, done in group]
-        loop.call_soon_threadsafe(_answer, answers)
+                        answers.append((run(connection), None))
+                    except Rejected as error:
+                        if connection.info.get(WRITES, 0) != before:
+                            raise
+                        answers.append((None, error))  # it has only looked: there is nothing to undo
+                whole = True
+        except Exception:
+            if whole:
+                raise  # by the commit: nobody knows whether it is there, so nothing is run again
+            return None  # undone; the second run says to each what is its own
+        return answers
 
     async def read(self, body: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run ``body(connection, …)`` on one consistent look in a reading thread."""
@@ -149,6 +199,13 @@ def _answer(answers: list[tuple[asyncio.Future[Any], Any, BaseException | None]]
             done.set_result(result)
         else:
             done.set_exception(error)
+
+
+def _note_write(
+    connection: Connection, _cursor: Any, statement: str, _parameters: Any, _context: Any, _many: bool
+) -> None:
+    if not statement.startswith("SELECT"):
+        connection.info[WRITES] = connection.info.get(WRITES, 0) + 1
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:

@@ -13,6 +13,7 @@ from chainwatch.ledger.tables import tickets
 from chainwatch.testing.served import NOW_MS, Served, served
 from chainwatch.testing.tickets import make_event, mint
 from chainwatch.testing.wallets import EvmWallet, HiveWallet
+from chainwatch.verifiers import ethereum
 from chainwatch.verifiers.recorded import RecordedChain
 
 ALICE = HiveWallet("alice")
@@ -27,6 +28,16 @@ class NoContracts(RecordedChain):
     async def evm_code(self, address: str) -> bytes:  # noqa: ARG002 (as the protocol has it)
         """No code."""
         return b""
+
+
+def contract(address: str, owner: EvmWallet, text: str, chain_id: int = 1) -> tuple[RecordedChain, str]:
+    """A chain on which a contract at ``address`` says yes to ``owner``'s signature of ``text``, and that signature."""
+    signature = owner.sign_message(text)
+    asked = "0x1626ba7e" + ethereum.personal_digest(text.encode()).hex()
+    asked += f"{64:064x}{65:064x}" + signature[2:] + "00" * 31
+    call = {"method": "eth_call", "params": [{"to": address, "data": asked}], "result": "0x1626ba7e" + "00" * 28}
+    code = {"method": "eth_getCode", "params": [address], "result": "0x60"}
+    return RecordedChain([code, call], chain_id=chain_id), signature
 
 
 def hive(chain: str) -> Any:

@@ -1,11 +1,18 @@
 """Payments in tests of the API: blocks applied to the ledger as the watcher would apply them."""
 
+import hashlib
+
 from chainwatch.finality import Rule
 from chainwatch.follower import Step
 from chainwatch.ledger.apply import apply
 from chainwatch.ledger.context import Context
 from chainwatch.model import Block, BlockRef, InBlock, Transfer
 from chainwatch.testing.served import Served
+
+
+def block_hash(height: int) -> str:
+    """Return a block's hash in the form of Hive's ids (its height first), which serves every chain."""
+    return f"{height:08x}" + hashlib.sha256(b"block %d" % height).hexdigest()[:32]
 
 
 class Payer:
@@ -17,7 +24,7 @@ class Payer:
         if rule is not None:
             changed = {f: getattr(self._context, f) for f in self._context.__struct_fields__} | {"rule": rule}
             self._context = api.backend.contexts[chain] = Context(**changed)  # type: ignore[index]
-        self._at = BlockRef(0, "h0")
+        self._at = BlockRef(0, block_hash(0))
         self._cursor: BlockRef | None = None
 
     async def pay(self, *payments: tuple[str, str, int, str | None], sender: str = "payer") -> None:
@@ -26,7 +33,7 @@ class Payer:
 
     def _mine(self, connection: object, payments: tuple[tuple[str, str, int, str | None], ...], sender: str) -> None:
         height = self._at.height + 1
-        ref = BlockRef(height, f"h{height}", self._at.hash)
+        ref = BlockRef(height, block_hash(height), self._at.hash)
         now_ms = self._api.clock.now_ms()
         made = tuple(
             Transfer(

@@ -10,7 +10,7 @@ import aiohttp
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from chainwatch.api import door_page, resources
+from chainwatch.api import door_page, health, resources
 from chainwatch.api.backend import Backend
 from chainwatch.api.endpoints import routes
 from chainwatch.api.server import Server
@@ -102,7 +102,11 @@ async def served(
     server = Server(
         "127.0.0.1",
         0,
-        [routes(resources.endpoints(backend), backend), door_page.routes()],
+        [
+            health.routes(lambda: health.Readiness(True, {}), backend.metrics),
+            routes(resources.endpoints(backend), backend),
+            door_page.routes(),
+        ],
         http=lambda: backend.settings.http,
         limits=backend.limits,
         on_stop=backend.stop,

@@ -11,6 +11,7 @@ from chainwatch.ledger.apply import apply
 from chainwatch.ledger.context import Context
 from chainwatch.ledger.store import Store
 from chainwatch.ledger.tables import cursors
+from chainwatch.ledger.tables import events as event_table
 from chainwatch.model import Block, BlockRef, InBlock, Transfer
 
 PRICE = "1"
@@ -32,9 +33,8 @@ def make_event(store: Store, contexts: Mapping[str, Context], public: str, now_m
     with store.transaction() as connection:
         events.create(connection, new, assets, 2000, now_ms, "test")
         if more:
-            table = events.events
             row = events.find(connection, public)
-            connection.execute(update(table).where(table.c.id == row.id).values(more))
+            connection.execute(update(event_table).where(event_table.c.id == row.id).values(more))
     return public
 
 

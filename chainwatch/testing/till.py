@@ -10,13 +10,13 @@ from typing import Any
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from sqlalchemy import Row, select
+from sqlalchemy import Row, insert, select
 
 from chainwatch.adapters.base import AccountSource, BlockSource
 from chainwatch.clock import SystemClock
 from chainwatch.errors import Transient
 from chainwatch.finality import Rule, Tier
-from chainwatch.ledger import creators, events, exports, payouts, settlements
+from chainwatch.ledger import creators, events, exports, payouts, pool, settlements
 from chainwatch.ledger.audit import audit
 from chainwatch.ledger.context import Context, Policy
 from chainwatch.ledger.tables import payouts as payout_table
@@ -101,18 +101,17 @@ class Till:
         with self.ledger.reading() as connection:
             return len(connection.execute(select(tickets.c.id)).all())
 
-    def own(self, wallet: str, asset: str, price: int, address: str) -> None:
-        """Open a purchase that is paid at an address of its own (chains without a memo)."""
-        row = {"ref": "ownaddress", "event_id": 1, "wallet": wallet, "asset": asset, "price": price, "pay_to": address}
-        row |= {"created_ms": self.clock.now_ms(), "expires_ms": self.clock.now_ms() + LATER_MS}
-        from sqlalchemy import insert
-
-        from chainwatch.ledger.tables import addresses
-
+    def own(self, wallet: str, asset: str, price: int) -> str:
+        """Open a purchase of ``gala`` that is paid at an address of its own; return the address."""
+        now_ms = self.clock.now_ms()
+        row = {"ref": "ownaddress", "event_id": 1, "wallet": wallet, "asset": asset, "price": price}
+        row |= {"created_ms": now_ms, "expires_ms": now_ms + LATER_MS}
         with self.ledger.transaction() as connection:
             purchase = connection.execute(insert(purchases).values(row).returning(purchases.c.id)).scalar_one()
-            taken = {"chain": self.spec.code, "path_index": 1, "address": address, "purchase_id": purchase}
-            connection.execute(insert(addresses).values({**taken, "created_ms": 1}))
+            entry = pool.next_free(connection, self.spec.code)
+            assert entry is not None
+            pool.give(connection, entry.id, purchase)
+        return str(entry.address)
 
     def export(self, asset: str, destination: str, options: Options) -> dict[str, Any]:
         """Let the payout fall due and export it to ``destination``; return the file."""

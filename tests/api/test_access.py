@@ -9,8 +9,11 @@ from typing import Any
 import jwt
 import msgspec
 import pytest
+from sqlalchemy import update
 
-from chainwatch.ledger.tables import attendance, audit_log, entries, outbox, sessions, tickets
+from chainwatch.access import attempts, nonces
+from chainwatch.access import sessions as session_rules
+from chainwatch.ledger.tables import attendance, audit_log, entries, outbox, purchases, sessions, tickets
 from chainwatch.testing.guests import (
     ALICE,
     GUEST,
@@ -18,6 +21,7 @@ from chainwatch.testing.guests import (
     STRANGER,
     NoContracts,
     challenge,
+    contract,
     door,
     hive,
     join,
@@ -29,7 +33,7 @@ from chainwatch.testing.guests import (
 )
 from chainwatch.testing.served import NOW_MS, served
 from chainwatch.testing.tickets import make_event, mint
-from chainwatch.testing.wallets import BitcoinWallet, HiveWallet, MoneroWallet, SolanaWallet
+from chainwatch.testing.wallets import BitcoinWallet, EvmWallet, HiveWallet, MoneroWallet, SolanaWallet
 from chainwatch.verifiers import Unavailable
 from chainwatch.verifiers.recorded import RecordedChain
 
@@ -79,6 +83,7 @@ async def test_asking_changes_nothing_but_the_audit_log(tmp_path: Path) -> None:
         assert len([a for a in rows(api, audit_log) if a.action == "access.verify"]) == 3
         assert (await api.post("/api/events/gala/join", body))[0] == 200
         assert (await verify(api, await signed(api, GUEST)))["reason"] == "already_redeemed"
+        assert (await verify(api, body))["reason"] == "replayed"
 
 
 async def test_a_signature_with_the_challenge_s_timestamp_alone_finds_its_text(tmp_path: Path) -> None:
@@ -256,6 +261,32 @@ async def test_a_denied_join_with_a_valid_signature_uses_its_text_up(tmp_path: P
         assert (await join(api))[0] == 200
 
 
+async def test_what_was_used_is_remembered_as_long_as_its_text_could_pass(tmp_path: Path) -> None:
+    async with door(tmp_path) as api:
+        ahead = NOW_MS + 60_000  # a classic text of a clock that is a minute fast lives longest
+        text = f"Access event gala at {ahead}"
+        body = {"wallet_address": GUEST.address, "signature": GUEST.sign_message(text), "timestamp": ahead}
+        assert (await api.post("/api/events/gala/join", body))[0] == 200
+        for seconds in (1, 299, 59.999):
+            api.clock.advance(seconds)
+            await api.store.write(nonces.forget, api.clock.now_ms())
+            assert (await api.post("/api/events/gala/join", body))[1]["code"] == "replayed"
+        api.clock.advance(0.002)
+        assert (await api.post("/api/events/gala/join", body))[1]["code"] == "expired"
+        api.clock.advance(600)
+        assert await api.store.write(nonces.forget, api.clock.now_ms()) == 1
+
+
+async def test_attempts_are_forgotten_after_their_days(tmp_path: Path) -> None:
+    async with door(tmp_path) as api:
+        await join(api, STRANGER)
+        await join(api)
+        before = len(rows(api, audit_log))
+        assert await api.store.write(attempts.forget, NOW_MS) == 0
+        assert await api.store.write(attempts.forget, NOW_MS + HOUR) == 2
+        assert len(rows(api, audit_log)) == before - 2
+
+
 # -- classic texts ---------------------------------------------------------------------------------------
 
 
@@ -332,6 +363,49 @@ async def test_an_account_that_changed_its_key_is_refused_at_once(tmp_path: Path
         assert (await verify(api, await signed(api, ALICE)))["reason"] == "bad_signature"
 
 
+SAFE, OWNER = EvmWallet("an address").address, EvmWallet("owner")
+
+
+@pytest.mark.parametrize(("paid_on", "bound", "let_in"), [("ETH", None, 1), ("HIVE", "ETH", 1), ("HIVE", None, 0)])
+async def test_a_contract_wallet_counts_where_it_was_bound_or_paid(
+    paid_on: str, bound: str | None, let_in: int, tmp_path: Path
+) -> None:
+    resolvers: dict[str, Any] = {}
+    async with door(tmp_path, wallets=[], resolver=resolvers.get) as api:
+        mint(api.store, api.backend.contexts[paid_on], "gala", [SAFE], NOW_MS)
+        with api.store.transaction() as connection:
+            connection.execute(update(purchases).values(wallet_chain=bound))
+        _, given = await api.get(f"/api/events/gala/challenge?wallet={SAFE}&chain=ETH")
+        resolvers["ETH"], signature = contract(SAFE, OWNER, given["message"])
+        body = {"wallet_address": SAFE, "message": given["message"], "signature": signature}
+        assert (await verify(api, body))["access_granted"] is bool(let_in)
+        status, answer = await api.post("/api/events/gala/join", body)
+        assert status == (200 if let_in else 403)
+        if not let_in:
+            assert answer["code"] in ("contract_chain", "bad_signature")
+        resolvers["ETH"] = RecordedChain()  # a node that does not answer
+        api.clock.advance(1)
+        _, given = await api.get(f"/api/events/gala/challenge?wallet={SAFE}&chain=ETH")
+        body = {"wallet_address": SAFE, "message": given["message"], "signature": OWNER.sign_message(given["message"])}
+        status, answer = await api.post("/api/events/gala/join", body)
+        assert status == (503 if let_in else 403)
+
+
+async def test_the_domain_is_the_configured_one_whatever_a_request_says(tmp_path: Path) -> None:
+    toml = '[http]\npublic_url = "https://tickets.example"\n'
+    async with served(tmp_path, toml=toml) as api:
+        make_event(api.store, api.backend.contexts, "gala", NOW_MS)
+        path = f"/api/events/gala/challenge?wallet={GUEST.address}"
+        for headers in (
+            {"Host": "evil.example"},
+            {"X_Forwarded_Host": "evil.example"},
+            {"Origin": "https://evil.example"},
+        ):
+            _, given = await api.get(path, **headers)
+            assert given["message"].startswith("tickets.example wants you")
+            assert "evil" not in given["message"]
+
+
 # -- sessions --------------------------------------------------------------------------------------------
 
 
@@ -375,9 +449,7 @@ async def test_a_session_that_nobody_refreshes_is_over_after_five_minutes(tmp_pa
         _, joined = await join(api)
         api.clock.advance(300)
         assert (await api.post("/api/sessions/refresh", Authorization=bearer(joined)))[0] == 401
-        from chainwatch.access import sessions as live
-
-        assert await api.store.write(live.sweep, api.clock.now_ms()) == 1
+        assert await api.store.write(session_rules.sweep, api.clock.now_ms()) == 1
         (stay,) = rows(api, attendance)
         assert (stay.left_ms - stay.joined_ms, stay.total_duration_minutes) == (300_000, 5)
 

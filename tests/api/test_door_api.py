@@ -16,6 +16,7 @@ from sqlalchemy import update
 
 from chainwatch.api import auth, desk
 from chainwatch.api.auth import Caller
+from chainwatch.errors import Transient
 from chainwatch.ledger import devices
 from chainwatch.ledger.entries import Entry
 from chainwatch.ledger.scans import Scan
@@ -483,3 +484,25 @@ async def test_a_scan_that_fails_takes_nobody_with_it(tmp_path: Path, monkeypatc
         shown = [g.result if isinstance(g, Entry) else type(g).__name__ for g in got]
         assert shown == ["accepted"] * 2 + ["RuntimeError", "accepted", "Rejected"] + ["accepted"] * 5
         assert [r.nonce for r in door.rows()] == [f"n{n}" for n in (1, 2, 4, 6, 7, 8, 9, 10)]
+
+
+async def test_a_database_that_is_away_is_said_to_all_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A queue of scans that each wait for it would stall the door; the devices decide alone and keep their nonce."""
+    async with venue(tmp_path) as door:
+        tries = 0
+
+        def away(*_args: Any) -> Any:
+            nonlocal tries
+            tries += 1
+            raise Transient("the database is locked")
+
+        monkeypatch.setattr(desk, "check_in_all", away)
+        answers = await asyncio.gather(*(door.scan(door.code(n)) for n in range(1, 11)))
+        assert {status for status, _ in answers} == {503}
+        assert tries <= 2 * 10
+        before = tries
+        counter = desk.Desk(door.api.backend, door.codes)
+        scan = Scan(nonce="n", at_ms=NOW_MS, code=door.code(1))
+        got = await asyncio.gather(*(counter.decide(door.device_id, scan) for _ in range(50)), return_exceptions=True)
+        assert all(isinstance(g, Transient) for g in got)
+        assert tries - before == 2, "one group, tried twice"

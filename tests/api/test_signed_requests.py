@@ -7,6 +7,7 @@ import pytest
 
 from chainwatch.access import AccessMessage, AccessReason, challenges, signed
 from chainwatch.errors import Rejected
+from chainwatch.testing.guests import contract
 from chainwatch.testing.served import Served, served
 from chainwatch.testing.wallets import (
     BitcoinWallet,
@@ -15,7 +16,7 @@ from chainwatch.testing.wallets import (
     MoneroWallet,
     SolanaWallet,
 )
-from chainwatch.verifiers import Unavailable, ethereum
+from chainwatch.verifiers import Unavailable
 from chainwatch.verifiers.recorded import RecordedChain
 
 DESTINATION = "0x52908400098527886E0F7030069857D2E4169EE7"
@@ -118,16 +119,6 @@ async def test_a_value_that_could_be_read_two_ways_is_refused(value: str, tmp_pa
     async with served(tmp_path) as api:
         with pytest.raises(Rejected):
             signed.challenge(api.backend, "refund-claim", wallet="alice", values={"refund": value})
-
-
-def contract(address: str, owner: EvmWallet, text: str, chain_id: int) -> tuple[RecordedChain, str]:
-    """A contract wallet that says yes to one signature, recorded."""
-    signature = owner.sign_message(text)
-    asked = "0x1626ba7e" + ethereum.personal_digest(text.encode()).hex()
-    asked += f"{64:064x}{65:064x}" + signature[2:] + "00" * 31
-    call = {"method": "eth_call", "params": [{"to": address, "data": asked}], "result": "0x1626ba7e" + "00" * 28}
-    code = {"method": "eth_getCode", "params": [address], "result": "0x60"}
-    return RecordedChain([code, call], chain_id=chain_id), signature
 
 
 async def test_a_contract_wallet_is_one_chain_s(tmp_path: Path) -> None:

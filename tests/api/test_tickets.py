@@ -26,6 +26,7 @@ from chainwatch.testing.guests import (
     GUEST,
     HOUR,
     STRANGER,
+    contract,
     door,
     join,
     operator_key,
@@ -39,8 +40,6 @@ from chainwatch.testing.served import NOW_MS, Served
 from chainwatch.testing.tickets import mint
 from chainwatch.testing.wallets import EvmWallet
 from chainwatch.tickets import codes
-from chainwatch.verifiers import ethereum
-from chainwatch.verifiers.recorded import RecordedChain
 
 
 async def own(api: Served, wallet: Any, purpose: str = "my-tickets", **change: Any) -> tuple[int, Any]:
@@ -104,16 +103,31 @@ async def test_a_contract_wallet_sees_the_tickets_of_its_chain_only(tmp_path: Pa
         mint(api.store, api.backend.contexts["HIVE"], "gala", [safe], NOW_MS)
         _, given = await api.get(f"/api/my-tickets/challenge?wallet={safe}&chain=ETH")
         text = given["message"]
-        signature = owner.sign_message(text)
-        asked = "0x1626ba7e" + ethereum.personal_digest(text.encode()).hex()
-        asked += f"{64:064x}{65:064x}" + signature[2:] + "00" * 31
-        call = {"method": "eth_call", "params": [{"to": safe, "data": asked}], "result": "0x1626ba7e" + "00" * 28}
-        code = {"method": "eth_getCode", "params": [safe], "result": "0x60"}
-        resolvers["ETH"] = RecordedChain([code, call], chain_id=1)
+        resolvers["ETH"], signature = contract(safe, owner, text)
         body = {"wallet_address": safe, "message": text, "signature": signature}
         status, answer = await api.post("/api/my-tickets", body)
         assert status == 200, answer
         assert [t["ticket"]["currency"] for t in answer["tickets"]] == ["ETH"]
+
+
+async def test_a_contract_of_another_chain_claims_no_refund(tmp_path: Path) -> None:
+    """Who deploys at the same address elsewhere is somebody else."""
+    thief, safe = EvmWallet("thief"), EvmWallet("any address will do").address
+    resolvers: dict[str, Any] = {}
+    async with door(tmp_path, wallets=[], resolver=resolvers.get) as api:
+        mint(api.store, api.backend.contexts["HIVE"], "gala", [safe], NOW_MS)
+        (ticket,) = rows(api, tickets)
+        key = operator_key(api, "events")
+        await api.post(f"/api/tickets/{ticket.uuid}/revoke", {"reason": "x"}, Authorization=key)
+        (refund,) = rows(api, refunds)
+        path, asked = f"/api/refunds/{refund.id}", f"wallet={safe}&destination=thief-acc&chain=ETH"
+        status, given = await api.get(f"{path}/challenge?{asked}")
+        assert status == 200, given
+        resolvers["ETH"], signature = contract(safe, thief, given["message"])
+        body = {"wallet_address": safe, "destination": "thief-acc", "message": given["message"], "chain": "ETH"}
+        status, answer = await api.post(f"{path}/claim", body | {"signature": signature})
+        assert (status, rows(api, refunds)[0].destination) != (200, "thief-acc")
+        assert answer["code"] in ("contract_chain", "bad_signature")
 
 
 # -- by its token ------------------------------------------------------------------------------------------

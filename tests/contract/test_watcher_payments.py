@@ -207,7 +207,7 @@ async def test_paying_twice_for_one_wallet_is_one_ticket_and_one_surplus(chain: 
     chain.pay(wallet=buyer)
     await arrive(chain)
     assert chain.tickets() == [buyer]
-    assert chain.owed() == [("surplus", chain.price, "overpaid")]
+    assert chain.owed() == [("surplus", chain.price, "duplicate")]
 
 
 async def test_two_payments_in_one_hive_transaction_are_two(hive: Followed) -> None:

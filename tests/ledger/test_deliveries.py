@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import func, select, update
@@ -336,3 +337,32 @@ def test_all_that_happens_to_a_purchase_is_one_subject_in_order(store: Store) ->
     assert all('"event_id":"gala"' in data for t, data in told[alice])
     assert '"kind":"surplus"' in told[bobby][3][1]
     assert all(t in outbox.TYPES for rows in told.values() for t, _ in rows)
+
+
+@pytest.mark.parametrize("handed_out", [False, True])
+def test_a_sighting_that_was_not_taken_comes_before_the_confirmation(store: Store, handed_out: bool) -> None:
+    """A payment by memo has no purchase while it is only seen; later both are of one subject."""
+    spec = ChainSpec("HIVE", "hive", "hive", (Asset("HIVE", "HIVE", 3),), (), ("till",))
+    issuer = Issuer(Ed25519PrivateKey.from_private_bytes(bytes(32)))
+    context = Context(spec, Rule((Tier(depth=1),)), Policy(), issuer, canonical_wallet, new_ref)
+    hook = add(store)
+    seen = Transfer("HIVE", "t", "0", "HIVE", 5000, "till", memo=b"event:gala:wallet:alice", position=Unconfirmed(NOW))
+    first, second = BlockRef(1, "h1", "h0"), BlockRef(2, "h2", "h1")
+    paid = msgspec.structs.replace(seen, position=InBlock(BlockRef(2, "h2")))
+    with store.transaction() as connection:
+        new = events.NewEvent(id="gala", title="g", ticket_price="5", ticket_currency="HIVE")
+        events.create(connection, new, {"HIVE": spec.assets[0]}, 2000, NOW, "test")
+        sighting = Step("HIVE", None, first, first, None, blocks=(Block(first, NOW, ()),), snapshot=(seen,))
+        apply(connection, sighting, context, 1, NOW)
+    if handed_out:
+        hand_out(store)
+    with store.transaction() as connection:
+        step = Step("HIVE", BlockRef(1, "h1"), second, second, None, blocks=(Block(second, NOW, (paid,)),))
+        apply(connection, step, context, 1, NOW)
+    hand_out(store)
+    types = []
+    while batch := due(store, hook):
+        assert len(batch) == 1
+        types.append(msgspec.json.decode(batch[0].body)["type"])
+        record(store, hook, Outcome(batch[0].id, True, 200))
+    assert types == ["payment.seen", "payment.confirmed", "ticket.minted"]

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import func, select
 
-from chainwatch.errors import Transient
+from chainwatch.errors import Rejected, Transient
 from chainwatch.follower import Step
 from chainwatch.ledger import quotes
 from chainwatch.ledger.apply import apply
@@ -145,3 +145,31 @@ def drop(shop: Shop, rounds: int) -> None:
     assert set(sold.values()) == {SEATS}
     assert set(due.values()) == {BUYERS - SEATS}
     assert len(sold) == len(due) == rounds
+
+
+def test_one_wallet_asking_from_eight_processes_gets_one_purchase_and_one_gift(shop: Shop) -> None:
+    """Two requests at once must not both see that there is none yet."""
+    shop.event("paid", max_attendees=50)
+    shop.event("free", ticket_price="0", max_attendees=50)
+    url = shop.store.engine.url.render_as_string(hide_password=False)
+    got: Counter[str] = Counter()
+
+    def ask(event: str) -> None:
+        store = Store(url)
+        try:
+            asked = quotes.Ask(event_id=event, wallet="alice", asset="HIVE", signed=True)
+
+            def body() -> None:
+                with store.transaction() as connection:
+                    quotes.quote(connection, asked, shop.contexts["HIVE"], NOW_MS)
+
+            again(body)
+            got[event] += 1
+        except Rejected as no:
+            got[no.code] += 1
+        finally:
+            store.close()
+
+    together([lambda e=e: ask(e) for e in ("paid", "free") * 8])
+    assert got == {"paid": 1, "free": 1, "purchase_open": 7, "wallet_limit": 7}
+    shop.audit()

@@ -376,3 +376,14 @@ def test_every_reason_that_the_code_gives_is_an_ending_with_what_to_do() -> None
     for e in endings.ENDINGS:
         assert bool(e.next) == bool(e.command) == (e.kind in ("refund", "surplus", "review"))
     assert endings.name_of("dust", "wrong_asset") == "dust"
+
+
+def test_the_page_for_operators_has_a_row_for_each_ending_and_no_other() -> None:
+    page = (ROOT / "docs" / "money.md").read_text("utf-8")
+    table = page.split("| ended as |")[1].split("\n\n")[0].splitlines()[2:]
+    rows = [
+        f"| {e.name} | {e.kind}{' · ' + e.reason if e.reason else ''} | {e.means} | {e.next or '-'} | "
+        f"{'`' + e.command + '`' if e.command else '-'} |"
+        for e in endings.ENDINGS
+    ]
+    assert table == rows

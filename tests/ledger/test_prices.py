@@ -3,7 +3,7 @@
 from decimal import Decimal
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import event, select
 
 from chainwatch import memo
 from chainwatch.errors import Rejected
@@ -200,6 +200,28 @@ def test_what_is_known_of_a_payment_finds_it(shop: Shop) -> None:
         assert len(queries.payments(connection, address="till", limit=1)) == 1
         with pytest.raises(Rejected):
             queries.payments(connection)
+
+
+def test_every_such_question_is_answered_from_an_index(shop: Shop) -> None:
+    """A million payments: ``bench/lookup.py`` measures it."""
+    if not shop.store.is_sqlite:
+        return  # PostgreSQL chooses by statistics, which an empty table does not have
+    plans: list[str] = []
+    shop.event()
+    shop.mine(shop.buys("alice"))
+    with shop.store.reading() as connection:
+
+        def explain(_c: object, _cursor: object, statement: str, parameters: object, *_more: object) -> None:
+            if statement.startswith("SELECT transfers"):
+                rows = connection.connection.cursor().execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
+                plans.extend(str(r) for r in rows.fetchall())
+
+        event.listen(shop.store.engine, "before_cursor_execute", explain)
+        for by in ({"memo": b"x"}, {"wallet": "alice"}, {"txid": "x"}, {"address": "till"}, {"event": 1}):
+            queries.payments(connection, **by)  # type: ignore[arg-type]
+        event.remove(shop.store.engine, "before_cursor_execute", explain)
+    assert sum("USING INDEX" in p or "USING COVERING INDEX" in p for p in plans) >= 5
+    assert [p for p in plans if "SCAN transfers" in p or "SCAN purchases" in p] == []
 
 
 # -- erased wallets ----------------------------------------------------------------------------------------------

@@ -63,6 +63,61 @@ async def test_a_commit_that_fails_fails_everybody_in_it(store: Store) -> None:
         assert connection.execute(select(func.count()).select_from(audit_log)).scalar_one() == 0
 
 
+def look(connection: Connection, n: int) -> int:
+    """Look, refuse every third, write the others: as a sale that is nearly over."""
+    connection.execute(select(func.count()).select_from(audit_log)).scalar_one()
+    if n % 3 == 2:
+        raise Rejected("sold_out")
+    return note(connection, n)
+
+
+@pytest.mark.parametrize(("body", "kept"), [(look, 53), (note, 80)])
+async def test_bodies_that_may_run_twice_are_each_whole_or_not_at_all(
+    store: Store, body: Callable[[Connection, int], int], kept: int
+) -> None:
+    """Those that only looked are refused beside the others; one that wrote and raised is undone alone."""
+    got = await asyncio.gather(*(store.write_often(body, n) for n in range(100)), return_exceptions=True)
+    done = [g for g in got if isinstance(g, int)]
+    assert len(done) == kept
+    assert all(isinstance(g, int | Rejected) for g in got)
+    with store.reading() as connection:
+        assert connection.execute(select(func.count()).select_from(audit_log)).scalar_one() == kept
+
+
+async def test_refusals_that_only_looked_cost_no_second_run(store: Store) -> None:
+    runs = 0
+
+    def refuse(connection: Connection, n: int) -> int:
+        nonlocal runs
+        runs += 1
+        connection.execute(select(func.count()).select_from(audit_log)).scalar_one()
+        if n % 2:
+            raise Rejected("sold_out")
+        return note(connection, n * 5)
+
+    got = await asyncio.gather(*(store.write_often(refuse, n) for n in range(40)), return_exceptions=True)
+    assert sum(isinstance(g, Rejected) for g in got) == 20
+    assert runs == 40
+
+
+async def test_a_commit_that_fails_is_not_tried_again(store: Store) -> None:
+    runs = 0
+
+    def counted(connection: Connection, n: int) -> int:
+        nonlocal runs
+        runs += 1
+        return note(connection, n)
+
+    def refuse(_connection: object) -> None:
+        raise RuntimeError("the disk is full")
+
+    event.listen(store.engine, "commit", refuse)
+    got = await asyncio.gather(*(store.write_often(counted, n) for n in range(4)), return_exceptions=True)
+    event.remove(store.engine, "commit", refuse)
+    assert all(isinstance(g, RuntimeError) for g in got)
+    assert runs == 4
+
+
 async def test_a_caller_that_goes_away_does_not_hold_the_others_up(store: Store) -> None:
     gone = asyncio.ensure_future(store.write_together(note, 1))
     await asyncio.sleep(0)

@@ -123,6 +123,7 @@ class Bcoin:
             *(node, "-r", str(Path(__file__).parent / "bcoin_preload.js"), str(BCOIN / "bin" / "node")),
             *("--network=regtest", "--memory=true", f"--prefix={folder}", "--workers=false", "--log-file=false"),
             *("--listen=false", "--no-dns=true", "--only=127.0.0.1:1", f"--port={p2p}", "--host=127.0.0.1"),
+            "--replace-by-fee=true",  # Core's default: a transaction may say that it can be replaced
             *("--http-host=127.0.0.1", f"--http-port={port}", f"--api-key={KEY}", "--index-tx=true"),
             *("--wallet-http-host=127.0.0.1", f"--wallet-http-port={self._wallet_port}", f"--wallet-api-key={KEY}"),
             "--wallet-wallet-auth=false",

@@ -27,6 +27,7 @@ PROMISED: dict[str, tuple[str, ...]] = {
     "chainwatch_verify_total": ("scheme", "result"),
     "chainwatch_verify_seconds_bucket": ("scheme", "le"),
     "chainwatch_access_decisions_total": ("decision", "reason"),
+    "chainwatch_checkins_total": ("outcome",),
     "chainwatch_outbox_pending": (),
     "chainwatch_outbox_oldest_seconds": (),
     "chainwatch_ledger_imbalance": (),
@@ -39,6 +40,7 @@ PROMISED: dict[str, tuple[str, ...]] = {
     "chainwatch_quote_rate_age_seconds": ("asset", "currency"),
     "chainwatch_rate_sources_agreeing": ("asset", "currency"),
     "chainwatch_webhook_attempts_total": ("outcome",),
+    "chainwatch_payment_endings_total": ("chain", "ending"),
 }
 
 
@@ -54,6 +56,7 @@ def everything_happens(metrics: Metrics) -> None:
     metrics.endpoint("HIVE", "https://api.example:443", False)
     metrics.count("HIVE", "memo_unreadable", 2)
     metrics.payment("HIVE", "HBD", "minted")
+    metrics.ended("HIVE", "sold_out", 2)
     metrics.minted("HIVE", 4.0)
     metrics.queues(refunds_due=1, payouts_due=2, review_open=3)
     metrics.imbalance(0)
@@ -63,6 +66,7 @@ def everything_happens(metrics: Metrics) -> None:
     metrics.rates_wanted({("HIVE", "USD")})
     metrics.rate_sources("HIVE", "USD", 2)
     metrics.webhook("delivered")
+    metrics.checkin("accepted")
     metrics.reloaded(True)
 
 
