@@ -1,7 +1,7 @@
 """The Bitcoin family through an Esplora indexer's HTTP API, for those who run no node.
 
 Blocks come raw and are scanned as from a node, so nothing depends on the indexer's own address index;
-only what is not mined yet is looked up by address, for the newest addresses.  API: Blockstream/esplora
+only what is not mined yet is looked up by address: the newest each time, older ones ever more rarely, for ever.  API: Blockstream/esplora
 ``API.md`` (blockstream.info, mempool.space, electrs).
 """
 
@@ -28,7 +28,9 @@ from chainwatch.errors import Inconsistent, Misconfigured, Transient
 from chainwatch.model import BlockRef, ChainSpec, Transfer, Unconfirmed
 
 LOOK_UPS, MOST_LOOK_UPS = 20, 500
-"""Addresses looked up for one mempool snapshot, by default and at most: each is a request to a shared server."""
+"""Newest addresses looked up for each mempool snapshot, by default and at most: each is a request to a shared server."""
+RAREST = 14
+"""Older addresses are looked up half as often for each ``mempool_addresses`` before them, down to 1 in 2^14 times."""
 PAGE = 50
 """Unconfirmed transactions of one address in one answer; an address with as many is no purchase's."""
 
@@ -37,7 +39,8 @@ class EsploraOptions(Options):
     """The operator's keys of a chain that is read from Esplora servers."""
 
     mempool_addresses: int = LOOK_UPS
-    """Addresses looked up for payments that are not mined yet; 0 shows none."""
+    """Newest addresses looked up each time for payments that are not mined yet, about as many older ones in turn; 0
+    shows none."""
 
 
 class _Header(msgspec.Struct):
@@ -87,6 +90,9 @@ class Esplora:
         self._spec, self._services, self._rpc, self._watched = spec, services, rpc, watched
         self._look_ups, self._fee_rate = look_ups, fee_rate
         self._first_seen: dict[str, int] = {}
+        self._looks = 0
+        self._busy: dict[str, None] = {}
+        """Addresses that something was on its way to at the last look: they are looked at each time until it is mined."""
 
     async def about(self, _endpoint: Endpoint) -> About:
         """Esplora tells neither version nor network: its genesis block is checked instead."""
@@ -117,24 +123,38 @@ class Esplora:
         return None
 
     async def mempool(self, endpoint: Endpoint) -> list[Transfer] | None:
-        """GET ``/address/:address/txs/mempool`` for the newest addresses, and the configured ones.
+        """GET ``/address/:address/txs/mempool`` for the addresses whose turn it is (``_due``).
 
         The answers are moments apart: when two of them hold transactions that spend the same coin, one has
         replaced the other meanwhile, and nothing is told until the next look.
         """
         if not self._look_ups:
             return None
-        newest = dict.fromkeys([*list(self._watched.scripts.values())[-self._look_ups :], *self._spec.receive])
         txs: dict[str, _Tx] = {}
-        for address in newest:
+        busy: dict[str, None] = {}
+        for address in self._due():
             found = await self._get(endpoint, f"/address/{address}/txs/mempool", list[_Tx])
             txs.update((tx.txid, tx) for tx in found[:PAGE])
+            if found and len(busy) < MOST_LOOK_UPS:
+                busy[address] = None
+        self._busy = busy
         spent = [(i.txid, i.vout) for tx in txs.values() for i in tx.vin]
         if len(set(spent)) != len(spent):
             return None
         now = self._services.clock.now_ms()
         self._first_seen = {txid: self._first_seen.get(txid, now) for txid in txs}
         return [t for tx in txs.values() for t in self._payments(endpoint, tx)]
+
+    def _due(self) -> list[str]:
+        """Return the addresses to look up now: configured, busy and newest ones always, every other one in its turn."""
+        self._looks += 1
+        newest_first = list(self._watched.scripts.values())[::-1]
+        due = [*newest_first[: self._look_ups], *self._spec.receive, *self._busy]
+        for start in range(self._look_ups, len(newest_first), self._look_ups):
+            period = 2 ** min(start // self._look_ups, RAREST)
+            older = newest_first[start : start + self._look_ups]
+            due += [address for i, address in enumerate(older, start) if (i + self._looks) % period == 0]
+        return list(dict.fromkeys(due))
 
     async def raw_transaction(self, endpoint: Endpoint, txid: str, _block_hash: str) -> bytes | None:
         """GET ``/tx/:txid/raw``."""

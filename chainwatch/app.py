@@ -32,7 +32,7 @@ from chainwatch.clock import Clock
 from chainwatch.config import settings as config
 from chainwatch.config.settings import Settings
 from chainwatch.errors import ChainwatchError, Misconfigured, Rejected
-from chainwatch.ledger import idempotency, payouts, queries, reminders, schema
+from chainwatch.ledger import erasure, idempotency, payouts, queries, reminders, schema
 from chainwatch.ledger.context import Context, Policy
 from chainwatch.ledger.exports import Rules
 from chainwatch.ledger.store import Store
@@ -54,6 +54,8 @@ LAG_READY = 3
 """Blocks behind the head up to which a chain counts as followed: a block or two is just being read."""
 PAYOUTS_EVERY_MS = 30_000
 """What creators are owed is reckoned over all past events: a due time of days bears half a minute."""
+ERASE_EVERY_MS = 3_600_000
+"""Looking for wallets to forget reads every purchase: days bear an hour."""
 BALANCE_EVERY = 30
 """Housekeeping rounds between two sums over the whole ledger (a million lines take seconds)."""
 
@@ -232,7 +234,7 @@ class App:
         ]
         self._kept_house = False
         self._counted: dict[str, int] = {}
-        self._payouts_at = 0
+        self._payouts_at = self._erase_at = 0
         payout_rules(settings)  # what is wrong in it is said now, not at the first export
 
     def _lock_sqlite(self) -> None:
@@ -348,6 +350,9 @@ class App:
         if now_ms >= self._payouts_at:
             payouts.fall_due(connection, now_ms, self.settings.tickets.payout_delay_days * 86_400_000)
             self._payouts_at = now_ms + PAYOUTS_EVERY_MS
+        if (days := self.settings.access.address_days) and now_ms >= self._erase_at:
+            erased = erasure.forget_old(connection, self.issuer, now_ms - days * 86_400_000, now_ms)
+            self._erase_at = now_ms + (0 if erased == erasure.BATCH else ERASE_EVERY_MS)
         idempotency.forget(connection, now_ms)
         sessions.sweep(connection, now_ms)
         nonces.forget(connection, now_ms)

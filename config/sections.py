@@ -79,7 +79,8 @@ class Access(msgspec.Struct, frozen=True):
 
     ``websocket_url`` is a template with ``{event_id}``.  ``turn_secret_file``: coturn's ``static-auth-secret``.
     ``livekit_key_file`` holds ``<api key>:<api secret>``.  ``early_minutes``: how long before its start an event lets
-    people in.
+    people in.  ``audit_days``: how long attempts are remembered; ``address_days``: how long after a wallet's last event
+    its address is kept (0: for ever).
     """
 
     domain: str = ""
@@ -94,6 +95,7 @@ class Access(msgspec.Struct, frozen=True):
     livekit_url: str = ""
     livekit_key_file: str = ""
     audit_days: Annotated[int, Meta(ge=1, le=3650)] = 365
+    address_days: Annotated[int, Meta(ge=0, le=3650)] = 0
 
 
 class Rates(msgspec.Struct, frozen=True):

@@ -8,7 +8,7 @@ again is filed under it.
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, Select, delete, select, update
+from sqlalchemy import Connection, Row, Select, case, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from chainwatch.errors import Rejected
@@ -27,6 +27,12 @@ from chainwatch.ledger.tables import (
     transfers,
 )
 from chainwatch.tickets.token import Issuer
+
+
+BATCH = 100
+"""Wallets that one round erases: the writer is not kept busy."""
+NEVER = 2**62
+"""When an event without an end is over."""
 
 
 class Erased(msgspec.Struct, frozen=True):
@@ -62,6 +68,34 @@ def erase(connection: Connection, issuer: Issuer, wallet: str, now_ms: int) -> E
         stone.on_conflict_do_update(index_elements=[erased_wallets.c.wallet_key], set_={"erased_ms": now_ms})
     )
     return Erased(count, len(gone), len(owed))
+
+
+def forget_old(connection: Connection, issuer: Issuer, before_ms: int, now_ms: int) -> int:
+    """Erase wallets whose every event was over before ``before_ms``, at most ``BATCH`` of them; return how many.
+
+    Not those to whom something is owed: they are erased once it is paid.
+    """
+    others = purchases.alias()
+    of_wallet = others.c.wallet == purchases.c.wallet
+    paid = select(transfers.c.id).join_from(transfers, others, transfers.c.purchase_id == others.c.id).where(of_wallet)
+    owed = paid.join(refunds, refunds.c.transfer_id == transfers.c.id).where(
+        refunds.c.state.not_in(("settled", "cancelled"))
+    )
+    on_its_way = paid.where(transfers.c.state.in_(("seen", "confirming")))
+    over = case(
+        (events.c.status == "cancelled", events.c.updated_ms), else_=func.coalesce(events.c.latest_end_ms, NEVER)
+    )
+    wallets = connection.scalars(
+        select(purchases.c.wallet)
+        .join_from(purchases, events, purchases.c.event_id == events.c.id)
+        .where(~purchases.c.wallet.startswith(tombstones.PREFIX), ~owed.exists(), ~on_its_way.exists())
+        .group_by(purchases.c.wallet)
+        .having(func.max(over) < before_ms)
+        .limit(BATCH)
+    ).all()
+    for wallet in wallets:
+        erase(connection, issuer, wallet, now_ms)
+    return len(wallets)
 
 
 def _has_live(connection: Connection, wallet: str, now_ms: int) -> bool:

@@ -42,8 +42,8 @@ def assign(connection: Connection, ids: Iterable[int], context: Context, now_ms:
         r.id: memo.parse(r.memo, context.canonical_wallet) for r in rows if "memo_unreadable" not in r.flags
     }
     memos = {i: m for i, m in read.items() if isinstance(m, memo.Memo)}
-    hidden = _forget_erased(connection, {r.id: r for r in rows}, memos, context)
     by_ref = _refs(connection, [m.ref for m in memos.values() if m.ref])
+    hidden = _forget_erased(connection, {r.id: r for r in rows}, memos, by_ref, context)
     by_id = _named(connection, {p for i, ps in own.items() if i in memos and len(ps) == 1 for p in ps})
     event_ids = _events(connection, [m.event_id for m in memos.values() if m.event_id])
     claims = []
@@ -122,18 +122,41 @@ _CLAIMING = tuple(
 
 
 def _forget_erased(
-    connection: Connection, rows: Mapping[int, Row[Any]], memos: dict[int, memo.Memo], context: Context
+    connection: Connection,
+    rows: Mapping[int, Row[Any]],
+    memos: dict[int, memo.Memo],
+    by_ref: Mapping[str, Row[Any]],
+    context: Context,
 ) -> list[dict[str, Any]]:
-    """Put pseudonyms in the place of wallets that were erased; return the transfers whose memo must not stay."""
+    """Put pseudonyms in the place of wallets that were erased; return the transfers whose memo must not stay.
+
+    That is what was paid before, or is about a purchase from before.  All else is a new purchase of the wallet itself.
+    """
     wallets = {m.wallet for m in memos.values() if m.wallet}
     if not wallets or not (shadows := tombstones.shadows(connection, context.issuer, wallets)):
         return []
+    bought = _bought_by(connection, [s.name for s in shadows.values()])
     hidden = []
     for i, m in memos.items():
-        if m.wallet in shadows:
-            memos[i] = msgspec.structs.replace(m, wallet=shadows[m.wallet])
+        if (shadow := shadows.get(m.wallet or "")) is None:
+            continue
+        if (named := by_ref.get(m.ref or "")) is not None:
+            before = named.wallet == shadow.name
+        else:
+            before = rows[i].paid_ms <= shadow.erased_ms or (shadow.name, m.event_id) in bought
+        if before:
+            memos[i] = msgspec.structs.replace(m, wallet=shadow.name)
             hidden.append({"row_id": rows[i].id, "memo": None, "memo_key": None, "sender": "[]"})
     return hidden
+
+
+def _bought_by(connection: Connection, names: Sequence[str]) -> set[tuple[str, str]]:
+    """Return (wallet, public id of the event) of every purchase of these wallets."""
+    found: set[tuple[str, str]] = set()
+    for part in chunks(names):
+        rows = _PURCHASE.join_from(purchases, events).where(among(connection, purchases.c.wallet, part))
+        found.update((r.wallet, r.slug or str(r.event)) for r in connection.execute(rows))
+    return found
 
 
 def _own(connection: Connection, rows: Sequence[Row[Any]], context: Context) -> dict[int, set[int]]:

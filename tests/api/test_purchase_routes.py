@@ -96,6 +96,22 @@ async def test_a_numeric_event_may_be_named_by_a_number(tmp_path: Path) -> None:
         assert (await buy(api, event_id="7", wallet_address="bob"))["event_id"] == "7"
 
 
+async def test_a_public_reference_opens_nothing(tmp_path: Path) -> None:
+    """It stands in memos and URIs for everybody to read; the id is given once, to who opened the purchase."""
+    async with served(tmp_path) as api:
+        await gala(api)
+        bought = await buy(api)
+        assert bought["ref"] not in bought["purchase_id"]
+        state = (await api.get(f"/api/purchases/{bought['purchase_id']}"))[1]
+        assert bought["purchase_id"] not in str(state)
+        for path in ("", "/stream", "/qr.svg", "/qr.png"):
+            status, answer = await api.get(f"/api/purchases/{bought['ref']}{path}")
+            assert (status, answer["code"]) == (404, "unknown_purchase"), path
+        async with api.session.get(f"{api.server.url}/pay/{bought['ref']}") as response:
+            assert response.status == 404
+            assert "till" not in await response.text()
+
+
 async def test_from_open_to_the_ticket(tmp_path: Path) -> None:
     async with served(tmp_path) as api:
         await gala(api)

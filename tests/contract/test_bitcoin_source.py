@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import random
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -250,6 +251,38 @@ async def test_conflicting_answers_of_an_indexer_tell_nothing(tmp_path: Path) ->
         assert found is not None
         assert [t.to for t in found] == [other]
         assert ours != other
+        await source.close()
+
+
+async def test_an_indexer_is_asked_about_old_addresses_for_ever_and_ever_more_rarely(tmp_path: Path) -> None:
+    """A request each: new addresses are looked up every time, old ones in turn, those with a payment until it is mined."""
+    async with harness("esplora", tmp_path) as h:
+        source = h.source(options={"timeout": 1.5, "mempool_addresses": 4})
+        every = [h.wallet() for _ in range(40)]
+        source.watch(every)
+        await source.open()
+        view = await source.view()
+        asked: Counter[str] = Counter()
+        get = source.backend._get  # type: ignore[attr-defined]
+
+        async def counted(endpoint: Any, path: str, result: Any) -> Any:
+            asked[path.split("/")[2]] += path.startswith("/address/")
+            return await get(endpoint, path, result)
+
+        source.backend._get = counted  # type: ignore[attr-defined]
+        for _ in range(512):
+            assert await view.mempool() == []
+        times = [asked[address] for address in every[::-1]]
+        assert times[:4] == [512] * 4
+        assert all(times[4 * n : 4 * n + 4] == [512 >> n] * 4 for n in range(9))
+        assert min(times) >= 1
+        assert sum(times) < 512 * 8
+        old = every[8]
+        await h.pay(1000, to=old)
+        while not (found := await view.mempool()):
+            pass
+        assert found[0].to == old
+        assert await view.mempool() == found, "it stays until it is mined or gone"
         await source.close()
 
 

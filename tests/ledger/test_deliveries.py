@@ -20,6 +20,7 @@ from chainwatch.ledger.tables import deliveries as delivery_table
 from chainwatch.ledger.tables import events as event_table
 from chainwatch.ledger.tables import outbox as outbox_table
 from chainwatch.model import Asset, Block, BlockRef, ChainSpec, InBlock, Transfer, Unconfirmed
+from chainwatch.testing.shop import Shop
 from chainwatch.tickets.token import Issuer, new_ref
 from chainwatch.wallets import canonical_wallet
 
@@ -299,6 +300,30 @@ def test_an_event_that_starts_is_told_an_hour_and_a_quarter_before(store: Store)
 
 
 # -- what a purchase says, in its order -----------------------------------------------------------------------
+
+
+def test_messages_hold_ids_and_states_alone(shop: Shop) -> None:
+    """Receivers log them: no wallet, no memo, no amount, no secret."""
+    shop.event(max_attendees=1, event_start_ms=shop.now_ms + 60_000)
+    quote = shop.ask("alice")
+    paid, late = shop.pays(quote, 5005, sender=("alice",)), shop.buys("bobby-the-buyer", sender=("bobby-the-buyer",))
+    shop.see(paid)
+    shop.mine(paid, late)
+    shop.reorg(1, paid)
+    with shop.store.transaction() as connection:
+        reminders.tell_starting(connection, shop.now_ms)
+    shop.cancel()
+    with shop.store.reading() as connection:
+        rows = connection.execute(select(outbox_table.c.type, outbox_table.c.payload)).all()
+    told = {r.type for r in rows}
+    assert {"payment.seen", "payment.confirmed", "ticket.minted", "refund.due", "event.sold_out", "event.cancelled"} <= told
+    for r in rows:
+        said = msgspec.json.decode(r.payload)
+        assert said.keys() <= {
+            *("chain", "txid", "index", "ref", "event_id", "ticket_id", "number", "kind", "reason", "minutes")
+        }, r.type
+        for secret in ("alice", "bobby", quote.purchase_id, "5005"):
+            assert secret not in r.payload
 
 
 def test_all_that_happens_to_a_purchase_is_one_subject_in_order(store: Store) -> None:

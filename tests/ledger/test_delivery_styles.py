@@ -335,6 +335,7 @@ def test_amounts_of_78_digits_are_exact(store: Store) -> None:
 
 @pytest.mark.network
 def test_a_writer_whose_lease_was_taken_cannot_write_any_more(store: Store) -> None:
+    assert leases.TTL_MS == 10_000
     ledger = Ledger(store)
     blocks = canonical()
     ledger.connect(blocks[:1], blocks[0].ref)
@@ -348,6 +349,36 @@ def test_a_writer_whose_lease_was_taken_cannot_write_any_more(store: Store) -> N
     ledger.fence = old
     with pytest.raises(LostRace):
         ledger.connect(blocks[2:3], blocks[2].ref)
+
+
+@pytest.mark.network
+def test_a_step_for_another_block_at_our_height_writes_nothing(store: Store) -> None:
+    """A height alone can be two blocks: the cursor is height and hash."""
+    ledger, chain = Ledger(store), Chain()
+    first = chain.block(1, "g")
+    ledger.connect([first], None)
+    ledger.cursor = BlockRef(1, "b1")
+    with pytest.raises(LostRace):
+        ledger.connect([chain.block(2, "b1", "b", [pay("t1", 5000)])], None)
+    assert not picture(store)["tickets"]
+    with store.reading() as connection:
+        assert held(connection, "HIVE").cursor == BlockRef(1, "a1")
+        assert connection.execute(select(transfers)).first() is None
+
+
+@pytest.mark.network
+def test_another_block_replaces_every_fact_of_a_payment(store: Store) -> None:
+    """Its identity is (chain, txid, index), wherever it is included: what it says there is what counts."""
+    ledger, chain = Ledger(store), Chain()
+    first = chain.block(1, "g")
+    ledger.connect([first], first.ref)
+    ledger.connect([chain.block(2, "a1", "a", [pay("t1", 5000)])], first.ref)
+    ledger.connect([chain.block(2, "a1", "b", [pay("t1", 4000, "bobby")])], first.ref, undo=first.ref)
+    with store.reading() as connection:
+        (row,) = connection.execute(select(transfers)).all()
+        assert audit(connection) == []
+    assert (row.txid, row.idx, row.amount, row.block_hash) == ("t1", "0", 4000, "b2")
+    assert (row.memo, row.sender) == (b"event:gala:wallet:bobby", '["bobby"]')
 
 
 @pytest.mark.network

@@ -13,7 +13,7 @@ from chainwatch.ledger import endings, exports, review
 from chainwatch.ledger import refunds as refunding
 from chainwatch.ledger.context import Policy
 from chainwatch.ledger.review import Decision
-from chainwatch.ledger.tables import audit_log, outbox, refunds
+from chainwatch.ledger.tables import allocations, audit_log, outbox, refunds
 from chainwatch.matching import REVIEWED_FLAGS
 from chainwatch.testing.shop import Shop
 
@@ -50,6 +50,17 @@ def test_exact_is_a_ticket_and_the_commission_is_exact_over_several_payments(sho
     shop.mine(*parts)
     assert [shop.ends(p) for p in parts] == [[("ticket", 1, "")], [("ticket", 1700, "")], [("ticket", 3299, "")]]
     assert shop.wallets() == ["alice"]
+
+
+def test_the_commission_is_the_one_of_the_day_when_the_event_was_made(shop: Shop) -> None:
+    """What a creator agreed to is not raised by a changed configuration; what is over bears none."""
+    shop.event(bps=1000)
+    shop = Shop(shop.store, Policy(commission_bps=9000))
+    paid = shop.buys("alice", amount=5005)
+    shop.mine(paid)
+    with shop.store.reading() as connection:
+        parts = connection.execute(select(allocations.c.kind, allocations.c.amount, allocations.c.commission)).all()
+    assert sorted(parts) == [("surplus", 5, 0), ("ticket", 5000, 500)]
 
 
 def test_under_waits_goes_back_at_expiry_and_a_top_up_cancels_the_refund(shop: Shop) -> None:

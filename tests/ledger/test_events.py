@@ -57,6 +57,34 @@ def test_what_cannot_be_is_refused_by_code(shop: Shop, said: dict[str, Any], cod
         assert connection.execute(select(event_table.c.id)).first() is None
 
 
+@pytest.mark.parametrize("id", ["0", "01", "007", "Gala", "GALA", "42-", "42_7", "no dots.", "", "é", "x" * 65, "gala\n"])
+def test_ids_that_a_memo_could_read_two_ways_are_none(shop: Shop, id: str) -> None:
+    """Numbers without a leading zero; slugs in lower case, with a letter: so that no slug is ever a number."""
+    with pytest.raises(Rejected) as no:
+        shop.event(id)
+    assert no.value.code == "bad_event_id"
+
+
+def test_an_id_is_given_once_and_never_again_and_a_number_is_no_slug_s_second_name(shop: Shop) -> None:
+    """Recycled, it would sell what old memos on chain have paid for."""
+    shop.event("gala")
+    assert shop.event("7") == "7"
+    shop.cancel("gala")
+    for id in ("gala", "7"):
+        with pytest.raises(Rejected) as no:
+            shop.event(id)
+        assert no.value.code == "event_exists"
+    assert row(shop, "gala").id == 1
+    with pytest.raises(Rejected) as no:
+        row(shop, "1")
+    assert no.value.code == "unknown_event"
+    stray, numbered = shop.buys("alice", "1"), shop.buys("alice", "7")
+    zero = shop.buys("alice", "07")
+    shop.mine(stray, numbered, zero)
+    assert shop.ends(stray) == shop.ends(zero) == [("refund", 5000, "unknown_event")]
+    assert shop.ends(numbered) == [("ticket", 5000, "")]
+
+
 def test_the_platform_s_cap_on_attendees_binds_making_and_changing(shop: Shop) -> None:
     new = events.NewEvent(id="gala", title="g", ticket_price="5", ticket_currency="HIVE")
     for seats in (None, 101):

@@ -1,9 +1,11 @@
 """Purchases with an address and a seat of their own, on both databases."""
 
+import base64
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import select
@@ -179,6 +181,24 @@ def test_a_sighting_opens_no_addresses_beyond_the_gap(store: Store) -> None:
         with store.transaction() as connection:
             apply(connection, step, CONTEXT, 1, NOW)
             assert not pool.wanted(connection, "BTC", 20)
+
+
+def test_a_chain_without_memos_sells_nothing_while_its_pool_is_empty(store: Store) -> None:
+    """Monero: without an address of its own nobody would know whose payment it is.  Later there is one."""
+    spec = msgspec.structs.replace(SPEC, params={"memo": False})
+    context = msgspec.structs.replace(CONTEXT, spec=spec)
+    with pytest.raises(Rejected) as no:
+        ask(store, context=context)
+    assert no.value.code == "no_address"
+    assert held(store) == (0, 0)
+    fill(store, 1)
+    assert ask(store, context=context).address == "own1"
+
+
+def test_the_purchase_id_has_128_random_bits(store: Store) -> None:
+    ids = {ask(store, f"buyer{n}").purchase_id for n in range(20)}
+    assert {len(base64.urlsafe_b64decode(text + "==")) for text in ids} == {16}
+    assert len(ids) == 20
 
 
 def test_a_seat_is_held_until_its_time_is_over_and_the_chain_was_read_past_it(store: Store) -> None:

@@ -1,13 +1,14 @@
 """Small writes that share a commit: each whole or not at all, answered after the commit, on both databases."""
 
 import asyncio
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, event, func, insert, select
+from sqlalchemy import Connection, event, func, insert, select, update
 
-from chainwatch.errors import Rejected
+from chainwatch.errors import Rejected, Transient
 from chainwatch.ledger import schema
 from chainwatch.ledger.store import Store
 from chainwatch.ledger.tables import audit_log
@@ -33,6 +34,34 @@ def note(connection: Connection, n: int) -> int:
     if n % 5 == 4:
         raise Rejected("fifth", "every fifth goes wrong after it wrote")
     return n
+
+
+def test_a_deadlock_is_transient(store: Store) -> None:
+    """The database ends one of the two: it is tried again, and nothing of it is there."""
+    if store.is_sqlite:
+        pytest.skip("SQLite has one writer")
+    with store.transaction() as connection:
+        for n in (1, 2):
+            note(connection, n)
+    gate, ends = threading.Barrier(2), []
+
+    def touch(first: int, second: int) -> None:
+        try:
+            with store.transaction() as connection:
+                for i, n in enumerate((first, second)):
+                    connection.execute(update(audit_log).where(audit_log.c.subject == str(n)).values(actor=str(first)))
+                    if not i:
+                        gate.wait(30)
+            ends.append("done")
+        except Transient:
+            ends.append("again")
+
+    threads = [threading.Thread(target=touch, args=pair) for pair in ((1, 2), (2, 1))]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join(30)
+    assert sorted(ends) == ["again", "done"]
 
 
 async def test_writes_share_commits_and_one_that_fails_undoes_only_itself(store: Store) -> None:

@@ -495,3 +495,20 @@ def test_what_receives_on_one_evm_chain_is_watched_on_every_other(tmp_path: Path
     assert (got["HIVE"].kin, got["HIVE"].also) == ((), ())
     alone = parse(ETH, tmp_path).chains["ETH"].spec
     assert (alone.kin, alone.also) == ((), ())
+
+
+# -- terms of sale ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "most"),
+    [("tickets.tolerance_bps", "BTC", 500), ("tickets", "commission_bps", 10_000), ("rates", "agree_percent", 20)],
+)
+def test_terms_of_sale_have_bounds(tmp_path: Path, section: str, key: str, most: int) -> None:
+    """A tolerance of 100 % settled invoices for nothing (btcpayserver/btcpayserver#6378)."""
+    parse(f"[{section}]\n{key} = {most}\n", tmp_path)
+    assert f"{most}" in refusal(f"[{section}]\n{key} = {most + 1}\n", tmp_path)
+    default = parse("", tmp_path)
+    assert default.tickets.tolerance_bps == {}
+    assert (default.rates.agree_percent, default.rates.max_age_seconds, default.rates.quorum) == (5, 300, 2)
+    assert "quorum" in refusal("[rates]\nquorum = 1\n", tmp_path)
