@@ -13,6 +13,7 @@ import msgspec
 
 from chainwatch.adapters.base import Services
 from chainwatch.adapters.coins import Watched, watched_of
+from chainwatch.adapters.fees import seen_fee_rate
 from chainwatch.adapters.mempool import Mempool
 from chainwatch.adapters.rpc import Endpoint, Rpc, RpcError
 from chainwatch.adapters.utxo import (
@@ -68,9 +69,9 @@ class _ChainLock(msgspec.Struct):
 class Bitcoind:
     """The backend that asks a full node."""
 
-    def __init__(self, spec: ChainSpec, services: Services, rpc: Rpc, watched: Watched) -> None:
+    def __init__(self, spec: ChainSpec, services: Services, rpc: Rpc, watched: Watched, fee_rate: int) -> None:
         self._spec, self._rpc = spec, rpc
-        self._mempool = Mempool(spec, services, rpc, watched, format_of(spec))
+        self._mempool = Mempool(spec, services, rpc, watched, format_of(spec), fee_rate)
         self._raw = spec.params.get("raw_verbosity", 0)
         self._chainlocks = bool(spec.params.get("chainlocks", False))
 
@@ -183,7 +184,8 @@ class BitcoinSource(UtxoSource):
     def __init__(
         self, spec: ChainSpec, services: Services, options: BitcoindOptions, rpc: Rpc, watched: Watched
     ) -> None:
-        super().__init__(spec, services, options, rpc, Bitcoind(spec, services, rpc, watched), watched)
+        backend = Bitcoind(spec, services, rpc, watched, seen_fee_rate(spec, options.seen_fee_rate))
+        super().__init__(spec, services, options, rpc, backend, watched)
         self._bell = _bell(spec, options.zmq)
 
     async def wait(self, seconds: float) -> None:

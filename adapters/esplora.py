@@ -12,6 +12,7 @@ import msgspec
 
 from chainwatch.adapters.base import Services
 from chainwatch.adapters.coins import Watched, watched_of
+from chainwatch.adapters.fees import low_fee, seen_fee_rate
 from chainwatch.adapters.rawblock import Tx
 from chainwatch.adapters.rpc import Endpoint, HttpRefused, Rpc, label
 from chainwatch.adapters.utxo import (
@@ -60,6 +61,12 @@ class _Tx(msgspec.Struct):
     txid: str
     vin: list[_Input]
     vout: list[_Output]
+    fee: int = 0
+    weight: int = 0
+
+    def pays(self, rate: int) -> bool:
+        """Does it pay ``rate`` (base units a thousand virtual bytes)?  Not known is not enough."""
+        return self.weight > 0 and self.fee * 4000 >= rate * self.weight
 
 
 class _Stats(msgspec.Struct):
@@ -74,9 +81,11 @@ class _Address(msgspec.Struct):
 class Esplora:
     """The backend that asks an indexer."""
 
-    def __init__(self, spec: ChainSpec, services: Services, rpc: Rpc, watched: Watched, look_ups: int) -> None:
+    def __init__(
+        self, spec: ChainSpec, services: Services, rpc: Rpc, watched: Watched, look_ups: int, fee_rate: int
+    ) -> None:
         self._spec, self._services, self._rpc, self._watched = spec, services, rpc, watched
-        self._look_ups = look_ups
+        self._look_ups, self._fee_rate = look_ups, fee_rate
         self._first_seen: dict[str, int] = {}
 
     async def about(self, _endpoint: Endpoint) -> About:
@@ -154,7 +163,8 @@ class Esplora:
             raise Inconsistent(f"{self._spec.code}: {endpoint.name}: a script is not hex") from error
         outputs = tuple((o.value, s) for o, s in zip(tx.vout, scripts, strict=True))
         plain = Tx(tx.txid, tuple((i.txid, i.vout) for i in tx.vin), outputs, coinbase=False)
-        return self._watched.payments(plain, Unconfirmed(self._first_seen[tx.txid]))
+        found = self._watched.payments(plain, Unconfirmed(self._first_seen[tx.txid]))
+        return found if not self._fee_rate or tx.pays(self._fee_rate) else low_fee(found)
 
     async def _hash(self, endpoint: Endpoint, path: str) -> str:
         text = (await self._get(endpoint, path, None)).decode("ascii", "replace").strip()
@@ -175,7 +185,8 @@ def open_source(spec: ChainSpec, services: Services) -> UtxoSource:
     if not 0 <= options.mempool_addresses <= MOST_LOOK_UPS:
         raise Misconfigured(f"chain {spec.code}: mempool_addresses must be between 0 and {MOST_LOOK_UPS}")
     rpc, watched = rpc_of(spec, services, options, probe="/blocks/tip/hash"), watched_of(spec)
-    backend = Esplora(spec, services, rpc, watched, options.mempool_addresses)
+    fee_rate = seen_fee_rate(spec, options.seen_fee_rate)
+    backend = Esplora(spec, services, rpc, watched, options.mempool_addresses, fee_rate)
     return UtxoSource(spec, services, options, rpc, backend, watched)
 
 

@@ -93,7 +93,7 @@ class EvmSource:
         self._key = _account_key(spec, self._options.xpub)
         self.own_addresses = self._key is not None
         self._genesis = self._options.genesis and self._options.genesis.lower()
-        self.watch(spec.receive)
+        self.watch((*spec.receive, *spec.also))
         for asset in spec.assets[1:]:
             if asset.asset_id is None or not _EVM_ADDRESS.fullmatch(asset.asset_id):
                 raise Misconfigured(f"[chains.{spec.code}] tokens: {asset.code} has no EVM contract address")

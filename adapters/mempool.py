@@ -7,6 +7,7 @@ never shows both sides, and what was replaced or evicted is simply not there any
 
 from chainwatch.adapters.base import Services
 from chainwatch.adapters.coins import Watched
+from chainwatch.adapters.fees import Entry, low_fee
 from chainwatch.adapters.rawblock import Format, read_tx
 from chainwatch.adapters.rpc import Endpoint, Rpc, RpcError
 from chainwatch.errors import Inconsistent, Rejected
@@ -19,10 +20,13 @@ LARGEST = 500_000
 
 
 class Mempool:
-    """What the nodes' mempools hold for us."""
+    """What the nodes' mempools hold for us.  ``fee_rate``: what a payment must pay to be more than a sighting."""
 
-    def __init__(self, spec: ChainSpec, services: Services, rpc: Rpc, watched: Watched, form: Format) -> None:
+    def __init__(
+        self, spec: ChainSpec, services: Services, rpc: Rpc, watched: Watched, form: Format, fee_rate: int
+    ) -> None:
         self._spec, self._services, self._rpc, self._watched, self._form = spec, services, rpc, watched, form
+        self._fee_rate = fee_rate
         # By transaction id, which commits to the content: what one endpoint showed is true of every other.
         self._known: dict[str, tuple[Transfer, ...]] = {}
 
@@ -61,4 +65,14 @@ class Mempool:
             if found and tx.txid != txid:
                 raise Inconsistent(f"{self._spec.code}: {endpoint.name} answers {tx.txid} when asked for {txid}")
             self._known[txid] = tuple(found)
+        await self._weigh(endpoint, [t for t in txids if any(f.direction == "in" for f in self._known.get(t, ()))])
         return gone
+
+    async def _weigh(self, endpoint: Endpoint, txids: list[str]) -> None:
+        """Mark those of our payments whose fee is too low."""
+        if not txids or not self._fee_rate:
+            return
+        answers = await self._rpc.batch([("getmempoolentry", [t]) for t in txids], result=Entry, on=endpoint)
+        for txid, entry in zip(txids, answers, strict=True):
+            if isinstance(entry, RpcError) or not entry.pays(self._fee_rate, self._spec.native.decimals):
+                self._known[txid] = tuple(low_fee(self._known[txid]))

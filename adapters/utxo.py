@@ -7,7 +7,7 @@ whenever an endpoint comes back, each block's id, its link to the one before, it
 import asyncio
 import re
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Annotated, Any, Protocol, TypeVar
 
 import msgspec
 
@@ -45,6 +45,8 @@ class Options(msgspec.Struct, forbid_unknown_fields=True):
     """Address prefixes of a network that ``networks.toml`` does not know."""
     login_file: str | None = None
     """File with ``user:password`` for endpoints that do not carry their own (bitcoind's ``.cookie`` is one)."""
+    seen_fee_rate: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    """Base units a thousand virtual bytes from which a payment that is only seen keeps its seat for longer."""
     timeout: float = 30.0
     """Seconds that one call may take, with all its retries."""
 

@@ -102,9 +102,18 @@ def policy_of(settings: Settings) -> Policy:
 
 def contexts(settings: Settings, issuer: Issuer) -> dict[str, Context]:
     """Return what the ledger needs to know of each chain."""
-    policy = policy_of(settings)
+    policy, known = policy_of(settings), assets(settings)
     return {
-        code: Context(chain.spec, chain.finality, policy, issuer, canonical_wallet, new_ref, chain.payout_finality)
+        code: Context(
+            spec=chain.spec,
+            rule=chain.finality,
+            policy=policy,
+            issuer=issuer,
+            canonical_wallet=canonical_wallet,
+            new_ref=new_ref,
+            elsewhere=known,
+            payout_rule=chain.payout_finality,
+        )
         for code, chain in settings.chains.items()
     }
 

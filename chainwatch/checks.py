@@ -13,7 +13,7 @@ from chainwatch.config.chains import ChainSettings
 from chainwatch.config.finality import describe
 from chainwatch.config.settings import Settings
 from chainwatch.errors import ChainwatchError, Misconfigured, Transient
-from chainwatch.ledger import rates, schema
+from chainwatch.ledger import pool, rates, schema
 from chainwatch.ledger.store import Store
 from chainwatch.model import NodeFacts
 from chainwatch.tickets.token import load_issuer
@@ -35,7 +35,7 @@ class Line(msgspec.Struct, frozen=True):
 
 async def check(settings: Settings) -> list[Line]:
     """Ask all parts at once; never raises for what a part says."""
-    lines = [Line("configuration", True, settings.origin), _database(settings), _key(settings)]
+    lines = [Line("configuration", True, settings.origin), _database(settings), _key(settings), *_ranges(settings)]
     asked = await asyncio.gather(*(_chain(c) for c in settings.chains.values()), _rates(settings))
     return lines + [line for part in asked for line in part]
 
@@ -57,6 +57,28 @@ def _database(settings: Settings) -> Line:
         text = f"{store.shown_url} has schema {have}, this program needs {schema.newest()}: run `chainwatch db upgrade`"
         return Line(part, False, text, REFUSED)
     return Line(part, True, f"{store.shown_url} {'is empty' if have is None else f'has schema {have}'}")
+
+
+def _ranges(settings: Settings) -> list[Line]:
+    """Say which addresses the operator's own wallets must look at, for chains where purchases have their own."""
+    try:
+        store = Store(settings.database.url)
+        if store.path is not None and not store.path.exists():
+            return []
+        try:
+            with store.reading() as connection:
+                if schema.current(connection) != schema.newest():
+                    return []
+                found = {code: pool.derived(connection, code) for code in settings.chains}
+        finally:
+            store.close()
+    except ChainwatchError:
+        return []  # the database's own line says so
+    return [
+        Line(code, True, f"a wallet that spends what buyers pay must scan its addresses 0 to {newest}")
+        for code, newest in found.items()
+        if newest is not None
+    ]
 
 
 def _key(settings: Settings) -> Line:

@@ -110,7 +110,8 @@ def _ask(config: Path | None, settings: "Settings", code: str) -> "list[onchain.
     from chainwatch.ledger import pool, queries
 
     context = context_of(settings, code)
-    watch: list[str] = in_ledger(config, lambda c, _: pool.all_of(c, code))
+    kin = context.spec.kin
+    watch: list[str] = in_ledger(config, lambda c, _: [*pool.all_of(c, code), *pool.newer(c, kin, 0)[1]])
     height: int = in_ledger(config, lambda c, _: queries.scanned(c, code))
     told = on_chain(context, watch, lambda source: onchain.balances(source, height))
     if told is None:

@@ -73,7 +73,7 @@ class Order(msgspec.Struct, frozen=True):
     that buys (the price less the operator's tolerance; None: the price).  ``fee``: the commission in the price.
     ``expired``: its time is over *and* its chain has been scanned past that time.  ``expires_ms``: money paid after it
     is late; None: there was no such time.  ``ticket``: the state of its ticket, None before minting; ``funded``: what
-    that ticket was minted for.
+    that ticket was minted for; ``used``: somebody came in with it.
     """
 
     asset: str
@@ -86,6 +86,7 @@ class Order(msgspec.Struct, frozen=True):
     funded: int | None = None
     expires_ms: int | None = None
     unsold: str = "wrong_asset"
+    used: bool = False
 
     def late(self, p: Paid) -> bool:
         """Was this paid after the purchase's time?"""
@@ -121,7 +122,7 @@ class Stray(msgspec.Struct, frozen=True):
     resolution: str = ""
 
 
-REVIEWED_FLAGS = ("locked", "duplicate_output_key", "double_spend_seen", "memo_untrusted")
+REVIEWED_FLAGS = ("locked", "duplicate_output_key", "double_spend_seen", "memo_untrusted", "mixed_inputs")
 """Facts of a transfer that a person must look at before its money counts."""
 
 LIVE_TICKETS = frozenset({"active", "used", "suspended"})
@@ -137,10 +138,13 @@ def decide(sale: Sale, order: Order, payments: Sequence[Paid], *, refused: str =
     paid when nothing was on sale) goes by its own reason, or as an operator decided.  3. a live ticket keeps what it
     was minted for; the rest is surplus.  4. enough money asks for a seat, and goes back when that is ``refused``
     (``sold_out``, ``wallet_limit`` …).  5. too little waits, and goes back when the purchase has expired.
+
+    A ticket that was used keeps its money even when it is revoked: only its event's cancelling gives that back.
     """
     allocations: dict[int, tuple[Allocation, ...]] = {}
     usable: list[Paid] = []
-    ticketed = order.ticket in LIVE_TICKETS
+    kept = order.ticket == "revoked" and order.used and sale.status != "cancelled"
+    ticketed = order.ticket in LIVE_TICKETS or kept
     for p in payments:
         if p.state != "confirmed":
             if p.gone:
@@ -248,6 +252,8 @@ def _ticketed(
             reason = "overpaid" if take else "duplicate"
             parts.append(Allocation("dust" if over < order.dust else "surplus", over, reason))
         allocations[p.transfer_id] = (*p.gone, *parts)
+    if order.ticket not in LIVE_TICKETS:
+        return Decision(allocations, ticket=order.ticket)
     if covered:
         return Decision(allocations, ticket="active" if order.ticket == "suspended" else order.ticket)
     return Decision(allocations, ticket="suspended")

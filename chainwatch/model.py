@@ -106,6 +106,7 @@ FLAGS: Mapping[str, str] = {
     "locked": "spendable only later than the chain's own rule (Monero unlock_time)",
     "double_spend_seen": "a conflicting transaction has been seen",
     "duplicate_output_key": "a one-time output key that was paid before (Monero burning bug)",
+    "low_fee": "only seen, with a fee rate at which it may never be mined: it keeps no seat",
     "internal": "sent by an address of ours",
     "mixed_inputs": "paid for by us and by others at once, so that no output can be called ours",
     "proved": "told by the payer's transaction key, not found by scanning (Monero)",
@@ -201,6 +202,10 @@ class ChainSpec(msgspec.Struct, frozen=True):
     receive: tuple[str, ...] = ()
     shared: tuple[str, ...] = ()
     """Receiving accounts that other services use too: memos that speak of something else are foreign."""
+    kin: tuple[str, ...] = ()
+    """Codes of the other configured chains on which our addresses are ours too (EVM): one key, one account."""
+    also: tuple[str, ...] = ()
+    """Receiving accounts of those chains: who pays there on the wrong chain has paid us."""
     chain_id: str = ""
     start: int | str = "tip"
     block_time_ms: int = 1000

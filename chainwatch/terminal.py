@@ -83,5 +83,6 @@ def decimal_of(asset: str | None, base_units: int | None) -> str | None:
     """Return an amount as JSON shows it beside ``…_base``: decimal text; None where the asset is none that we know."""
     from chainwatch.units import format_units
 
-    known = known_assets().get(asset) if base_units is not None else None
-    return format_units(base_units, known.decimals) if known else None
+    if base_units is None or (known := known_assets().get(asset)) is None:
+        return None
+    return format_units(base_units, known.decimals)

@@ -130,6 +130,7 @@ class Watcher:
         self._renew_at = 0.0
         self._batch = 16
         self._sighted: frozenset[tuple[str, str]] = frozenset()
+        self._kin_watched = 0
 
     @property
     def chain(self) -> str:
@@ -184,9 +185,21 @@ class Watcher:
         """Watch what the ledger knows to be ours: another process may have derived and received since we began."""
         if getattr(self.source, "own_addresses", False):
             self.source.watch(await self.ledger.read(pool.all_of, self.chain))
+        await self._watch_kin()
         if hasattr(self.source, "hold"):
             cast(CoinSource, self.source).hold(await self.ledger.read(coins.watched, self.chain))
         self._taken = self._fence
+
+    async def _watch_kin(self) -> None:
+        """Watch what chains of the same accounts have derived: EVM addresses of ours are ours on every EVM chain.
+
+        After a look at the head: whatever was given to a buyer before that head's time is known here by then.
+        """
+        if not self.context.spec.kin:
+            return
+        self._kin_watched, new = await self.ledger.read(pool.newer, self.context.spec.kin, self._kin_watched)
+        if new:
+            self.source.watch(new)
 
     async def stop(self) -> None:
         """Close the source and give the lease back."""
@@ -258,6 +271,7 @@ class Watcher:
     async def _follow(self, source: BlockSource) -> bool:
         assert self._held is not None
         view = await source.view()
+        await self._watch_kin()
         self.condition.endpoint = view.endpoint
         start = self.context.spec.start
         first = start if isinstance(start, int) else None

@@ -267,7 +267,22 @@ def _chains(
             source.refuse(("chains", name), f"has the chain id of {identities[identity]}: one chain, one section")
         identities[identity] = code
         chains[code] = chain
-    return chains
+    return _related(chains)
+
+
+def _related(chains: Mapping[str, ChainSettings]) -> dict[str, ChainSettings]:
+    """Tell every EVM chain of the others: an address of ours on one of them is ours on all."""
+    found = {}
+    for code, chain in chains.items():
+        others = [c.spec for c in chains.values() if c.spec.family == "evm" == chain.spec.family and c is not chain]
+        own = {a.lower() for a in chain.spec.receive}
+        also = {a.lower(): a for o in others for a in o.receive if a.lower() not in own}
+        shared = dict.fromkeys((*chain.spec.shared, *(a for o in others for a in o.shared)))
+        spec = msgspec.structs.replace(
+            chain.spec, kin=tuple(o.code for o in others), also=tuple(also.values()), shared=tuple(shared)
+        )
+        found[code] = msgspec.structs.replace(chain, spec=spec)
+    return found
 
 
 def _database(source: Source, written: Database, state: Path) -> Database:

@@ -1,13 +1,14 @@
 """Whose ticket, and under which name a wallet stands where its address need not."""
 
+import functools
 import hmac
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, Select, select
 
 from chainwatch.access.deps import Deps
-from chainwatch.ledger.bulk import among
+from chainwatch.ledger.bulk import keys_for, listed
 from chainwatch.ledger.events import NUMBER
 from chainwatch.ledger.tables import events, purchases, tickets
 from chainwatch.ledger.tombstones import key_of
@@ -31,17 +32,34 @@ _TICKET = (
 )
 
 
+@functools.cache  # building a statement takes SQLAlchemy longer than the database to run it
+def _events_by(dialect: str, column: str) -> Select[Any]:
+    found = select(*_EVENT).where(listed(dialect, events.c[column], "names"))
+    return found.where(events.c.slug.is_(None)) if column == "id" else found
+
+
+@functools.cache
+def _tickets_by(dialect: str) -> Select[Any]:
+    return (
+        select(*_TICKET)
+        .join_from(tickets, purchases, tickets.c.purchase_id == purchases.c.id)
+        .where(listed(dialect, tickets.c.wallet, "wallets"), listed(dialect, tickets.c.event_id, "event_ids"))
+        .order_by(tickets.c.event_id, tickets.c.number)
+    )
+
+
 def events_named(connection: Connection, names: Collection[str]) -> dict[str, Row[Any]]:
     """The events that public ids name, by that id; those that there are."""
+    dialect = connection.dialect.name
     slugs = [n for n in names if not NUMBER.fullmatch(n)]
     numbers = [int(n) for n in names if NUMBER.fullmatch(n)]
     found: dict[str, Row[Any]] = {}
     if slugs:
-        rows = connection.execute(select(*_EVENT).where(among(connection, events.c.slug, slugs)))
+        rows = connection.execute(_events_by(dialect, "slug"), {"names": keys_for(dialect, slugs)})
         found |= {r.slug: r for r in rows}
     if numbers:
-        named = (among(connection, events.c.id, numbers), events.c.slug.is_(None))
-        found |= {str(r.id): r for r in connection.execute(select(*_EVENT).where(*named))}
+        rows = connection.execute(_events_by(dialect, "id"), {"names": keys_for(dialect, numbers)})
+        found |= {str(r.id): r for r in rows}
     return found
 
 
@@ -52,13 +70,9 @@ def tickets_of(
     held: dict[tuple[int, str], list[Row[Any]]] = {}
     if not event_ids or not wallets:
         return held
-    rows = (
-        select(*_TICKET)
-        .join_from(tickets, purchases, tickets.c.purchase_id == purchases.c.id)
-        .where(among(connection, tickets.c.wallet, list(wallets)), among(connection, tickets.c.event_id, event_ids))
-        .order_by(tickets.c.event_id, tickets.c.number)
-    )
-    for row in connection.execute(rows):
+    dialect = connection.dialect.name
+    given = {"wallets": keys_for(dialect, wallets), "event_ids": keys_for(dialect, event_ids)}
+    for row in connection.execute(_tickets_by(dialect), given):
         mine = held.setdefault((row.event_id, row.wallet), [])
         if len(mine) < MAX_TICKETS:
             mine.append(row)

@@ -1,11 +1,13 @@
 """What may be used once: nonces of challenges, and classic texts.  A row means used; nothing is stored before."""
 
+import functools
 from collections.abc import Collection
+from typing import Any
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, Select, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from chainwatch.ledger.bulk import among
+from chainwatch.ledger.bulk import keys_for, listed
 from chainwatch.ledger.tables import used_nonces
 
 KEPT_MS = 120_000
@@ -25,7 +27,13 @@ def used_of(connection: Connection, keys: Collection[str]) -> frozenset[str]:
     """Those of ``keys`` that were used."""
     if not keys:
         return frozenset()
-    return frozenset(connection.scalars(select(used_nonces.c.key).where(among(connection, used_nonces.c.key, keys))))
+    dialect = connection.dialect.name
+    return frozenset(connection.scalars(_used(dialect), {"keys": keys_for(dialect, keys)}))
+
+
+@functools.cache  # building it takes longer than running it
+def _used(dialect: str) -> Select[Any]:
+    return select(used_nonces.c.key).where(listed(dialect, used_nonces.c.key, "keys"))
 
 
 def forget(connection: Connection, now_ms: int) -> int:

@@ -249,7 +249,7 @@ async def check_certificate(call: Call) -> CertificateAnswer:
 
 
 async def revoke(call: Call) -> Revoked:
-    """Take a ticket back: its sessions end, its refund falls due."""
+    """Take a ticket back: its sessions end, its refund falls due (not when somebody came in with it)."""
     now_ms, uuid = call.now_ms, call.path["ticket_id"]
 
     def body(connection: Connection) -> None:

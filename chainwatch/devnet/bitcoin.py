@@ -27,6 +27,8 @@ from chainwatch.testing.fakechain import FakeBlock, FakeChain, FakeTransfer, Fak
 OUT_OF_RANGE, NOT_FOUND, IN_WARMUP, MISC = -8, -5, -28, -1
 FEE = 1_000
 """Satoshi that a payment of the till's costs."""
+FEE_RATE = 2_000_000
+"""Satoshi a thousand virtual bytes that buyers' payments cost, unless ``fee_rates`` says otherwise."""
 FINAL_LAG = 1
 """Blocks below the head under a ChainLock (Dash)."""
 
@@ -53,6 +55,8 @@ class BitcoinNode(SimNode):
         self._builder = Builder(self._form)
         self._txs: dict[str, RawTx] = {}
         self._blocks: dict[str, bytes] = {}
+        self.fee_rates: dict[str, int] = {}
+        """What single transactions pay: satoshi a thousand virtual bytes by transaction id."""
         chain = FakeChain(
             spec.code,
             clock=clock,
@@ -79,6 +83,7 @@ class BitcoinNode(SimNode):
             "getblock": self._getblock,
             "getblockchaininfo": self._getblockchaininfo,
             "getnetworkinfo": lambda: {"version": 290000, "subversion": "/Simulated:29.0.0/", "warnings": []},
+            "getmempoolentry": self._getmempoolentry,
             "getrawmempool": lambda _verbose=False: list(self.chain.mempool),
             "getrawtransaction": self._getrawtransaction,
             "getbestchainlock": self._getbestchainlock,
@@ -261,6 +266,18 @@ class BitcoinNode(SimNode):
         where = {"blockhash": block.ref.hash, "confirmations": self._confirmations(block)} if block else {}
         return {**self._describe(found), **where}
 
+    def _size_and_fee(self, txid: str) -> tuple[int, int]:
+        """Return virtual bytes (nothing here has a witness) and the fee in satoshi."""
+        size = len(self._txs[txid].data)
+        return size, -(-self.fee_rates.get(txid, FEE_RATE) * size // 1000)
+
+    def _getmempoolentry(self, txid: str) -> Any:
+        if txid not in self.chain.mempool:
+            raise RpcFault(-5, "Transaction not in mempool")
+        size, fee = self._size_and_fee(txid)
+        coins = msgspec.Raw(f"{fee // 10**8}.{fee % 10**8:08}".encode())
+        return {"vsize": size, "ancestorsize": size, "fees": {"base": coins, "ancestor": coins}}
+
     def _getblockchaininfo(self) -> Any:
         head = self._head().ref
         return {
@@ -346,7 +363,9 @@ class BitcoinNode(SimNode):
             }
             for amount, script in self._outputs(tx)
         ]
-        return {"txid": tx.txid, "vin": described["vin"], "vout": vout, "status": {"confirmed": False}}
+        size, fee = self._size_and_fee(tx.txid)
+        head = {"txid": tx.txid, "fee": fee, "weight": size * 4, "status": {"confirmed": False}}
+        return {**head, "vin": described["vin"], "vout": vout}
 
     def _json(self, body: Any) -> web.Response:
         return web.Response(body=msgspec.json.encode(body), content_type="application/json")

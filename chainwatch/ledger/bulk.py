@@ -9,7 +9,20 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import ARRAY, ColumnElement, Connection, Table, any_, bindparam, func, insert, literal, select, update
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Connection,
+    Table,
+    Text,
+    any_,
+    bindparam,
+    func,
+    insert,
+    literal,
+    select,
+    update,
+)
 from sqlalchemy.sql.base import Executable
 from sqlalchemy.sql.elements import KeyedColumnElement
 from sqlalchemy.sql.selectable import TableValuedAlias
@@ -30,6 +43,19 @@ def among(connection: Connection, column: KeyedColumnElement[Any], keys: Collect
         return column == any_(literal(list(keys), ARRAY(column.type)))
     listed = func.json_each(msgspec.json.encode(list(keys)).decode()).table_valued("value")
     return column.in_(select(listed.c.value))
+
+
+def listed(dialect: str, column: KeyedColumnElement[Any], name: str) -> ColumnElement[bool]:
+    """``among`` for a statement that is made once and kept: its keys come as parameter ``name``, by ``keys_for``."""
+    if dialect == "postgresql":
+        return column == any_(bindparam(name, type_=ARRAY(column.type)))
+    given = func.json_each(bindparam(name, type_=Text)).table_valued("value")
+    return column.in_(select(given.c.value))
+
+
+def keys_for(dialect: str, keys: Collection[Any]) -> Any:
+    """Return ``keys`` as the parameter of ``listed``."""
+    return list(keys) if dialect == "postgresql" else msgspec.json.encode(list(keys)).decode()
 
 
 def insert_rows(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:

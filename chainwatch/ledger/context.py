@@ -44,6 +44,8 @@ class Context(msgspec.Struct, frozen=True):
     new_ref: Callable[[], str]
     payout_rule: Rule | None = None
     """When money that leaves has left, and money that came may leave again; None: as ``rule``."""
+    elsewhere: Mapping[str, Asset] = {}
+    """Assets of the other configured chains: a purchase for one of them may be paid here by mistake."""
 
     @property
     def payout(self) -> Rule:
@@ -58,3 +60,7 @@ class Context(msgspec.Struct, frozen=True):
     def assets(self) -> Mapping[str, Asset]:
         """Assets of the chain by code."""
         return {a.code: a for a in self.spec.assets}
+
+    def every_asset(self) -> dict[str, Asset]:
+        """Assets of every configured chain by code."""
+        return {**self.elsewhere, **self.assets()}

@@ -181,7 +181,7 @@ def change(
     if "tiers" in given and "accept" not in given:
         merged = msgspec.structs.replace(merged, accept=_accepted(connection, event.id))
     _check(merged, attendee_cap)
-    _check_end(event, merged)
+    _check_end(event, merged, now_ms)
     values = {f: v for f, v in given.items() if f not in _APART}
     values["updated_ms"] = now_ms
     values["latest_end_ms"] = max((n for n in (event.latest_end_ms, merged.event_end_ms) if n), default=None)
@@ -279,11 +279,15 @@ def _check(new: NewEvent, attendee_cap: int | None) -> None:
         raise Rejected("bad_allotment", "more seats are set aside than the event has")
 
 
-def _check_end(event: Row[Any], merged: NewEvent) -> None:
-    """After the first sale the end only moves later: payouts wait for it, and buyers were told."""
+def _check_end(event: Row[Any], merged: NewEvent, now_ms: int) -> None:
+    """After the first sale the end only moves later: payouts wait for it, and buyers were told.
+
+    An event without an end may be given one: from now on, or its payouts would be due at once.
+    """
     if not event.tickets_sold or event.event_end_ms == merged.event_end_ms:
         return
-    if event.event_end_ms is not None and (merged.event_end_ms is None or merged.event_end_ms < event.event_end_ms):
+    least = now_ms if event.event_end_ms is None else event.event_end_ms
+    if merged.event_end_ms is None or merged.event_end_ms < least:
         raise Rejected("bad_times", "tickets are sold: the end of the event only moves later")
 
 

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Row, select, tuple_, update
 from chainwatch import finality
 from chainwatch.errors import Inconsistent, Persistent
 from chainwatch.follower import Step
+from chainwatch.ledger import purchases as purchase_of
 from chainwatch.ledger import tombstones
 from chainwatch.ledger.bulk import among, chunks, insert_rows, update_rows
 from chainwatch.ledger.context import Context
@@ -107,7 +108,10 @@ def _orphan(connection: Connection, ids: Sequence[int]) -> set[int]:
 
 
 def record(connection: Connection, step: Step, final: BlockRef | None, context: Context, now_ms: int) -> Changed:
-    """Upsert the step's transfers, then say how far every waiting transfer of the chain is."""
+    """Upsert the step's transfers, find their purchases, then say how far every waiting transfer of the chain is.
+
+    In this order: how deep a payment must be depends on what its whole purchase brings together.
+    """
     changed = Changed()
     incoming: dict[tuple[str, str], Arrival] = {}
     parents = _parent_times(connection, step)
@@ -119,6 +123,7 @@ def record(connection: Connection, step: Step, final: BlockRef | None, context: 
     _upsert(connection, {**sightings, **incoming}, held, changed, now_ms)
     if step.snapshot is not None:
         changed.orphaned |= _evict(connection, step.chain, sightings.keys() | incoming.keys())
+    purchase_of.assign(connection, changed.seen | changed.confirming, context, now_ms)
     _advance(connection, step, final, context, changed)
     return changed
 
@@ -141,6 +146,7 @@ def learn(connection: Connection, found: Sequence[Transfer], context: Context, n
     changed = Changed()
     incoming = {(t.txid, t.index): Arrival(t) for t in found}
     _upsert(connection, incoming, _held(connection, context.chain, list(incoming)), changed, now_ms)
+    purchase_of.assign(connection, changed.seen | changed.confirming, context, now_ms)
     row = connection.execute(select(cursors).where(cursors.c.chain == context.chain)).one_or_none()
     if row is not None:
         cursor = BlockRef(row.height, row.hash)

@@ -2,7 +2,7 @@
 
 Money that covers the price and is in a block in time keeps the seat until it is confirmed or gone, however
 long finality takes.  Only seen in the mempool, it extends the hold up to ``seen_hold_ms`` after the purchase
-was opened, on a capped share of the seats: a sighting costs its sender nothing.
+was opened, on a capped share of the seats and above a fee rate: a sighting costs its sender nothing.
 """
 
 from collections.abc import Iterable, Sequence
@@ -119,7 +119,8 @@ def _kept_by(row: Row[Any], coming: Sequence[Row[Any]], context: Context) -> str
     in_blocks = [t for t in good if t.state != "seen"]
     if any(t.state == "confirming" for t in in_blocks) and sum(t.amount for t in in_blocks) >= enough:
         return "paid"
-    if any(t.state == "seen" for t in good) and sum(t.amount for t in good) >= enough:
+    likely = [t for t in good if t.state != "seen" or "low_fee" not in t.flags.split(",")]  # mined in time, that is
+    if any(t.state == "seen" for t in likely) and sum(t.amount for t in likely) >= enough:
         return "seen"
     return ""
 

@@ -2,11 +2,14 @@
 
 from collections.abc import Iterable
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from chainwatch.ledger.bulk import among, chunks
 from chainwatch.ledger.tables import cursors, purchases
 from chainwatch.ledger.tables import events as table
+
+RECKONING = 0x7061796F757473
+"""The number of the advisory lock of payouts ("payouts" in ASCII)."""
 
 
 def chain(connection: Connection, code: str) -> None:
@@ -21,6 +24,12 @@ def events(connection: Connection, ids: Iterable[int | None]) -> None:
     for part in chunks(sorted({i for i in ids if i is not None})):
         rows = select(table.c.id).where(among(connection, table.c.id, part))
         connection.execute(rows.order_by(table.c.id).with_for_update()).all()
+
+
+def reckoning(connection: Connection) -> None:
+    """Be the only one that brings payouts up to date until the transaction ends; taken after a chain and events."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(RECKONING)))
 
 
 def events_of(connection: Connection, purchase_ids: Iterable[int]) -> None:

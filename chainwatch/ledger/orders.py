@@ -72,7 +72,7 @@ def load(connection: Connection, ids: Iterable[int], context: Context) -> list[P
         minted.update({t.purchase_id: t for t in connection.execute(of_these)})
     gone = gone_of(connection, [t.id for ts in paid.values() for t in ts])
     tiered = _tiered(connection, [r.event_id for r in rows if r.price is None])
-    assets = context.assets()
+    assets = context.every_asset()
     held = [_purchase(r, paid.get(r.id, []), minted.get(r.id), gone, assets, context, tiered) for r in rows]
     for p in held:
         if p.row.fiat_currency is not None and p.ticket is None:
@@ -82,7 +82,7 @@ def load(connection: Connection, ids: Iterable[int], context: Context) -> list[P
 
 _PAYMENT = tuple(c for c in transfers.c if c.name not in ("memo", "sender", "recipient", "block_hash", "reason"))
 
-_TICKET = tuple(tickets.c[name] for name in ("id", "purchase_id", "state", "amount_paid"))
+_TICKET = tuple(tickets.c[name] for name in ("id", "purchase_id", "state", "amount_paid", "first_access_ms"))
 
 _SALE = (
     events.c.status.label("sale_status"),
@@ -141,6 +141,7 @@ def _purchase(
             enough=None if row.price is None else context.policy.enough(row.asset, row.price),
             funded=None if ticket is None else ticket.amount_paid,
             expires_ms=row.expires_ms if row.implicit_key is None else None,
+            used=ticket is not None and ticket.first_access_ms is not None,
             unsold="tier_required" if row.event_id in tiered and row.tier_id is None else "wrong_asset",
         ),
     )
@@ -183,7 +184,7 @@ def _quote_again(connection: Connection, p: Purchase, context: Context) -> None:
     enough = p.order.enough
     if not late or enough is None or sum(m.here for m in here if m not in late) >= enough:
         return
-    asset = context.assets().get(p.row.asset)
+    asset = context.every_asset().get(p.row.asset)
     at_ms = max(m.paid_ms for m in late)
     quoted = asset and pricing.in_money(
         connection, asset, p.row.fiat_currency, p.row.fiat_amount, at_ms, context.policy.rate_age_ms

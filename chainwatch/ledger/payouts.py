@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, Row, insert, or_, select, update
 
-from chainwatch.ledger import creators, outbox
+from chainwatch.ledger import creators, locks, outbox
 from chainwatch.ledger.bulk import among, chunks
 from chainwatch.ledger.tables import cursors, events, ledger_lines, payouts, purchases, transfers
 
@@ -38,7 +38,11 @@ class Owed(msgspec.Struct):
 
 
 def fall_due(connection: Connection, now_ms: int, delay_ms: int) -> int:
-    """Bring payouts to what creators are owed now; return the number of new ones."""
+    """Bring payouts to what creators are owed now; return the number of new ones.
+
+    One process at a time: two that reckon at once would each find the same money due.
+    """
+    locks.reckoning(connection)
     over, owed = _reckon(connection, now_ms - delay_ms)
     why = frozen(connection, owed, now_ms)
     wanted = _after_debts(owed)

@@ -30,10 +30,13 @@ def wanted(connection: Connection, chain: str, gap_limit: int = GAP_LIMIT) -> ra
     next_index = (connection.execute(newest).scalar_one_or_none() or 0) + 1
     unused = select(func.count()).select_from(addresses).where(ours, addresses.c.purchase_id.is_(None))
     free = connection.execute(unused).scalar_one()
-    # From the newest down: within the gap one is paid, so few are looked at.
+    # From the newest down: within the gap one is paid, so few are looked at.  What was only seen is no payment to the
+    # operator's wallet: it looks at blocks, and a sighting costs its sender nothing.
     money = select(transfers.c.id).where(transfers.c.recipient == addresses.c.address, transfers.c.chain == chain)
-    paid = connection.execute(newest.where(money.exists())).scalar_one_or_none() or 0
-    return range(next_index, min(next_index + max(AHEAD - free, 0), paid + gap_limit + 1))
+    mined = transfers.c.height.is_not(None)
+    paid = connection.execute(newest.where(money.where(mined).exists())).scalar_one_or_none()
+    last = (-1 if paid is None else paid) + gap_limit  # number 0 is unused too, as long as nobody pays it
+    return range(next_index, min(next_index + max(AHEAD - free, 0), last + 1))
 
 
 def add(connection: Connection, chain: str, first: int, derived: Sequence[str], now_ms: int) -> None:
@@ -51,6 +54,25 @@ def all_of(connection: Connection, chain: str) -> list[str]:
         select(addresses.c.address).where(addresses.c.chain == chain).order_by(addresses.c.path_index)
     )
     return [r.address for r in rows]
+
+
+def newer(connection: Connection, chains: Sequence[str], after: int) -> tuple[int, list[str]]:
+    """Return the addresses that were derived for these chains since (``after``: an id from the answer before)."""
+    rows = connection.execute(
+        select(addresses.c.id, addresses.c.address)
+        .where(addresses.c.chain.in_(chains), addresses.c.id > after)
+        .order_by(addresses.c.id)
+    ).all()
+    return (rows[-1].id if rows else after), [r.address for r in rows]
+
+
+def derived(connection: Connection, chain: str) -> int | None:
+    """Return the highest number of an address that was ever derived: a wallet that is to find everything paid looks at
+    all up to it.  None: no addresses (reference keys are none: their money comes to the common account).
+    """
+    ours = addresses.c.chain == chain, ~addresses.c.address.startswith(REFERENCE)
+    newest: int | None = connection.execute(select(func.max(addresses.c.path_index)).where(*ours)).scalar_one()
+    return newest
 
 
 def has_free(chain: ColumnElement[str]) -> ColumnElement[bool]:

@@ -145,11 +145,20 @@ def _own(connection: Connection, rows: Sequence[Row[Any]], context: Context) -> 
             named.setdefault(row.recipient, []).append(row.id)
         for key in row.reference_keys.split():
             named.setdefault(pool.REFERENCE + key, []).append(row.id)
+    found = _owners(connection, named, (context.chain,))
+    if context.spec.kin:  # paid on another chain than was asked for; an address of this chain's own speaks first
+        elsewhere = {a: left for a, ids in named.items() if (left := [i for i in ids if i not in found])}
+        found |= _owners(connection, elsewhere, context.spec.kin)
+    return found
+
+
+def _owners(connection: Connection, named: Mapping[str, list[int]], chains: Sequence[str]) -> dict[int, set[int]]:
+    """Return whose addresses and references these are, by the transfers (ids) that name them."""
     found: dict[int, set[int]] = {}
     for part in chunks(named):
         for taken in connection.execute(
             select(addresses.c.address, addresses.c.purchase_id).where(
-                addresses.c.chain == context.chain,
+                addresses.c.chain.in_(chains),
                 among(connection, addresses.c.address, part),
                 addresses.c.purchase_id.is_not(None),
             )

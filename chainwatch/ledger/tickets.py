@@ -83,7 +83,7 @@ def attended(connection: Connection, ticket_id: int) -> tuple[int, int | None] |
 def revoke(
     connection: Connection, uuid: str, reason: str, contexts: Mapping[str, Context], now_ms: int, actor: str
 ) -> Row[Any]:
-    """Take a live ticket back; its refund falls due.  ``contexts``: by chain code.
+    """Take a live ticket back; its refund falls due, unless somebody came in with it.  ``contexts``: by chain code.
 
     ``Rejected``: unknown_ticket, conflict (it is not live), chain_not_configured.  Returns the ticket as it was.
     """

@@ -9,7 +9,7 @@ from typing import Any
 import jwt
 from sqlalchemy import update
 
-from chainwatch.ledger import tombstones
+from chainwatch.ledger import events, tombstones
 from chainwatch.ledger.audit import audit
 from chainwatch.ledger.tables import (
     attendance,
@@ -213,6 +213,8 @@ async def test_an_operator_revokes_and_the_refund_falls_due(tmp_path: Path) -> N
     async with door(tmp_path) as api:
         _, joined = await join(api)
         (ticket,) = rows(api, tickets)
+        with api.store.transaction() as connection:  # nobody came in with it yet
+            connection.execute(update(tickets).values(state="active", first_access_ms=None))
         path, reason = f"/api/tickets/{ticket.uuid}/revoke", {"reason": "stolen"}
         assert (await api.post(path, reason))[0] == 401
         assert (await api.post(path, reason, Authorization=operator_key(api, "read")))[0] == 403
@@ -226,6 +228,24 @@ async def test_an_operator_revokes_and_the_refund_falls_due(tmp_path: Path) -> N
         assert "ticket.revoked" in [m.type for m in rows(api, outbox)]
         with api.store.reading() as connection:
             assert audit(connection) == []
+
+
+async def test_a_used_ticket_that_is_revoked_is_not_paid_back_unless_its_event_is_cancelled(tmp_path: Path) -> None:
+    async with door(tmp_path) as api:
+        await join(api)
+        (ticket,) = rows(api, tickets)
+        key = operator_key(api, "events")
+        done = await api.post(f"/api/tickets/{ticket.uuid}/revoke", {"reason": "disturbed"}, Authorization=key)
+        assert done == (200, {"ticket_id": ticket.uuid, "state": "revoked"})
+        assert (await verify(api, await signed_join(api, GUEST)))["reason"] == "revoked"
+        assert rows(api, refunds) == []
+        for expected in ([], [("due", "event_cancelled")]):
+            with api.store.reading() as connection:
+                assert audit(connection) == []
+            assert [(r.state, r.reason) for r in rows(api, refunds)] == expected
+            assert rows(api, tickets)[0].state == "revoked"
+            with api.store.transaction() as connection:
+                events.cancel(connection, "gala", api.backend.contexts, api.clock.now_ms(), "test")
 
 
 # -- forgotten -------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import pytest
 
 from chainwatch.adapters import open_source
 from chainwatch.adapters.base import Services, SilentObserver
+from chainwatch.adapters.fees import Entry
 from chainwatch.adapters.utxo import UtxoSource
 from chainwatch.clock import SystemClock
 from chainwatch.config.networks import spec as known_spec
@@ -174,6 +175,36 @@ async def test_transactions_of_the_mempool_are_fetched_once(tmp_path: Path) -> N
         await replica.settle()
         backend = replica.source.backend  # type: ignore[union-attr]
         assert backend._mempool._known == {}, "what left the mempool is forgotten"
+
+
+@pytest.mark.parametrize("kind", ["BTC", "esplora"])
+async def test_a_payment_that_pays_miners_too_little_is_marked_until_it_is_mined(kind: str, tmp_path: Path) -> None:
+    """A sighting that will never be mined must keep no seat: it costs its sender nothing."""
+    async with harness(kind, tmp_path) as h, reading(h) as replica:
+        good = await h.pay(1000)
+        h.node.fee_rates = dict.fromkeys((poor := await h.pay(2000), just := await h.pay(3000)), 1900)
+        h.node.fee_rates[just] = 2000
+        await replica.settle()
+        flags = {t.txid: t.flags for t in replica.sightings.values()}
+        assert flags == {good: (), poor: ("low_fee",), just: ()}
+        await h.mine()
+        await replica.settle()
+        assert {t.flags for t in replica.facts.values()} == {()}
+
+
+@pytest.mark.parametrize(
+    ("answer", "enough"),
+    [
+        ({"vsize": 200, "fees": {"base": 0.000004}}, True),
+        ({"vsize": 200, "fees": {"base": 0.00000399}}, False),
+        ({"vsize": 200, "fees": {"base": 0.0004, "ancestor": 0.0004}, "ancestorsize": 100_000}, False),  # a poor parent
+        ({"size": 200, "fee": 0.000004}, True),  # Dogecoin 1.14
+        ({"fees": {"base": 1}}, False),
+        ({}, False),
+    ],
+)
+def test_what_a_payment_pays_is_read_from_every_core(answer: Any, enough: bool) -> None:
+    assert msgspec.json.decode(msgspec.json.encode(answer), type=Entry).pays(2000, 8) is enough
 
 
 async def test_a_snapshot_across_a_new_block_is_not_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

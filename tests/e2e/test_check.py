@@ -12,7 +12,7 @@ from chainwatch.checks import Line, check
 from chainwatch.clock import SystemClock
 from chainwatch.config import settings as config
 from chainwatch.devnet.network import CHAINS, Devnet
-from chainwatch.ledger import events, schema
+from chainwatch.ledger import events, pool, schema
 from chainwatch.ledger.store import Store
 from chainwatch.ledger.tables import event_prices
 from chainwatch.ledger.tables import events as event_table
@@ -51,6 +51,25 @@ async def test_every_chain_names_its_version_network_and_final_block(network: De
         assert "final" in lines[code].text
         assert "a payment counts at " in lines[code].text
         assert ("genesis " in lines[code].text) is (code != "HIVE"), "Hive and Steem have one first block: the chain id"
+
+
+async def test_the_range_that_an_operator_s_wallet_must_scan_is_told(network: Devnet, tmp_path: Path) -> None:
+    """Sparrow and Electrum stop after 20 unused addresses in a row; whoever restores one must know how far to go."""
+    sections = await network.start()
+    asked = {code: sections[code] for code in ("BTC", "SOL", "HIVE")}
+
+    async def told() -> list[tuple[str, str]]:
+        return [(line.part, line.text) for line in await ask(network, asked, tmp_path) if "must scan" in line.text]
+
+    assert await told() == []  # no database yet
+    store = Store(f"sqlite:///{tmp_path}/chainwatch.db")
+    schema.upgrade(store)
+    assert await told() == []  # nothing was derived
+    with store.transaction() as connection:
+        pool.add(connection, "BTC", 1, [f"own{n}" for n in range(1, 38)], 1)
+        pool.add(connection, "SOL", 1, ["reference:key"], 1)
+    store.close()
+    assert await told() == [("BTC", "a wallet that spends what buyers pay must scan its addresses 0 to 37")]
 
 
 async def test_price_sources_are_asked_when_an_event_needs_them(tmp_path: Path) -> None:

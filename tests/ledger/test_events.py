@@ -147,6 +147,17 @@ def test_after_the_first_sale_the_end_only_moves_later_and_payouts_wait_for_the_
     assert row(shop).latest_end_ms == NOW_MS + 6 * HOUR
 
 
+def test_an_event_that_had_no_end_gets_none_in_the_past_once_tickets_are_sold(shop: Shop) -> None:
+    """Payouts wait for the end: one a week ago would pay them out at once."""
+    shop.event()
+    shop.mine(shop.buys("alice"))
+    with pytest.raises(Rejected) as no:
+        shop.change(event_end_ms=shop.now_ms - 8 * 24 * HOUR)
+    assert no.value.code == "bad_times"
+    shop.change(event_end_ms=shop.now_ms + HOUR)
+    assert row(shop).latest_end_ms == shop.now_ms + HOUR
+
+
 def test_the_gate_opens_and_closes_once_and_a_dispute_comes_and_goes(shop: Shop) -> None:
     shop.event()
     with shop.store.transaction() as connection:

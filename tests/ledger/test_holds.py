@@ -1,5 +1,6 @@
 """Seats that are held: who may hold how many, what keeps them, when they are free again; on both databases."""
 
+import msgspec
 import pytest
 from sqlalchemy import select
 
@@ -94,6 +95,22 @@ def test_a_sighting_alone_keeps_nothing_beyond_its_time_or_its_share(shop: Shop)
     assert shop.seats() == Seats(0, 0)
     shop.mine(*paid)
     assert shop.seats() == Seats(2, 0)  # late, and seats were left
+
+
+def test_a_sighting_that_may_never_be_mined_keeps_nothing(shop: Shop) -> None:
+    shop = Shop(shop.store, Policy(seen_hold_percent=100), depth=2)
+    shop.event(ticket_currency="BTC", ticket_price="0.001", max_attendees=2)
+    quote = shop.ask(asset="BTC")
+    poor = shop.pays(quote, flags=("low_fee",))
+    shop.see(poor)
+    shop.after(16).mine(chain="BTC")
+    assert shop.seats() == Seats(0, 0)
+    again = shop.ask("bobby", "BTC")
+    poor = shop.pays(again, flags=("low_fee",))
+    shop.see(poor)
+    shop.mine(msgspec.structs.replace(poor, flags=()))  # in a block in time, whatever it paid
+    shop.after(16).mine(chain="BTC")
+    assert shop.seats() == Seats(1, 0)
 
 
 def test_a_sighting_that_goes_away_takes_the_seat_with_it(shop: Shop) -> None:

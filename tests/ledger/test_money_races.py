@@ -19,6 +19,7 @@ from sqlalchemy import select, update
 from chainwatch.errors import Rejected, Transient
 from chainwatch.ledger import events, exports, settlements
 from chainwatch.ledger.audit import audit
+from chainwatch.ledger.payouts import fall_due
 from chainwatch.ledger.store import Store
 from chainwatch.ledger.tables import (
     export_items,
@@ -257,6 +258,23 @@ def test_two_daemons_that_export_at_once_make_one_file(postgres: Store) -> None:
     results = at_once(*[export] * 8)
     assert sorted(map(str, results))[1:] == ["nothing_to_export"] * 7
     assert len(h.rows(export_table)) == 1
+    h.check()
+
+
+def test_two_daemons_that_look_what_is_due_at_once_owe_it_once(postgres: Store) -> None:
+    """Each daemon reckons by itself: what both find must not be paid twice."""
+    h = p.House(postgres)
+    for n in range(5):
+        h.event(f"gala{n}")
+        h.sell(f"gala{n}", "alice")
+    now = h.end + 8 * p.DAY
+
+    def look() -> int:
+        with postgres.transaction() as c:
+            return fall_due(c, now, h.context.policy.payout_delay_ms)
+
+    assert sorted(at_once(*[look] * 8)) == [0] * 7 + [5]
+    assert len(h.rows(payouts)) == 5
     h.check()
 
 

@@ -19,7 +19,7 @@ from chainwatch.ledger.context import Context, Policy
 from chainwatch.ledger.store import Store
 from chainwatch.ledger.tables import addresses, purchases, tickets, transfers
 from chainwatch.ledger.tables import events as event_table
-from chainwatch.model import Asset, Block, BlockRef, ChainSpec, InBlock, Transfer
+from chainwatch.model import Asset, Block, BlockRef, ChainSpec, InBlock, Transfer, Unconfirmed
 from chainwatch.tickets.token import Issuer, new_ref
 from chainwatch.wallets import canonical_wallet
 
@@ -153,9 +153,10 @@ def test_two_processes_never_take_the_same_address_or_seat(store: Store) -> None
 
 
 def test_the_pool_stays_below_the_gap_that_a_wallet_looks_through(store: Store) -> None:
+    """A restored wallet stops at twenty unused in a row (BIP-44), and number 0 is the first of them."""
     with store.transaction() as connection:
-        assert pool.wanted(connection, "BTC", 20) == range(1, 21)
-        pool.add(connection, "BTC", 1, [f"own{i}" for i in range(1, 21)], NOW)
+        assert pool.wanted(connection, "BTC", 20) == range(1, 20)
+        pool.add(connection, "BTC", 1, [f"own{i}" for i in range(1, 20)], NOW)
         assert not pool.wanted(connection, "BTC", 20)
     for n in range(6):
         ask(store, f"buyer{n}")
@@ -163,7 +164,21 @@ def test_the_pool_stays_below_the_gap_that_a_wallet_looks_through(store: Store) 
         assert not pool.wanted(connection, "BTC", 20)  # nobody has paid: twenty unused in a row is the limit
     Blocks(store).mine(("own4", 1, None))
     with store.reading() as connection:
-        assert pool.wanted(connection, "BTC", 20) == range(21, 25)
+        assert pool.wanted(connection, "BTC", 20) == range(20, 25)
+
+
+def test_a_sighting_opens_no_addresses_beyond_the_gap(store: Store) -> None:
+    """It costs its sender nothing, and the operator's wallet never hears of it."""
+    fill(store, 19)
+    quote = ask(store)
+    chain = Blocks(store)
+    chain.mine()
+    seen = Transfer("BTC", "seen", "0", "BTC", 1, quote.address, position=Unconfirmed(NOW))
+    for snapshot in ((seen,), ()):  # it is there, and then it is gone
+        step = Step("BTC", chain.at, chain.at, chain.at, None, snapshot=snapshot)
+        with store.transaction() as connection:
+            apply(connection, step, CONTEXT, 1, NOW)
+            assert not pool.wanted(connection, "BTC", 20)
 
 
 def test_a_seat_is_held_until_its_time_is_over_and_the_chain_was_read_past_it(store: Store) -> None:

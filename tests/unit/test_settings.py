@@ -479,3 +479,19 @@ def test_an_address_in_the_environment_is_text_though_it_reads_as_a_number(tmp_p
     address = "0xd8dA6BF26964aF9D7eEd9e03E53415D37aA96045"
     got = parse(ETH, tmp_path, CHAINWATCH__CHAINS__ETH__RECEIVE=address)
     assert got.chains["ETH"].spec.receive == (address,)
+
+
+# -- chains that share their accounts ----------------------------------------------------------------
+
+
+def test_what_receives_on_one_evm_chain_is_watched_on_every_other(tmp_path: Path) -> None:
+    other = "0xdbF03B407c01E7cD3CBea99509d93f8DDDC8C6FB"
+    polygon = POLYGON.replace("0x52908400098527886E0F7030069857D2E4169EE7", other) + f'shared = ["{other}"]\n'
+    hive = '[chains.HIVE]\nendpoints = ["https://api.hive.blog"]\nreceive = ["till"]\n'
+    got = {code: c.spec for code, c in parse(ETH + polygon + hive, tmp_path).chains.items()}
+    assert (got["ETH"].kin, got["ETH"].also, got["ETH"].shared) == (("MATIC",), (other,), (other,))
+    assert got["MATIC"].kin == ("ETH",)
+    assert got["MATIC"].also == ("0x52908400098527886E0F7030069857D2E4169EE7",)
+    assert (got["HIVE"].kin, got["HIVE"].also) == ((), ())
+    alone = parse(ETH, tmp_path).chains["ETH"].spec
+    assert (alone.kin, alone.also) == ((), ())

@@ -294,6 +294,7 @@ async def test_surfpool_runs_what_solders_signed_of_our_instructions(asset: str)
 # -- Monero ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.timeout(400)
 async def test_monero_wallet_rpc_takes_our_parameters_and_its_key_settles_them(tmp_path: Path) -> None:
     nodes = harness("monerod")
     if not all(shutil.which(p) for p in nodes.PROGRAMS):
@@ -302,7 +303,7 @@ async def test_monero_wallet_rpc_takes_our_parameters_and_its_key_settles_them(t
     await asyncio.to_thread(regtest.start)
     try:
         h = nodes.NodeHarness(regtest)
-        await h.prepare(100)  # beyond those that purchases take
+        await h.prepare(31)  # beyond those that purchases take
         till = Till(h.spec, h.source(), depth=10)
         till.event("XMR", 10**12)
         await till.read()
