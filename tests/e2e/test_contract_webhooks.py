@@ -192,5 +192,5 @@ async def _paid_out(house: House, now_ms: int) -> None:
 
 async def _settled(house: House, kind: str) -> None:
     async with asyncio.timeout(30):
-        while (await house.call("GET", f"/api/{kind}"))[kind][0]["state"] != "settled":
+        while "settled" not in {row["state"] for row in (await house.call("GET", f"/api/{kind}"))[kind]}:
             await asyncio.sleep(0.1)
