@@ -200,5 +200,7 @@ def _payment(
         rule = rules.get(t.chain)
         weight = max(t.amount, price or 0) if t.asset == t.chain else None  # tokens have no price in the native coin
         wanted = (rule.tier(weight).depth or 0) if rule is not None else 0
+        if t.state != "confirming":  # the chain called it final before that depth
+            wanted = min(wanted, depth)
         confirmations = f"{min(depth, wanted)}/{wanted}" if wanted else str(depth)
     return PaymentView(t.chain, t.txid, t.idx, t.asset, t.amount, t.shown, reason, confirmations)
