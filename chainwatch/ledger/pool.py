@@ -104,7 +104,7 @@ _NEXT_FREE: Select[Any] = (
 
 def all_free(connection: Connection, chain: str, most: int, receive: Collection[str]) -> Sequence[Row[Any]]:
     """Return the first free addresses (id, address), locked, at most ``most``; as ``next_free``."""
-    rows = (
+    rows: Select[Any] = (
         select(addresses.c.id, addresses.c.address)
         .where(addresses.c.chain == chain, addresses.c.purchase_id.is_(None))
         .where(addresses.c.address.not_in(list(receive)))
