@@ -316,7 +316,14 @@ def test_messages_hold_ids_and_states_alone(shop: Shop) -> None:
     with shop.store.reading() as connection:
         rows = connection.execute(select(outbox_table.c.type, outbox_table.c.payload)).all()
     told = {r.type for r in rows}
-    assert {"payment.seen", "payment.confirmed", "ticket.minted", "refund.due", "event.sold_out", "event.cancelled"} <= told
+    assert {
+        "payment.seen",
+        "payment.confirmed",
+        "ticket.minted",
+        "refund.due",
+        "event.sold_out",
+        "event.cancelled",
+    } <= told
     for r in rows:
         said = msgspec.json.decode(r.payload)
         assert said.keys() <= {
