@@ -296,7 +296,7 @@ class App:
         if self.settings.http.port == 0:
             self.settings = config.listening(self.settings, self.server.port)
         log.info("listening on %s", self.server.url)
-        tasks = [asyncio.create_task(w.run(), name=f"watch {w.chain}") for w in self.watchers]
+        tasks = [asyncio.create_task(self._watch(w), name=f"watch {w.chain}") for w in self.watchers]
         tasks += [asyncio.create_task(service.run(), name=service.name) for service in self.background]
         tasks.append(asyncio.create_task(self._keep_house(), name="housekeeping"))
         tasks.append(asyncio.create_task(self._feed_watchdog(), name="watchdog"))
@@ -317,6 +317,13 @@ class App:
             await self.server.stop()
             await self.resolvers.close()
             self.close()
+
+    async def _watch(self, watcher: Watcher) -> None:
+        try:
+            await watcher.run()
+        except Misconfigured as error:
+            where = self.settings.chains[watcher.chain].where
+            raise Misconfigured(f"{where}: [chains.{watcher.chain}] {error}") from error
 
     def close(self) -> None:
         """Close the database and give its lock back."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -11,13 +12,16 @@ from chainwatch.clock import SystemClock
 from chainwatch.config.chains import ChainSettings
 from chainwatch.config.finality import describe
 from chainwatch.config.settings import Settings
-from chainwatch.errors import ChainwatchError, Transient
+from chainwatch.errors import ChainwatchError, Misconfigured, Transient
 from chainwatch.ledger import pool, rates, schema
 from chainwatch.ledger.store import Store
 from chainwatch.model import NodeFacts
 from chainwatch.tickets.token import load_issuer
 
 REFUSED, SILENT = 2, 3
+
+PATIENCE_S = 12.0
+"""How long a node may take to say who it is: the daemon would go on asking, a person waits for the answer."""
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -119,11 +123,16 @@ async def _chain(chain: ChainSettings) -> list[Line]:
     try:
         source = adapters.open_source(spec, services)
         try:
-            return [line for facts in await source.open() for line in _facts(chain, facts)]
+            async with asyncio.timeout(PATIENCE_S):
+                return [line for facts in await source.open() for line in _facts(chain, facts)]
         finally:
             await source.close()
+    except TimeoutError:
+        nodes = ", ".join(sorted({f"{u.hostname}:{u.port}" for u in map(urlsplit, spec.endpoints)}))
+        return [Line(spec.code, False, f"no answer from {nodes} within {PATIENCE_S:.0f} s", SILENT)]
     except ChainwatchError as error:
-        return [_failed(spec.code, error)]
+        where = f"{chain.where}: " if isinstance(error, Misconfigured) and chain.where else ""
+        return [_failed(spec.code, error, where)]
 
 
 def _facts(chain: ChainSettings, facts: NodeFacts) -> list[Line]:
@@ -137,5 +146,5 @@ def _facts(chain: ChainSettings, facts: NodeFacts) -> list[Line]:
     return lines
 
 
-def _failed(part: str, error: ChainwatchError) -> Line:
-    return Line(part, False, str(error), SILENT if isinstance(error, Transient) else REFUSED)
+def _failed(part: str, error: ChainwatchError, where: str = "") -> Line:
+    return Line(part, False, f"{where}{error}", SILENT if isinstance(error, Transient) else REFUSED)

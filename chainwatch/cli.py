@@ -24,6 +24,7 @@ from chainwatch.cli_sales import guests, purchase, review
 from chainwatch.cli_webhooks import webhooks
 from chainwatch.errors import ChainwatchError, Misconfigured, Rejected
 from chainwatch.terminal import (
+    BUILT_IN,
     NO,
     UNREACHABLE,
     USAGE,
@@ -127,7 +128,7 @@ def run(
         logs.configure()
         _until_stopped(lambda stop: _run_devnet(config, stop))
         return
-    settings = settings_of(config)
+    settings = settings_of(config, built_in=False)
     logs.configure(secrets=settings.secrets)
     if not settings.chains:
         raise Misconfigured("no chain is configured: see `config/chainwatch.example.toml`, or try `run --devnet`")
@@ -140,7 +141,11 @@ async def _run(settings: "Settings", config: Path | None, stop: asyncio.Event) -
     from chainwatch.clock import SystemClock, system_random
 
     daemon = App(settings, clock=SystemClock(), rng=system_random())
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, lambda: daemon.reload(lambda: settings_of(config)))
+
+    def reload() -> None:
+        daemon.reload(lambda: settings_of(config, built_in=False))
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
     bars = asyncio.create_task(progress.show(daemon.watchers, daemon.clock))
     try:
         await daemon.run(stop)
@@ -160,7 +165,10 @@ async def _run_devnet(config: Path | None, stop: asyncio.Event) -> None:
     net = network.Devnet(clock=clock, rng=rng, directory=state_dir() / "devnet")
     tasks = []
     try:
-        settings = network.complete(settings_of(config, chains=await net.start()))
+        sections = await net.start()
+        settings = network.complete(settings_of(config, chains=sections))
+        kept = msgspec.json.encode({"chains": sections, "fixed": settings.rates.fixed})
+        (settings.state_dir / BUILT_IN).write_bytes(kept)
         store = Storefront(net, settings.state_dir / "devnet" / "wallets.json")
         daemon = App(settings, clock=clock, rng=rng, simulation=store)
         store.serve(daemon)

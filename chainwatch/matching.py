@@ -70,8 +70,8 @@ class Order(msgspec.Struct, frozen=True):
     """A purchase as matching sees it.
 
     ``price`` in base units of ``asset``; None when there is none, for the reason ``unsold``.  ``enough``: the least
-    that buys (the price less the operator's tolerance; None: the price).  ``fee``: the commission in the price, which is
-    ``bps`` of what is paid (None: it stands beside the ticket's price, and less of both is in less money).
+    that buys (the price less the operator's tolerance; None: the price).  ``fee``: the commission in the price;
+    it is ``bps`` of what is paid (None: it stands beside the ticket's price, and less of both is in less money).
     ``expired``: its time is over *and* its chain has been scanned past that time.  ``expires_ms``: money paid after it
     is late; None: there was no such time.  ``ticket``: the state of its ticket, None before minting; ``funded``: what
     that ticket was minted for; ``used``: somebody came in with it.
@@ -130,7 +130,7 @@ class Stray(msgspec.Struct, frozen=True):
     resolution: str = ""
 
 
-REVIEWED_FLAGS = ("locked", "duplicate_output_key", "double_spend_seen", "memo_untrusted")
+REVIEWED_FLAGS = ("locked", "duplicate_output_key", "double_spend_seen", "memo_untrusted", "mixed_inputs")
 """Facts of a transfer that a person must look at before its money counts."""
 
 LIVE_TICKETS = frozenset({"active", "used", "suspended"})

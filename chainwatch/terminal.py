@@ -20,8 +20,16 @@ ConfigOption = Annotated[Path | None, typer.Option("--config", help="Configurati
 JsonOption = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
 
 
-def settings_of(config: Path | None, **more: Any) -> "Settings":
-    """Read the configuration, every adapter's options included; ``Misconfigured`` names the line."""
+BUILT_IN = Path("devnet", "chains.json")
+"""Below the state directory: the chains and prices of the built-in network that ran there last."""
+
+
+def settings_of(config: Path | None, *, built_in: bool = True, **more: Any) -> "Settings":
+    """Read the configuration, every adapter's options included; ``Misconfigured`` names the line.
+
+    ``built_in``: where no chain is configured, those of the built-in network are taken, so that every command works
+    beside ``run --devnet``.
+    """
     from chainwatch import adapters
     from chainwatch.adapters.base import Services, SilentObserver
     from chainwatch.clock import SystemClock, system_random
@@ -32,7 +40,14 @@ def settings_of(config: Path | None, **more: Any) -> "Settings":
     services = Services(clock=SystemClock(), random=system_random(), observer=SilentObserver())
     # No I/O: an adapter looks at its options here, so that what it refuses is named with its line.
     checks = Checks(is_wallet=is_address_of, adapter=lambda spec: adapters.open_source(spec, services))
-    return settings.load(config, checks=checks, **more)
+    found = settings.load(config, checks=checks, **more)
+    kept = found.state_dir / BUILT_IN
+    if not built_in or found.chains or "chains" in more or not kept.exists():
+        return found
+    network = msgspec.json.decode(kept.read_bytes(), type=dict[str, dict[str, Any]])
+    found = settings.load(config, checks=checks, chains=network["chains"], **more)
+    rates = msgspec.structs.replace(found.rates, fixed=found.rates.fixed or network["fixed"])
+    return msgspec.structs.replace(found, rates=rates)
 
 
 def say(data: Any, as_json: bool, human: Callable[[Any], None]) -> None:
@@ -83,5 +98,6 @@ def decimal_of(asset: str | None, base_units: int | None) -> str | None:
     """Return an amount as JSON shows it beside ``…_base``: decimal text; None where the asset is none that we know."""
     from chainwatch.units import format_units
 
-    known = known_assets().get(asset) if base_units is not None else None
-    return format_units(base_units, known.decimals) if known else None
+    if base_units is None or (known := known_assets().get(asset)) is None:
+        return None
+    return format_units(base_units, known.decimals)

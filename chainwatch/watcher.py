@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from chainwatch import follower
 from chainwatch.adapters.base import AccountSource, AddressSource, BlockSource, BlockView, CoinSource
 from chainwatch.clock import Clock
-from chainwatch.errors import ChainwatchError, Persistent, Transient
+from chainwatch.errors import ChainwatchError, Misconfigured, Persistent, Transient
 from chainwatch.follower import Behind, Follow, Held, Step
 from chainwatch.ledger import coins, endings, leases, pool, queries, rescan
 from chainwatch.ledger.apply import Applied, apply, held
@@ -140,7 +140,11 @@ class Watcher:
     # -- the loop --------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Follow until cancelled."""
+        """Follow until cancelled.
+
+        ``Misconfigured`` when the first look already shows a node that is not what the configuration says: the daemon
+        does not start then.  Later the same is a fault of that node, which is waited for, with an alarm.
+        """
         self.reports.follow(self.chain)
         failures = 0
         opened = False
@@ -153,6 +157,8 @@ class Watcher:
                     more = await self.poll()
                     failures = 0
                 except ChainwatchError as error:
+                    if isinstance(error, Misconfigured) and not opened and not failures:
+                        raise
                     failures += 1
                     more = False
                     self._failed(error, failures)

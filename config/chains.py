@@ -43,6 +43,8 @@ class ChainSettings(msgspec.Struct, frozen=True):
     payout_finality: Rule
     secrets: tuple[Secret, ...] = ()
     """Every secret of this section (file contents, URL passwords), for the log filter."""
+    where: str = ""
+    """Where the section says what its network is, or begins: ``chainwatch.toml line 31``."""
 
 
 class Checks(msgspec.Struct, frozen=True):
@@ -119,7 +121,8 @@ class Section:
         finality, payout = self._finality(merged, spec.native.decimals)
         if with_secrets:
             self._ask_adapter(spec)
-        return ChainSettings(spec, finality, payout, tuple(self.secrets))
+        where = self.source.where(("chains", self.name, "chain_id"))
+        return ChainSettings(spec, finality, payout, tuple(self.secrets), where)
 
     def refuse(self, path: KeyPath, why: str, *, value: str | None = None) -> NoReturn:
         """Raise ``Misconfigured`` naming the place of ``path`` inside this section."""

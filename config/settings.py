@@ -245,6 +245,7 @@ def waits_for_restart(applied: Settings, new: Settings) -> tuple[str, ...]:
 def _reload_chain(old: ChainSettings, new: ChainSettings) -> ChainSettings:
     return msgspec.structs.replace(
         old,
+        where=new.where,
         finality=stricter(old.finality, new.finality),
         payout_finality=stricter(old.payout_finality, new.payout_finality),
     )

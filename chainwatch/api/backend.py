@@ -12,6 +12,9 @@ from chainwatch.api.wallet_kind import WalletKinds
 from chainwatch.clock import Clock
 from chainwatch.config.settings import Settings
 from chainwatch.ledger.context import Context
+from chainwatch.ledger.crowd import Buyer, quote_all
+from chainwatch.ledger.grouped import Grouped
+from chainwatch.ledger.quotes import Quote
 from chainwatch.ledger.store import Store
 from chainwatch.metrics import Metrics
 from chainwatch.model import Asset
@@ -47,6 +50,7 @@ class Backend:
         self._assets: dict[str, Asset] | None = None
         self.limits = Limits(clock, lambda: self.settings.http)
         self.premium, self.proved = Premium(clock), Proofs()
+        self.crowd: Grouped[Buyer, Quote] = Grouped(store, lambda c, buyers: quote_all(c, buyers, self.now_ms()))
         self.feed, self.wallet_kinds = Feed(store), WalletKinds()
 
     async def stop(self) -> None:

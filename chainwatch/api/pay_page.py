@@ -128,6 +128,8 @@ def _note(state: PurchaseState) -> Note:
     if state.state == "refund_due":
         reasons = sorted({_WHY.get(r.reason, r.reason.replace("_", " ")) for r in state.refunds})
         return Note(f"Your money is due back: {'; '.join(reasons) or 'it could not buy a ticket'}.", "warn")
+    if state.state == "refunded":
+        return Note("Your money was sent back.", "good")
     if state.state == "review":
         return Note("A person looks at your payment; nothing is lost.", "warn")
     if state.state == "suspended":

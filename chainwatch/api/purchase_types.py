@@ -134,7 +134,9 @@ class PurchaseRefund(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PurchaseState(msgspec.Struct, frozen=True, kw_only=True):
-    """``state``: open, seen, confirming, underpaid, minted, suspended, cancelled, refund_due, review, expired."""
+    """``state``: open, seen, confirming, underpaid, minted, suspended, cancelled, refund_due, refunded, review,
+    expired.
+    """
 
     ref: str
     state: str

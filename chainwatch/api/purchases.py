@@ -17,6 +17,7 @@ from chainwatch.api.wallet_kind import CONTRACT, UNKNOWN
 from chainwatch.errors import Rejected
 from chainwatch.ledger import events, quotes, views
 from chainwatch.ledger.context import Context
+from chainwatch.ledger.crowd import Buyer
 from chainwatch.ledger.quotes import Ask
 from chainwatch.tickets import qr
 from chainwatch.times import format_ms
@@ -53,16 +54,20 @@ async def buy(call: Call) -> Purchase:
         signed=checked is not None,
         wallet_chain=chain,
     )
-    now_ms = call.now_ms
-
-    def opened(connection: Connection) -> quotes.Quote:
-        if checked is not None:
-            signed.consume(connection, checked)
-        return quotes.quote(connection, ask, context, now_ms)
-
-    quote = await call.backend.store.write_often(opened)
+    if checked is None:
+        quote = await call.backend.crowd.ask(Buyer(ask, context))
+    else:
+        quote = await call.backend.store.write_often(_open_signed, checked, ask, context, call.now_ms)
     notice = NOTICE.format(chain=chain) if kind == CONTRACT else None
     return types.purchase_of(quote, call.backend, kind, chain, notice)
+
+
+def _open_signed(
+    connection: Connection, checked: signed.Checked, ask: Ask, context: Context, now_ms: int
+) -> quotes.Quote:
+    """Use the wallet's text up and open its purchase, both or neither."""
+    signed.consume(connection, checked)
+    return quotes.quote(connection, ask, context, now_ms)
 
 
 def _wallet(text: str) -> str:

@@ -93,6 +93,7 @@ ENDINGS: tuple[Ending, ...] = (
     _review("memo_untrusted", "the memo stands where the payer need not have put it", _LOOK),
     _review("locked", "the money is locked beyond the chain's own rule (Monero)", "wait until it is spendable"),
     _review("duplicate_output_key", "the money can be spent only once with another (Monero's burning bug)", "keep it"),
+    _review("mixed_inputs", "paid by us and by others at once", "find the buyer, then assign it, or keep it"),
     _review("double_spend_seen", "a conflicting transaction was seen", "look at the chain, then assign it or keep it"),
     _review("unpriced", "an asset that is not configured", "configure it and scan again, or keep it as foreign"),
     _review("no_rate", "late money of a price in fiat, and there was no rate at its time", "assign it, or refund it"),

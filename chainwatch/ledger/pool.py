@@ -4,12 +4,12 @@ A purchase only takes one from this pool, so whatever process hands it out, no p
 (DESIGN invariant 13).  An address belongs to its purchase for ever: it is never given out again.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, bindparam, func, select, update
 
-from chainwatch.ledger.bulk import insert_rows
+from chainwatch.ledger.bulk import insert_rows, update_rows
 from chainwatch.ledger.tables import addresses, transfers
 
 REFERENCE = "reference:"
@@ -100,6 +100,24 @@ _NEXT_FREE: Select[Any] = (
     .limit(1)
     .with_for_update(skip_locked=True)
 )
+
+
+def all_free(connection: Connection, chain: str, most: int, receive: Collection[str]) -> Sequence[Row[Any]]:
+    """Return the first free addresses (id, address), locked, at most ``most``; as ``next_free``."""
+    rows = (
+        select(addresses.c.id, addresses.c.address)
+        .where(addresses.c.chain == chain, addresses.c.purchase_id.is_(None))
+        .where(addresses.c.address.not_in(list(receive)))
+        .order_by(addresses.c.path_index)
+        .limit(most)
+        .with_for_update(skip_locked=True)
+    )
+    return connection.execute(rows).all()
+
+
+def give_all(connection: Connection, taken: Mapping[int, int]) -> None:
+    """Give locked addresses to purchases, for ever: address id to purchase id."""
+    update_rows(connection, addresses, [{"row_id": k, "purchase_id": v} for k, v in taken.items()])
 
 
 def give(connection: Connection, address_id: int, purchase_id: int) -> None:

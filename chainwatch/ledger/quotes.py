@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import secrets
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -82,12 +83,42 @@ def quote(connection: Connection, ask: Ask, context: Context, now_ms: int) -> Qu
     unknown_tier, unknown_allotment, approval_required, bad_invite, signature_required, purchase_open, wallet_limit,
     sold_out, no_rate, no_address.
     """
+    plan = prepare(connection, ask, context, now_ms)
+    if plan.free:
+        return _give(connection, plan, context, now_ms)
+    held = not plan.is_full and seats.hold(connection, plan.seat, context.policy.unsigned_hold_percent)
+    row = plan.row
+    entry = pool.next_free(connection, context.chain, context.spec.receive) if row.address_free else None
+    values, told = written(plan, context, now_ms, held, entry.address if entry is not None else None)
+    made = connection.execute(_INSERT, values).scalar_one()
+    if entry is not None:
+        pool.give(connection, entry.id, made)
+    return told
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """A purchase that may be opened: the event's row, the columns that are known, the seat that it asks for."""
+
+    row: Any
+    opened: Mapping[str, Any]
+    seat: seats.Seat
+    free: bool
+    is_full: bool
+
+
+def prepare(
+    connection: Connection, ask: Ask, context: Context, now_ms: int, known: dict[Any, Row[Any]] | None = None
+) -> Plan:
+    """Say what a purchase would be; ``Rejected`` as in ``quote``.
+
+    ``known``: offers that this transaction has read already; an unsigned purchase need not read them again.
+    """
     wallet = context.canonical_wallet(ask.wallet)
     if wallet is None:
         raise Rejected("bad_wallet", f"{ask.wallet[:120]!r} is no wallet of any supported chain")
     if ask.wallet_chain is not None and not 0 < len(ask.wallet_chain) <= MAX_CHAIN:
         raise Rejected("bad_chain", "the wallet's chain is a chain code or a CAIP-2 name")
-    row = _offer(connection, ask, context.chain)
+    row = _offer(connection, ask, context.chain, known if known is not None and not ask.signed else {})
     if reason := forbids(sale_of(row), now_ms):
         raise Rejected("not_for_sale", reason)
     free = offers.is_free(row.tier_price if row.tier_id is not None else row.ticket_price)
@@ -96,7 +127,6 @@ def quote(connection: Connection, ask: Ask, context: Context, now_ms: int) -> Qu
     invite_id = _invite(connection, row, ask, wallet)
     allotment_id = _allotment(connection, row, ask)
     _sold_out(row, allotment_id)
-    seat = seats.Seat(0, row.id, row.tier_id, allotment_id, kind="signed" if ask.signed else "unsigned")
     opened = {
         "event_id": row.id,
         "wallet": wallet,
@@ -114,24 +144,29 @@ def quote(connection: Connection, ask: Ask, context: Context, now_ms: int) -> Qu
         "wallet_chain": ask.wallet_chain,
         "created_ms": now_ms,
     }
-    if free:
-        return _give(connection, row, opened, seat, context, now_ms)
-    held = not _is_full(row, allotment_id) and seats.hold(connection, seat, context.policy.unsigned_hold_percent)
-    return _open(connection, row, {**opened, "held": held, "hold_kind": seat.kind}, context, now_ms)
+    seat = seats.Seat(0, row.id, row.tier_id, allotment_id, kind="signed" if ask.signed else "unsigned")
+    return Plan(row, opened, seat, free, _is_full(row, allotment_id))
 
 
 # -- what is for sale ------------------------------------------------------------------------------------
 
 
-def _offer(connection: Connection, ask: Ask, chain: str) -> Row[Any]:
+def _offer(connection: Connection, ask: Ask, chain: str, known: dict[Any, Row[Any]]) -> Row[Any]:
     """Read the event with the tier and the price that are asked for, and whether the chain has an address free."""
+    key = (ask.event_id, ask.tier, ask.asset, chain)
+    if key not in known:
+        known[key] = _read_offer(connection, ask, chain)
+    return known[key]
+
+
+def _read_offer(connection: Connection, ask: Ask, chain: str) -> Row[Any]:
     numbered = NUMBER.fullmatch(ask.event_id) is not None
     # Two requests of one wallet at once: the second must see the first, so a signed one locks the event's row.
     query = _offer_query(numbered, ask.tier is not None, ask.signed)
     event = int(ask.event_id) if numbered else ask.event_id
     tier = {"tier_code": ask.tier} if ask.tier is not None else {}
-    known = {"event": event, "paid_in": ask.asset, "of_chain": chain, **tier}
-    rows = connection.execute(query, known).all()
+    asked = {"event": event, "paid_in": ask.asset, "of_chain": chain, **tier}
+    rows = connection.execute(query, asked).all()
     if not rows:
         raise Rejected("unknown_event", f"no event {ask.event_id[:80]!r}")
     if len(rows) > 1:
@@ -298,30 +333,30 @@ def _allotment(connection: Connection, row: Row[Any], ask: Ask) -> int | None:
 _INSERT = insert(purchases).returning(purchases.c.id)
 
 
-def _open(connection: Connection, row: Row[Any], opened: dict[str, Any], context: Context, now_ms: int) -> Quote:
-    """Write the purchase with where and how it is to be paid."""
+def written(plan: Plan, context: Context, now_ms: int, held: bool, own: str | None) -> tuple[dict[str, Any], Quote]:
+    """Return the row of a purchase, and what its buyer is told.
+
+    ``own``: an address of its own, or a reference key (``pool.REFERENCE``); None: a receiving account with a memo.
+    """
+    row, opened = plan.row, plan.opened
     secret, ref = secrets.token_urlsafe(SECRET_BYTES), context.new_ref()
     event = row.slug or str(row.id)
-    entry = pool.next_free(connection, context.chain, context.spec.receive) if row.address_free else None
-    own = entry.address if entry is not None else None
     reference = own.removeprefix(pool.REFERENCE) if own and own.startswith(pool.REFERENCE) else None
     if reference:
         own = None  # it goes beside the receiving account, not in its place
-    if own is None and not (context.spec.params.get("memo", True) and context.spec.receive):
+    if own is None and not takes_memos(context):
         raise Rejected("no_address", f"{context.chain} has no address free now: try again later")
     address = own or context.spec.receive[0]
     text = None if own else memo_of(event, opened["wallet"], ref, context)
     expires_ms = now_ms + context.policy.hold_ms
     told = {"pay_to": address, "pay_memo": text, "pay_reference": reference}
     secret_hash = hashlib.sha256(secret.encode()).digest()
-    values = {**opened, **told, "ref": ref, "secret_hash": secret_hash, "expired": False, "expires_ms": expires_ms}
-    made = connection.execute(_INSERT, values).scalar_one()
-    if entry is not None:
-        pool.give(connection, entry.id, made)
-    return Quote(
+    ends = {"held": held, "hold_kind": plan.seat.kind, "expired": False, "expires_ms": expires_ms}
+    values = {**opened, **told, **ends, "ref": ref, "secret_hash": secret_hash}
+    return values, Quote(
         purchase_id=secret,
         ref=ref,
-        held=opened["held"],
+        held=held,
         address=address,
         reference=reference,
         asset=opened["asset"],
@@ -336,6 +371,11 @@ def _open(connection: Connection, row: Row[Any], opened: dict[str, Any], context
     )
 
 
+def takes_memos(context: Context) -> bool:
+    """Can a purchase on this chain be told by a memo, without an address of its own?"""
+    return bool(context.spec.params.get("memo", True) and context.spec.receive)
+
+
 def memo_of(event: str, wallet: str, ref: str, context: Context) -> str:
     """Return the memo of a purchase, in a form that its carrier takes whole.
 
@@ -346,10 +386,9 @@ def memo_of(event: str, wallet: str, ref: str, context: Context) -> str:
     return long if context.policy.long_memo and fits else memo.short_form(ref)
 
 
-def _give(
-    connection: Connection, row: Row[Any], opened: dict[str, Any], seat: seats.Seat, context: Context, now_ms: int
-) -> Quote:
+def _give(connection: Connection, plan: Plan, context: Context, now_ms: int) -> Quote:
     """Mint a free ticket at once: it needs no payment, and so no hold."""
+    row, opened, seat = plan.row, plan.opened, plan.seat
     secret, ref = secrets.token_urlsafe(SECRET_BYTES), context.new_ref()
     event = row.slug or str(row.id)
     secret_hash = hashlib.sha256(secret.encode()).digest()

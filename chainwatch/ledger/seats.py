@@ -60,6 +60,30 @@ def hold(connection: Connection, seat: Seat, unsigned_percent: int) -> bool:
     return True
 
 
+def hold_some(connection: Connection, event_id: int, wanted: int, unsigned_percent: int) -> int:
+    """Hold seats of an event for unsigned purchases, as many of ``wanted`` as fit; return how many.
+
+    All at once where they fit; else as many as the row says are left, behind its lock.
+    """
+    if not _hold_unsigned(connection, event_id, wanted, unsigned_percent):
+        e = connection.execute(select(events).where(events.c.id == event_id).with_for_update()).one()
+        if e.max_attendees is None or e.status != "active":
+            return 0
+        public = e.max_attendees - e.tickets_sold - e.tickets_held - e.seats_reserved
+        share = -(-e.max_attendees * unsigned_percent // 100) - e.seats_unsigned
+        wanted = min(wanted, public, share)
+        if wanted <= 0 or not _hold_unsigned(connection, event_id, wanted, unsigned_percent):
+            return 0
+    return wanted
+
+
+def _hold_unsigned(connection: Connection, event_id: int, n: int, percent: int) -> bool:
+    """Hold ``n`` seats or none: each of them must find the share not yet used up, as one alone would."""
+    share = (events.c.seats_unsigned + (n - 1)) * 100 < events.c.max_attendees * percent
+    guard = (events.c.status == "active") & _room(n) & or_(events.c.max_attendees.is_(None), share)
+    return _move(connection, events, event_id, guard, {"tickets_held": n, "seats_unsigned": n})
+
+
 def _held(unsigned: bool, aside: bool) -> dict[str, int]:
     """Return what a hold changes in its event's row."""
     return {"tickets_held": 1, "seats_unsigned": int(unsigned), "seats_reserved": -int(aside)}

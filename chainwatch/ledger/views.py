@@ -57,7 +57,7 @@ class PurchaseView(msgspec.Struct, frozen=True, kw_only=True):
     """A purchase.
 
     ``paid``: base units of its asset that are in a block and count or may count; ``missing``: what is still to be paid.
-    ``state``: open, seen, confirming, underpaid, minted, suspended, cancelled, refund_due, review, expired.
+    ``state``: open, seen, confirming, underpaid, minted, suspended, cancelled, refund_due, refunded, review, expired.
     """
 
     ref: str
@@ -148,7 +148,7 @@ def _view(connection: Connection, which: Any, now_ms: int, rules: Mapping[str, R
         created_ms=row.created_ms,
         expires_ms=row.expires_ms,
         expired=row.expired or (now_ms > row.expires_ms and not row.held),
-        state=_state(row, ticket, paid, parts),
+        state=_state(row, ticket, paid, parts, owed),
         payments=[_payment(connection, t, row.price, reasons.get(t.id, t.reason), rules) for t in paid],
         ticket=None
         if ticket is None
@@ -165,7 +165,13 @@ def _counted(row: Row[Any], paid: Sequence[Row[Any]], parts: Sequence[Row[Any]])
     return coming + counted
 
 
-def _state(row: Row[Any], ticket: Row[Any] | None, paid: Sequence[Row[Any]], parts: Sequence[Row[Any]]) -> str:
+def _state(
+    row: Row[Any],
+    ticket: Row[Any] | None,
+    paid: Sequence[Row[Any]],
+    parts: Sequence[Row[Any]],
+    owed: Sequence[Row[Any]],
+) -> str:
     if ticket is not None:
         return "minted" if ticket.state in ("active", "used") else str(ticket.state)
     kinds = {a.kind for a in parts}
@@ -175,6 +181,7 @@ def _state(row: Row[Any], ticket: Row[Any] | None, paid: Sequence[Row[Any]], par
         ("confirming" in states, "confirming"),
         ("seen" in states, "seen"),
         ("open" in kinds, "underpaid"),
+        (bool(owed) and all(r.state == "settled" for r in owed), "refunded"),
         ("refund" in kinds, "refund_due"),
         (row.expired, "expired"),
     ):

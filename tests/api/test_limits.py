@@ -8,8 +8,11 @@ from chainwatch.api.addresses import client_address
 from chainwatch.api.limits import Buckets, Limits, network
 from chainwatch.api.problems import Problem
 from chainwatch.config.sections import Http
+from chainwatch.ledger import devices
 from chainwatch.testing.clock import FakeClock
-from chainwatch.testing.served import served
+from chainwatch.testing.doors import make_event, sell
+from chainwatch.testing.served import NOW_MS, served
+from chainwatch.tickets.codes import Codes
 
 
 def test_a_bucket_lets_a_minutes_worth_through_and_then_fills_evenly() -> None:
@@ -72,6 +75,26 @@ async def test_who_asks_too_often_is_told_when_to_come_back(tmp_path: Path) -> N
         api.clock.advance(13)
         status, _ = await api.get("/openapi.json")
         assert status == 200
+
+
+async def test_a_venue_s_scanners_are_not_turned_away_and_who_guesses_their_keys_is(tmp_path: Path) -> None:
+    """All scanners stand behind one address, which the limit of all requests would let scan ten tickets a second."""
+    async with served(tmp_path, toml="[http]\nrequests_per_minute = 3", chains=("HIVE",)) as api:
+        with api.store.transaction() as connection:
+            event = make_event(connection, "gala", NOW_MS)
+            (uuid,) = sell(connection, event, 1, api.backend.issuer, NOW_MS)
+            _, key = devices.add(connection, event, "gate", NOW_MS, "test")
+        device = {"Authorization": f"Bearer {key}"}
+        code = Codes(api.backend.issuer).v1(uuid)
+        for i in range(20):
+            status, said = await api.post("/api/checkin", {"code": code, "nonce": f"n{i}"}, **device)
+            assert (status, said["accepted"]) == (200, True)
+            assert (await api.get("/api/events/gala/manifest", **device))[0] == 200
+        guesses = [await api.post("/api/checkin", {"code": code, "nonce": "x"}, Authorization=f"Bearer {key}x")
+                   for _ in range(5)]  # fmt: skip
+        assert [status for status, _ in guesses] == [401, 401, 401, 429, 429]
+        assert (await api.get("/openapi.json"))[0] == 429
+        assert (await api.get("/api/door", **device))[0] == 200
 
 
 class Asked:

@@ -734,12 +734,24 @@ async def test_the_loop_survives_a_fault_and_says_what_it_is_doing(chain: Follow
     chain.check()
 
 
-async def test_the_loop_stops_a_chain_of_the_wrong_network_and_goes_on_when_it_is_cured(chain: Followed) -> None:
-    """A configuration fault needs an operator; the process stays and looks again once a minute."""
+async def test_a_first_look_at_another_network_is_no_start(chain: Followed) -> None:
+    """What the configuration says of the network is wrong: the daemon names it, and does not run without the chain."""
     await chain.watcher.stop()
     watcher = chain.watcher = chain.new_watcher()
     chain.node.faults.wrong_chain = True
+    with pytest.raises(Misconfigured, match="chain id"):
+        await watcher.run()
+
+
+async def test_the_loop_stops_a_chain_of_the_wrong_network_and_goes_on_when_it_is_cured(chain: Followed) -> None:
+    """A node that was away comes back as another network: the process stays and looks again once a minute."""
+    await chain.watcher.stop()
+    watcher = chain.watcher = chain.new_watcher()
+    chain.node.faults.status = 503
     running = asyncio.create_task(watcher.run())
+    await until(lambda: watcher.condition.state == "failing")
+    heal(chain)
+    chain.node.faults.wrong_chain = True
     try:
         await until(lambda: watcher.condition.state == "stopped")
         assert "chain id" in watcher.condition.reason

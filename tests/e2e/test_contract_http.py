@@ -510,6 +510,17 @@ def test_the_shell_sees_the_same(site: Site, guest: tuple[EvmWallet, Any, Any]) 
     assert command(site.folder, "backfill", "--chain", "ETH", "--from", "0", "--to", "5")[0] == 0
 
 
+def test_every_command_finds_the_built_in_chains(site: Site) -> None:
+    """They stood in no file, so that `check` asked nobody and no refund could be exported."""
+    parts = {line["part"]: line["ok"] for line in answer(site.folder, "check")}
+    assert {"HIVE", "BTC", "ETH", "MATIC", "BNB", "SOL", "XMR", "DASH", "database"} <= parts.keys()
+    assert all(parts.values())
+    code, _, err = command(site.folder, "payouts", "export", "--asset", "HIVE")
+    assert (code, "no payout is due" in err or "nothing" in err) == (2, True)
+    code, _, err = command(site.folder, "run")  # but the daemon itself follows nothing that nobody asked for
+    assert (code, "no chain is configured" in err) == (2, True)
+
+
 def test_a_hive_account_proves_itself_on_its_chain(site: Site) -> None:
     """The built-in network knows its simulated accounts only: any other is ``invalid`` or has no ticket, never an
     error."""
