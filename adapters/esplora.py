@@ -1,8 +1,8 @@
 """The Bitcoin family through an Esplora indexer's HTTP API, for those who run no node.
 
 Blocks come raw and are scanned as from a node, so nothing depends on the indexer's own address index;
-only what is not mined yet is looked up by address: the newest each time, older ones ever more rarely, for ever.  API: Blockstream/esplora
-``API.md`` (blockstream.info, mempool.space, electrs).
+only what is not mined yet is looked up by address: the newest each time, older ones ever more rarely.
+API: Blockstream/esplora ``API.md`` (blockstream.info, mempool.space, electrs).
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,7 +28,7 @@ from chainwatch.errors import Inconsistent, Misconfigured, Transient
 from chainwatch.model import BlockRef, ChainSpec, Transfer, Unconfirmed
 
 LOOK_UPS, MOST_LOOK_UPS = 20, 500
-"""Newest addresses looked up for each mempool snapshot, by default and at most: each is a request to a shared server."""
+"""Newest addresses looked up for one mempool snapshot, by default and at most: each asks a shared server."""
 RAREST = 14
 """Older addresses are looked up half as often for each ``mempool_addresses`` before them, down to 1 in 2^14 times."""
 PAGE = 50
@@ -92,7 +92,7 @@ class Esplora:
         self._first_seen: dict[str, int] = {}
         self._looks = 0
         self._busy: dict[str, None] = {}
-        """Addresses that something was on its way to at the last look: they are looked at each time until it is mined."""
+        """Addresses that something was on its way to at the last look: their turn is each time."""
 
     async def about(self, _endpoint: Endpoint) -> About:
         """Esplora tells neither version nor network: its genesis block is checked instead."""

@@ -70,7 +70,8 @@ class Order(msgspec.Struct, frozen=True):
     """A purchase as matching sees it.
 
     ``price`` in base units of ``asset``; None when there is none, for the reason ``unsold``.  ``enough``: the least
-    that buys (the price less the operator's tolerance; None: the price).  ``fee``: the commission in the price.
+    that buys (the price less the operator's tolerance; None: the price).  ``fee``: the commission in the price;
+    it is ``bps`` of what is paid (None: it stands beside the ticket's price, and less of both is in less money).
     ``expired``: its time is over *and* its chain has been scanned past that time.  ``expires_ms``: money paid after it
     is late; None: there was no such time.  ``ticket``: the state of its ticket, None before minting; ``funded``: what
     that ticket was minted for; ``used``: somebody came in with it.
@@ -87,6 +88,13 @@ class Order(msgspec.Struct, frozen=True):
     expires_ms: int | None = None
     unsold: str = "wrong_asset"
     used: bool = False
+    bps: int | None = None
+
+    def commission(self, paid: int) -> int:
+        """Return the platform's part of what was paid of the price, rounded down."""
+        if self.bps is not None:
+            return paid * self.bps // 10_000
+        return paid * self.fee // self.price if self.price else 0
 
     def late(self, p: Paid) -> bool:
         """Was this paid after the purchase's time?"""
@@ -245,8 +253,8 @@ def _ticketed(
         take = min(cost - spent, p.here)
         parts = []
         if take:
-            before, after = (n * order.fee // price for n in (spent, spent + take))
-            parts.append(Allocation("ticket", take, "late" if order.late(p) else "", commission=after - before))
+            commission = order.commission(spent + take) - order.commission(spent)
+            parts.append(Allocation("ticket", take, "late" if order.late(p) else "", commission=commission))
         spent += take
         if (over := p.here - take) and p.state == "confirmed":
             reason = "overpaid" if take else "duplicate"

@@ -95,10 +95,16 @@ def _tickets(connection: Connection) -> Iterator[Difference]:
     ):
         funded[a.purchase_id] = funded.get(a.purchase_id, 0) + a.amount
         commission[a.purchase_id] = commission.get(a.purchase_id, 0) + a.commission
-    rows = select(tickets, purchases.c.price, purchases.c.fee).join_from(tickets, purchases)
+    rows = (
+        select(tickets, purchases.c.price, purchases.c.fee, events.c.commission_bps, events.c.fee_on_top)
+        .join_from(tickets, purchases, tickets.c.purchase_id == purchases.c.id)
+        .join(events, tickets.c.event_id == events.c.id)
+    )
     for t in connection.execute(rows.execution_options(yield_per=STREAM)):
         name = f"ticket:{t.uuid}"
-        share = t.amount_paid * (t.fee or 0) // t.price if t.price else 0
+        share = t.amount_paid * t.commission_bps // 10_000
+        if t.fee_on_top:
+            share = t.amount_paid * (t.fee or 0) // t.price if t.price else 0
         if t.commission + t.payout != t.amount_paid or t.commission != share or t.amount_paid > (t.price or 0):
             yield Difference("split", name, f"{t.commission} + {t.payout} of {t.amount_paid}")
         if t.state in ("active", "used", "suspended"):

@@ -28,7 +28,6 @@ from chainwatch.ledger.tables import (
 )
 from chainwatch.tickets.token import Issuer
 
-
 BATCH = 100
 """Wallets that one round erases: the writer is not kept busy."""
 NEVER = 2**62

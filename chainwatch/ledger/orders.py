@@ -142,6 +142,7 @@ def _purchase(
             funded=None if ticket is None else ticket.amount_paid,
             expires_ms=row.expires_ms if row.implicit_key is None else None,
             used=ticket is not None and ticket.first_access_ms is not None,
+            bps=None if row.fee_on_top else row.commission_bps,
             unsold="tier_required" if row.event_id in tiered and row.tier_id is None else "wrong_asset",
         ),
     )

@@ -112,7 +112,9 @@ def all_free(connection: Connection, chain: str, most: int, receive: Collection[
         .limit(most)
         .with_for_update(skip_locked=True)
     )
-    return connection.execute(rows).all()
+    found: Any = connection.execute(rows).all()
+    free: Sequence[Row[Any]] = found
+    return free
 
 
 def give_all(connection: Connection, taken: Mapping[int, int]) -> None:

@@ -17,7 +17,7 @@ from chainwatch.ledger.tables import purchases, refunds, tickets, transfers
 BUYER_CAUSED = frozenset(
     {
         *("underpaid", "overpaid", "wrong_asset", "before_sales", "sales_closed", "event_over", "late"),
-        *("purchase_required", "unknown_event", "duplicate"),
+        *("purchase_required", "tier_required", "unknown_event", "duplicate", "invite_used"),
     }
 )
 """Reasons that the buyer gave: such a refund pays its own network fee.  Every other is ours, and so is its fee."""

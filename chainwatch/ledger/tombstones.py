@@ -1,8 +1,8 @@
 """What is left of an erased wallet: a keyed hash, so that a backfill or a reorganisation does not bring it back.
 
 In the place of the wallet stands its pseudonym.  Money that names the wallet later still finds the purchase that it
-belongs to, and nobody who reads the database learns whose it was: the key is outside of it.  Who buys anew after that is
-a new customer under the real wallet, or the ticket would open nothing.
+belongs to, and nobody who reads the database learns whose it was: the key is outside of it.  Who buys anew after that
+is a new customer under the real wallet, or the ticket would open nothing.
 """
 
 import hmac

@@ -255,7 +255,7 @@ async def test_conflicting_answers_of_an_indexer_tell_nothing(tmp_path: Path) ->
 
 
 async def test_an_indexer_is_asked_about_old_addresses_for_ever_and_ever_more_rarely(tmp_path: Path) -> None:
-    """A request each: new addresses are looked up every time, old ones in turn, those with a payment until it is mined."""
+    """A request each: new ones are looked up every time, old ones in turn, those with a payment until it is mined."""
     async with harness("esplora", tmp_path) as h:
         source = h.source(options={"timeout": 1.5, "mempool_addresses": 4})
         every = [h.wallet() for _ in range(40)]

@@ -1,4 +1,4 @@
-"""How the watcher cuts what it reads: bounded rounds, a batch up to the final block, one block a transaction above it."""
+"""How the watcher cuts what it reads: bounded rounds, batches up to the final block, one block at a time above it."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

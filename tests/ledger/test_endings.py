@@ -63,6 +63,17 @@ def test_the_commission_is_the_one_of_the_day_when_the_event_was_made(shop: Shop
     assert sorted(parts) == [("surplus", 5, 0), ("ticket", 5000, 500)]
 
 
+def test_the_commission_of_what_was_paid_within_the_tolerance_is_its_own_share_to_the_unit(shop: Shop) -> None:
+    """Of 990 at 20 % it is 198, not the share of the 199 that 999 bear."""
+    shop = Shop(shop.store, Policy(tolerance_bps={"HIVE": 100}))
+    shop.event(bps=2000, ticket_price="0.999", prices={})
+    paid = [shop.buys("alice", amount=500), shop.buys("alice", amount=490)]
+    shop.mine(*paid)
+    with shop.store.reading() as connection:
+        parts = connection.execute(select(allocations.c.amount, allocations.c.commission)).all()
+    assert sorted(parts) == [(490, 98), (500, 100)]
+
+
 def test_under_waits_goes_back_at_expiry_and_a_top_up_cancels_the_refund(shop: Shop) -> None:
     """btcpayserver/btcpayserver#52: exchange fees; fossasia: nothing is kept in silence."""
     shop.event()
@@ -386,6 +397,15 @@ def reasons_in_code() -> set[str]:
             found |= {a.value for a in node.args[1:] if isinstance(a, ast.Constant)}
     found |= set(re.findall(r'BadMemo\(\s*"([a-z_]+)"', (ROOT / "chainwatch/memo.py").read_text()))
     return found - {"dust", "refund", "wallet", "internal", "suspended", "active", "foreign", "surplus"}
+
+
+def test_every_reason_of_a_refund_is_the_buyer_s_or_ours() -> None:
+    """Who pays the network's fee of it: under, over, late, wrong is the buyer's doing."""
+    ours = {"sold_out", "event_cancelled", "ticket_cancelled", "ticket_revoked", "ticket_refunded", "operator"}
+    ours |= {"wallet_limit"}
+    reasons = {e.reason for e in endings.ENDINGS if e.kind in ("refund", "surplus")}
+    assert reasons - ours == refunding.BUYER_CAUSED
+    assert {r for r in reasons if refunding.pays_its_fee(r)} & ours == set()
 
 
 def test_every_reason_that_the_code_gives_is_an_ending_with_what_to_do() -> None:

@@ -20,9 +20,8 @@ def found_in(file: str) -> set[str]:
     for node in [*body, *(inner for kind in body if isinstance(kind, ast.ClassDef) for inner in kind.body)]:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
             found.add(node.name)
-        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            if isinstance(node.value, ast.Attribute) and node.value.attr == "TestCase":
-                found.add(f"{node.targets[0].id}::runTest")
+        elif isinstance(node, ast.Assign) and ast.unparse(node.value).endswith(".TestCase"):
+            found.add(f"{ast.unparse(node.targets[0])}::runTest")
     return found
 
 
