@@ -113,7 +113,7 @@ def write(connection: Connection, sold: Sequence[Sold], issuer: Issuer, now_ms: 
         )
         uuids.append(issued.uuid)
         data = {"ticket_id": issued.uuid, "event_id": s.event, "number": s.number, "ref": s.ref}
-        messages.append(outbox.Message("ticket.minted", f"purchase:{s.ref}", data))
+        messages.append(outbox.Message("ticket.minted", f"purchase:{s.purchase_id}", data))
     insert_rows(connection, tickets, rows)
     outbox.post(connection, now_ms, messages)
     return uuids

@@ -103,6 +103,6 @@ def revoke(
         settle.settle(connection, Changed(again=ids), context, now_ms, None)
     event = row.slug or str(row.event_id)
     data = {"ticket_id": uuid, "event_id": event, "number": row.number, "ref": row.ref}
-    outbox.post(connection, now_ms, [outbox.Message("ticket.revoked", f"purchase:{row.ref}", data)])
+    outbox.post(connection, now_ms, [outbox.Message("ticket.revoked", f"purchase:{row.purchase_id}", data)])
     outbox.audit(connection, now_ms, actor, "ticket_revoked", f"ticket:{uuid}", {"reason": reason})
     return row
