@@ -387,7 +387,7 @@ class Admission:
         subject = f"event:{event.id}"
         if ticket is not None:
             data |= {"ticket_id": ticket.uuid, "number": ticket.number}
-            subject = f"purchase:{ticket.ref}"
+            subject = f"purchase:{ticket.purchase_id}"
         outbox.post(connection, now_ms, [outbox.Message(what, subject, data)])
 
 
