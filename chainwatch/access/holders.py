@@ -26,9 +26,8 @@ _EVENT = tuple(
 )
 _TICKET = (
     *(tickets.c[n] for n in ("id", "uuid", "event_id", "number", "wallet", "asset", "state", "entries")),
-    tickets.c.last_entry_ms,
+    *(tickets.c[n] for n in ("last_entry_ms", "purchase_id")),
     purchases.c.wallet_chain,
-    purchases.c.ref,
 )
 
 
