@@ -297,6 +297,7 @@ def _coming(handlers: Door) -> Sequence[Endpoint]:
             answer=JoinAnswer,
             limit="access",
             problems=tuple(WORDS),
+            refusal=403,
         ),
     )
 
@@ -323,6 +324,7 @@ def _staying(handlers: Door) -> Sequence[Endpoint]:
             who=SESSION,
             answer=RefreshAnswer,
             problems=("bad_session", "over", "cancelled", "revoked", "suspended", "refunded"),
+            refusal=403,
         ),
         Endpoint(
             method="GET",

@@ -82,7 +82,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """``path`` in aiohttp's form (``/api/events/{id}``).
 
     ``limit`` names the bucket that a call takes from (``chainwatch.api.limits``).  ``writes``: an ``Idempotency-Key``
-    is honoured.  ``problems``: codes that it answers beside those of every endpoint, for the document.
+    is honoured.  ``problems``: codes that it answers beside those of every endpoint, for the document; ``refusal``: the status of
+    those that have none of their own.
     ``endless``: its answer is a stream of events, which no time limit ends.  ``limited``: told of each request that the
     limit refused.
     """
@@ -100,6 +101,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     limit: str = "requests"
     writes: bool = False
     problems: tuple[str, ...] = ()
+    refusal: int = 400
     content_type: str = wire.JSON
     endless: bool = False
     documented: bool = True

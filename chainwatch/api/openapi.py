@@ -189,7 +189,7 @@ def _responses(endpoint: Endpoint, refs: Refs) -> dict[str, Any]:
         codes += ["idempotency_mismatch", "idempotency_running"]
     by_status: dict[int, list[str]] = {}
     for code in dict.fromkeys(codes):
-        by_status.setdefault(STATUS.get(code, 400), []).append(code)
+        by_status.setdefault(STATUS.get(code, endpoint.refusal), []).append(code)
     problem: dict[str, Any] = {PROBLEM: {"schema": refs[ProblemDocument]}}
     if endpoint.content_type == PAGE:  # a page says what went wrong to people
         problem[PAGE] = {"schema": {"type": "string"}}

@@ -11,6 +11,8 @@ from chainwatch.errors import Rejected
 PROBLEM = "application/problem+json"
 
 STATUS: Mapping[str, int] = {
+    "bad_request": 400,
+    "bad_json": 400,
     "unauthorized": 401,
     "forbidden": 403,
     "challenge_required": 401,

@@ -6,9 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from chainwatch.app import first_operator_key, operator_key_path
-from chainwatch.ledger import operators, schema
+from chainwatch.devnet import welcome
+from chainwatch.devnet.network import SAMPLES
+from chainwatch.ledger import devices, events, operators, schema
 from chainwatch.ledger.store import Store
+from chainwatch.terminal import known_assets
 
 
 def chainwatch(state: Path, *words: str) -> tuple[int, str]:
@@ -33,17 +35,20 @@ def test_keys_are_added_listed_and_revoked(tmp_path: Path) -> None:
     assert chainwatch(tmp_path, "keys", "operator", "revoke", "olga")[0] == 1
 
 
-def test_the_first_key_is_made_once_and_only_its_owner_reads_it(tmp_path: Path) -> None:
-    store = Store(f"sqlite:///{tmp_path}/a.db")
-    schema.upgrade(store)
-    with store.transaction() as connection:
-        key = first_operator_key(connection, tmp_path, 1)
-        assert key is not None
-        assert first_operator_key(connection, tmp_path, 2) is None
-        found = operators.find(connection, key)
-    store.close()
-    assert found is not None
-    assert found.scopes == frozenset(operators.SCOPES)
-    path = operator_key_path(tmp_path)
-    assert path.read_text().strip() == key
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+def test_the_visitor_s_keys_are_made_once_kept_for_their_owner_and_made_anew_with_the_database(tmp_path: Path) -> None:
+    for folder in ("first", "second"):
+        store = Store(f"sqlite:///{tmp_path}/{folder}.db")
+        schema.upgrade(store)
+        with store.transaction() as connection:
+            new = events.NewEvent(id=SAMPLES[0][0], title="x", ticket_price="1", ticket_currency="HIVE")
+            events.create(connection, new, known_assets(), 2000, 1, "test")
+            keys = welcome.keys(connection, tmp_path, 1)
+            assert welcome.keys(connection, tmp_path, 2) == keys
+            found = operators.find(connection, keys.operator)
+            assert devices.authenticate(connection, keys.door, 3) is not None
+        store.close()
+        assert found is not None
+        assert found.scopes == frozenset(operators.SCOPES)
+        for name, key in (("operator-key", keys.operator), ("door-key", keys.door)):
+            assert (tmp_path / name).read_text().strip() == key
+            assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600

@@ -74,7 +74,7 @@ async def test_anvil_mines_what_eth_account_signed_of_our_json(asset: str, tmp_p
     from eth_account import Account
 
     key = Account.create("till")
-    node = nodes.Anvil("ETH", tmp_path, free_port())
+    node = nodes.Anvil("ETH", tmp_path)
     await node.start()
     try:
         node.spec = msgspec.structs.replace(node.spec, receive=(key.address,))

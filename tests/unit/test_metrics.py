@@ -28,6 +28,7 @@ PROMISED: dict[str, tuple[str, ...]] = {
     "chainwatch_verify_seconds_bucket": ("scheme", "le"),
     "chainwatch_access_decisions_total": ("decision", "reason"),
     "chainwatch_checkins_total": ("outcome",),
+    "chainwatch_access_classic_total": ("decision",),
     "chainwatch_outbox_pending": (),
     "chainwatch_outbox_oldest_seconds": (),
     "chainwatch_ledger_imbalance": (),
@@ -62,6 +63,7 @@ def everything_happens(metrics: Metrics) -> None:
     metrics.imbalance(0)
     metrics.verified("eip191", "valid", 0.0004)
     metrics.access("granted", "ok")
+    metrics.classic("granted")
     metrics.outbox(0, None)
     metrics.rates_wanted({("HIVE", "USD")})
     metrics.rate_sources("HIVE", "USD", 2)
