@@ -82,8 +82,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """``path`` in aiohttp's form (``/api/events/{id}``).
 
     ``limit`` names the bucket that a call takes from (``chainwatch.api.limits``).  ``writes``: an ``Idempotency-Key``
-    is honoured.  ``problems``: codes that it answers beside those of every endpoint, for the document; ``refusal``: the status of
-    those that have none of their own.
+    is honoured.  ``problems``: codes that it answers beside those of every endpoint, for the document; ``refusal``:
+    the status of those that have none of their own.
     ``endless``: its answer is a stream of events, which no time limit ends.  ``limited``: told of each request that the
     limit refused.
     """

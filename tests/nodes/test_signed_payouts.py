@@ -14,6 +14,7 @@ import shutil
 import socket
 import sys
 import tempfile
+import time
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -335,7 +336,14 @@ def spend(regtest: Any, file: dict[str, Any]) -> None:
     """Open the shop's own wallet, the one that can spend, and hand it our call as it stands."""
     regtest.payer_wallet("close_wallet")
     regtest.payer_wallet("open_wallet", filename="shop", password="")
-    regtest.refresh_payer()
+    wanted = sum(d["amount"] for d in file["params"]["destinations"])
+    end = time.monotonic() + 60
+    while True:  # what came is spendable ten blocks later, and the wallet must have read them
+        regtest.refresh_payer()
+        if regtest.payer_wallet("get_balance")["unlocked_balance"] > wanted:
+            break
+        assert time.monotonic() < end, "the shop's wallet does not see its money unlocked"
+        time.sleep(0.5)
     spend.answer = regtest.payer_wallet(file["method"], **file["params"])  # type: ignore[attr-defined]
     regtest.payer_wallet("close_wallet")
     regtest.payer_wallet("open_wallet", filename="payer", password="")
