@@ -39,9 +39,8 @@ def test_as_many_hold_a_seat_as_the_share_of_unsigned_purchases_has(shop: Shop) 
 
 def test_one_that_is_refused_refuses_nobody_else(shop: Shop) -> None:
     shop.event(max_attendees=100)
-    said = crowd(
-        shop, ask("alice"), ask("NOT A WALLET"), ask("bob", event_id="nothing"), ask("carol"), ask("dave", asset="BTC")
-    )
+    wrong = (ask("NOT A WALLET"), ask("bob", event_id="nothing"), ask("dave", asset="BTC"))
+    said = crowd(shop, ask("alice"), *wrong, ask("carol"))
     kinds = [s.code if isinstance(s, Rejected) else s.held for s in said]
     assert kinds == [True, "bad_wallet", "unknown_event", "not_for_sale", True]
 

@@ -26,6 +26,7 @@ from chainwatch.adapters import open_source
 from chainwatch.adapters.base import Services, SilentObserver
 from chainwatch.clock import SystemClock
 from chainwatch.config.networks import spec
+from chainwatch.errors import Rejected
 from chainwatch.payfiles import Options
 from chainwatch.testing.till import Till
 from chainwatch.testing.tools import node_modules
@@ -62,6 +63,18 @@ async def until_settled(till: Till, mine: Any, rounds: int = 6) -> None:
         if till.payout().state == "settled":
             return
     raise AssertionError(f"the payout is {till.payout().state}")
+
+
+async def exported(till: Till, asset: str, destination: str, options: Options) -> dict[str, Any]:
+    """Export the payout as soon as its money is deep enough for that."""
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                return till.export(asset, destination, options)
+            except Rejected as no:
+                assert "deep enough" in str(no), no
+            await asyncio.sleep(0.2)
+            await till.read()
 
 
 # -- EVM -------------------------------------------------------------------------------------------
@@ -266,7 +279,7 @@ async def test_surfpool_runs_what_solders_signed_of_our_instructions(asset: str)
             await asyncio.sleep(0.1)
         assert till.sold() == 1
         creator = node.wallet()
-        file = till.export(asset, creator, Options())
+        file = await exported(till, asset, creator, Options())
         (one,) = file["transactions"]
         assert one["uri"].startswith(f"solana:{creator}?amount=")
         instructions = [
