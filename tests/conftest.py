@@ -78,6 +78,20 @@ def postgres_database(postgres: Postgres) -> Iterator[Callable[..., str]]:
         postgres.drop(url)
 
 
+# -- what depends on the machine's speed ---------------------------------------------------------------
+
+AGAIN = ("nodes", "browser", "e2e")
+"""Folders whose tests wait for programs that are not ours (nodes, a browser): one that fails is run once more, and the
+report at the end says so."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let a test of those folders fail once."""
+    for item in items:
+        if item.path.relative_to(ROOT / "tests").parts[0] in AGAIN:
+            item.add_marker(pytest.mark.flaky(reruns=1, reruns_delay=2))
+
+
 # -- the skip report ---------------------------------------------------------------------------------
 
 
@@ -89,4 +103,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for report in terminalreporter.stats.get("skipped", ()):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
         reasons[reason.removeprefix("Skipped: ")] += 1
-    Path(target).write_text("".join(f"{n:>5} tests: {why}\n" for why, n in reasons.most_common()), encoding="utf-8")
+    again = [f"run twice: {report.nodeid}\n" for report in terminalreporter.stats.get("rerun", ())]
+    lines = [f"{n:>5} tests: {why}\n" for why, n in reasons.most_common()]
+    Path(target).write_text("".join([*lines, *again]), encoding="utf-8")

@@ -213,8 +213,8 @@ async def reading(
 ) -> AsyncIterator[Replica]:
     """Open a source of the harness and read it once; close it at the end."""
     source = harness.source()
-    await source.open()
     try:
+        await source.open()
         replica = Replica(source, start=start, span=span)
         await replica.settle()
         yield replica

@@ -26,7 +26,7 @@ from chainwatch.testing.simulated import bend
 pytestmark = pytest.mark.network
 
 XMR = 10**12
-QUICK = Limits(deadline_s=1.5, attempt_s=1.0, concurrency=2)
+QUICK = Limits(deadline_s=6, attempt_s=2.5, concurrency=2)
 
 
 class Counting(SilentObserver):

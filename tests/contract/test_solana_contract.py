@@ -34,7 +34,7 @@ class SolanaHarness:
 
     def source(self) -> SolanaSource:
         services = Services(clock=SystemClock(), random=random.Random(2), observer=SilentObserver())
-        return SolanaSource(self.spec, services, limits=Limits(deadline_s=1.5, attempt_s=0.5))
+        return SolanaSource(self.spec, services, limits=Limits(deadline_s=5, attempt_s=2))
 
     def wallet(self) -> str:
         return self.node.new_wallet()

@@ -29,7 +29,7 @@ if [ "${1:-test}" = test ]; then
 fi
 [ ${#failed[@]} -eq 0 ] || printf '\nFAILED: %s' "${failed[@]}"
 if [ -n "${skips:-}" ]; then
-    printf '\n== skipped, and why\n'
+    printf '\n== skipped or run twice, and why\n'
     cat "$skips" .tools/missing.txt 2>/dev/null | grep . || echo "nothing"
     rm -f "$skips"
 fi
