@@ -9,6 +9,8 @@ from typing import Any, NoReturn
 
 import pytest
 
+from chainwatch.ledger import schema
+from chainwatch.ledger.store import Store
 from chainwatch.testing.postgres import NoPostgres, Postgres
 
 ROOT = Path(__file__).parents[1]
@@ -76,6 +78,18 @@ def postgres_database(postgres: Postgres) -> Iterator[Callable[..., str]]:
     yield create
     for url in made:
         postgres.drop(url)
+
+
+@pytest.fixture
+def postgres_ledger(postgres_database: Callable[..., str]) -> Callable[[], str]:
+    """Make fresh databases with the ledger's schema, for one test: ``postgres_ledger()`` -> URL."""
+
+    def upgrade(url: str) -> None:
+        store = Store(url)
+        schema.upgrade(store)
+        store.close()
+
+    return lambda: postgres_database("ledger", upgrade)
 
 
 # -- what depends on the machine's speed ---------------------------------------------------------------

@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import random
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -367,14 +367,6 @@ async def test_a_batch_is_bounded(tmp_path: Path) -> None:
             "reason": "already_redeemed",
         }
         assert (await door.post("/api/events/gala/redemptions", {"scans": [longest] * 100}))[0] == 200
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest) -> str:
-    if request.param == "sqlite":
-        return ""
-    make: Callable[..., str] = request.getfixturevalue("postgres_database")
-    return make()
 
 
 DOORS, GUESTS = 50, 400

@@ -5,7 +5,7 @@ The real watcher over the real adapters, over HTTP on simulated nodes, into a le
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,24 +21,6 @@ pytestmark = pytest.mark.network
 
 Fault = Callable[[Followed], None]
 CHAINS = ("HIVE", "ETH")
-
-
-@pytest.fixture(params=CHAINS)
-async def chain(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Followed]:
-    async with followed(request.param, tmp_path) as scene:
-        yield scene
-
-
-@pytest.fixture
-async def eth(tmp_path: Path) -> AsyncIterator[Followed]:
-    async with followed("ETH", tmp_path) as scene:
-        yield scene
-
-
-@pytest.fixture
-async def steem_or_hive(tmp_path: Path) -> AsyncIterator[Followed]:
-    async with followed("HIVE", tmp_path) as scene:
-        yield scene
 
 
 def heal(scene: Followed) -> None:
@@ -384,9 +366,9 @@ async def test_a_node_that_turns_into_another_network_is_left_at_once(eth: Follo
     eth.check()
 
 
-async def test_a_hive_node_that_comes_back_as_steem_is_not_followed(steem_or_hive: Followed) -> None:
+async def test_a_hive_node_that_comes_back_as_steem_is_not_followed(hive: Followed) -> None:
     """The same account names and operations exist on Steem: its money would look like ours."""
-    scene = steem_or_hive
+    scene = hive
     txid = scene.pay()
     scene.mine()
     scene.finalize()
@@ -611,9 +593,9 @@ async def test_a_token_payment_whose_log_the_search_leaves_out_is_found_or_waite
 
 
 @pytest.mark.parametrize("what", ["history", "indexer", "virtual_ops", "transaction_ids"])
-async def test_what_a_hive_node_withholds_is_waited_for(steem_or_hive: Followed, what: str) -> None:
+async def test_what_a_hive_node_withholds_is_waited_for(hive: Followed, what: str) -> None:
     """A payment by recurrent transfer stands in no block: an account history that lags must not lose it."""
-    scene = steem_or_hive
+    scene = hive
     scene.node.faults.omit = frozenset({what})
     plain, recurrent = scene.pay(), scene.pay(kind="recurrent")
     scene.mine()

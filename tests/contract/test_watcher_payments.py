@@ -3,7 +3,6 @@
 The real watcher over the real adapters, over HTTP on simulated nodes, into a ledger on disk.
 """
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -13,24 +12,6 @@ from chainwatch.ledger import rescan
 from chainwatch.testing.followed import Followed, followed
 
 pytestmark = pytest.mark.network
-
-
-@pytest.fixture(params=["HIVE", "ETH"])
-async def chain(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Followed]:
-    async with followed(request.param, tmp_path) as scene:
-        yield scene
-
-
-@pytest.fixture
-async def eth(tmp_path: Path) -> AsyncIterator[Followed]:
-    async with followed("ETH", tmp_path) as scene:
-        yield scene
-
-
-@pytest.fixture
-async def hive(tmp_path: Path) -> AsyncIterator[Followed]:
-    async with followed("HIVE", tmp_path) as scene:
-        yield scene
 
 
 async def arrive(scene: Followed) -> None:

@@ -1,21 +1,13 @@
 """How the watcher cuts what it reads: bounded rounds, batches up to the final block, one block at a time above it."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from chainwatch.follower import Step
-from chainwatch.testing.followed import Followed, followed
+from chainwatch.testing.followed import Followed
 
 pytestmark = pytest.mark.network
-
-
-@pytest.fixture(params=["HIVE", "ETH"])
-async def chain(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Followed]:
-    async with followed(request.param, tmp_path) as scene:
-        yield scene
 
 
 async def test_batches_end_at_the_final_block_and_every_round_is_bounded(

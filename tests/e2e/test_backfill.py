@@ -1,7 +1,6 @@
 """``backfill`` while no daemon runs: the command is the chain's writer, and gives the lease back."""
 
 import random
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +20,6 @@ from chainwatch.model import Asset
 from chainwatch.wallets import is_address_of
 
 pytestmark = pytest.mark.network
-
-
-@pytest.fixture
-async def network() -> AsyncIterator[Devnet]:
-    net = Devnet(clock=SystemClock(), rng=random.Random(1))
-    yield net
-    await net.stop()
 
 
 async def test_without_a_daemon_the_command_is_the_writer_and_gives_its_lease_back(

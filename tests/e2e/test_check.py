@@ -1,7 +1,5 @@
 """`chainwatch check`: every node says who it is, and a node of another network is refused by name."""
 
-import random
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +7,6 @@ import pytest
 from sqlalchemy import update
 
 from chainwatch.checks import Line, check
-from chainwatch.clock import SystemClock
 from chainwatch.config import settings as config
 from chainwatch.devnet.network import CHAINS, Devnet
 from chainwatch.ledger import events, pool, schema
@@ -20,13 +17,6 @@ from chainwatch.model import Asset
 from chainwatch.wallets import is_address_of
 
 pytestmark = pytest.mark.network
-
-
-@pytest.fixture
-async def network() -> AsyncIterator[Devnet]:
-    net = Devnet(clock=SystemClock(), rng=random.Random(1))
-    yield net
-    await net.stop()
 
 
 async def ask(net: Devnet, sections: Any, folder: Path) -> list[Line]:

@@ -1,10 +1,8 @@
 """Paying creators and refunds from the shell: the commands, their answers and exit codes."""
 
 import csv
-import importlib.util
 import io
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +10,11 @@ import pytest
 
 from chainwatch.ledger import schema
 from chainwatch.ledger.store import Store
+from chainwatch.ledger.tables import creator_addresses, ledger_lines
+from chainwatch.testing.house import House, tid
 from chainwatch.testing.process import answer, command
 
 pytestmark = pytest.mark.network
-
-_here = importlib.util.spec_from_file_location("ledger_payments", Path(__file__).parents[1] / "ledger" / "payments.py")
-assert _here is not None
-assert _here.loader is not None
-p = importlib.util.module_from_spec(_here)
-sys.modules.setdefault("ledger_payments", p)
-_here.loader.exec_module(p)
 
 CONFIG = """
 [chains.HIVE]
@@ -39,7 +32,7 @@ def house(tmp_path: Path) -> Any:
     (tmp_path / "chainwatch.toml").write_text(CONFIG)
     store = Store(f"sqlite:///{tmp_path}/chainwatch.db")
     schema.upgrade(store)
-    h = p.House(store)
+    h = House(store)
     h.event()
     h.sell("gala", "alice", "bobby")
     h.mine(h.paid("stray", 50, "event:none:wallet:zed"), empty=3)
@@ -57,7 +50,7 @@ def test_a_payout_and_a_refund_from_due_to_settled(house: Any, tmp_path: Path, m
     assert "no address on HIVE is in force" in err
     assert answer(tmp_path, "creator", "address", "carol", "--chain", "HIVE", "--set", "carol")[0]["address"] == "carol"
     with house.store.transaction() as c:  # three days later
-        c.execute(p.ALL.tables["creator_addresses"].update().values(valid_from_ms=1))
+        c.execute(creator_addresses.update().values(valid_from_ms=1))
     house.over()
     (refund,) = answer(tmp_path, "refunds", "list")
     assert (refund["amount"], refund["reason"], refund["destination"]) == ("0.05", "unknown_event", None)
@@ -76,7 +69,7 @@ def test_a_payout_and_a_refund_from_due_to_settled(house: Any, tmp_path: Path, m
     assert json.loads(out.read_text())["operations"][0][1]["amount"] == "8.000 HIVE"
     assert answer(tmp_path, "payouts", "void", "2")["state"] == "exported"
     house.mine(house.left("both", [("carol", 8_000), ("zed", 50)]), empty=2)
-    assert [r["subject"] for r in answer(tmp_path, "payouts", "settle", "--txid", p.tid("both"))] == [
+    assert [r["subject"] for r in answer(tmp_path, "payouts", "settle", "--txid", tid("both"))] == [
         "payout:1",
         "refund:1",
     ]
@@ -91,7 +84,7 @@ def test_the_books_as_files_and_what_was_sold(house: Any, tmp_path: Path) -> Non
     assert code == 0
     rows = list(csv.DictReader(io.StringIO(out)))
     assert sum(int(r["amount_base"]) for r in rows) == 0
-    assert len(rows) == len(house.rows(p.ALL.tables["ledger_lines"]))
+    assert len(rows) == len(house.rows(ledger_lines))
     code, out, _ = command(tmp_path, "ledger", "export", "--format", "beancount", "--from", "2020-01-01")
     assert (code, "Assets:Chain:Received" in out) == (0, True)
     assert command(tmp_path, "ledger", "export", "--format", "xls")[0] == 2

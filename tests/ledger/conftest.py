@@ -1,9 +1,8 @@
-"""A database of each kind, with the schema."""
+"""A ledger of each kind of database, with the schema and nothing in it."""
 
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -12,29 +11,43 @@ from chainwatch.ledger.store import Store
 from chainwatch.testing.shop import Shop
 
 
-def _prepare(url: str) -> None:
-    fresh = Store(url)
-    schema.upgrade(fresh)
-    fresh.close()
-
-
 @pytest.fixture(scope="session")
 def empty_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file with the schema and nothing in it, to be copied: migrating takes longer than most tests."""
     path = tmp_path_factory.mktemp("schema") / "empty.db"
-    _prepare(f"sqlite:///{path}")
+    store = Store(f"sqlite:///{path}")
+    schema.upgrade(store)
+    store.close()
     return path
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def shop(request: pytest.FixtureRequest, tmp_path: Path, empty_sqlite: Path) -> Iterator[Shop]:
-    """A shop over an empty database of each kind."""
+def url(request: pytest.FixtureRequest, tmp_path: Path, empty_sqlite: Path) -> str:
+    """An empty ledger's URL, of each kind."""
     if request.param == "sqlite":
         shutil.copy(empty_sqlite, tmp_path / "ledger.db")
-        url = f"sqlite:///{tmp_path}/ledger.db"
-    else:
-        make: Callable[..., Any] = request.getfixturevalue("postgres_database")
-        url = make("shop", _prepare)
-    store = Store(url)
-    yield Shop(store)
-    store.close()
+        return f"sqlite:///{tmp_path}/ledger.db"
+    make: Callable[[], str] = request.getfixturevalue("postgres_ledger")
+    return make()
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[Store]:
+    """An empty ledger of each kind."""
+    opened = Store(url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def postgres_store(postgres_ledger: Callable[[], str]) -> Iterator[Store]:
+    """An empty ledger on PostgreSQL alone, for what only two at once show."""
+    opened = Store(postgres_ledger())
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def shop(store: Store) -> Shop:
+    """A shop over an empty ledger of each kind."""
+    return Shop(store)

@@ -1,11 +1,9 @@
 """The books as files, what was sold, and what the chains say we hold."""
 
 import csv
-import importlib.util
 import io
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,25 +17,14 @@ from chainwatch.ledger.audit import audit
 from chainwatch.ledger.books import HELD
 from chainwatch.ledger.store import Store
 from chainwatch.ledger.tables import export_items, ledger_lines, payouts, refunds, transfers
-
-_here = importlib.util.spec_from_file_location("ledger_payments", Path(__file__).with_name("payments.py"))
-assert _here is not None
-assert _here.loader is not None
-p = importlib.util.module_from_spec(_here)
-sys.modules.setdefault("ledger_payments", p)
-_here.loader.exec_module(p)
+from chainwatch.testing.house import BUYERS, DAY, NOW, House
 
 pytestmark = pytest.mark.network
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def store(request: pytest.FixtureRequest, tmp_path: Any) -> Iterator[Store]:
-    yield from p.stores(request, tmp_path)
-
-
 def story(store: Store) -> Any:
     """Tickets, a refund and a payout that left, their fees, and a withdrawal of the operator's."""
-    h = p.House(store, "BTC")
+    h = House(store, "BTC")
     h.event()
     h.sell("gala", "alice", "bobby")
     h.mine(h.paid("stray", 100_000, "event:none:wallet:zed"), empty=2)
@@ -46,7 +33,7 @@ def story(store: Store) -> Any:
     h.enter()
     h.mine(h.spent(h.export("refunds"), "back"), empty=2)
     h.mine(h.spent(h.export(), "payout"), empty=2)
-    h.mine(h.left("mine", [(p.BUYERS["BTC"], 1_000)], fee=300), empty=2)
+    h.mine(h.left("mine", [(BUYERS["BTC"], 1_000)], fee=300), empty=2)
     return h
 
 
@@ -133,7 +120,7 @@ def test_revenue_counts_live_tickets_and_says_what_was_undone(store: Store) -> N
         hours = revenue.revenue(c, ["hour"])
         assert [s.tickets for s in hours] == [2, 1]
         assert all(s.group.endswith(":00Z") for s in hours)
-        assert len(revenue.revenue(c, ["day"], to_ms=p.NOW + p.DAY)) == 1
+        assert len(revenue.revenue(c, ["day"], to_ms=NOW + DAY)) == 1
     with store.transaction() as c:
         events.cancel(c, "gala", {"BTC": h.context}, h.now, "ann")
     with store.reading() as c:

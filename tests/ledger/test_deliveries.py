@@ -1,7 +1,6 @@
 """Messages to endpoints: handed out once, in order, tried again, given up, sent again; on both databases."""
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import msgspec
 import pytest
@@ -11,7 +10,7 @@ from sqlalchemy import func, select, update
 from chainwatch.errors import Rejected
 from chainwatch.finality import Rule, Tier
 from chainwatch.follower import Step
-from chainwatch.ledger import deliveries, events, outbox, queries, reminders, schema, webhooks
+from chainwatch.ledger import deliveries, events, outbox, queries, reminders, webhooks
 from chainwatch.ledger.apply import apply
 from chainwatch.ledger.context import Context, Policy
 from chainwatch.ledger.deliveries import Outcome
@@ -29,24 +28,6 @@ pytestmark = pytest.mark.network
 NOW = 1_760_000_000_000
 MINUTE, DAY = 60_000, 86_400_000
 URL = "https://example.org/hook"
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def store(request: pytest.FixtureRequest, tmp_path: Any) -> Iterator[Store]:
-    if request.param == "sqlite":
-        opened = Store(f"sqlite:///{tmp_path}/ledger.db")
-        schema.upgrade(opened)
-    else:
-        make: Callable[..., str] = request.getfixturevalue("postgres_database")
-
-        def prepare(url: str) -> None:
-            fresh = Store(url)
-            schema.upgrade(fresh)
-            fresh.close()
-
-        opened = Store(make("ledger", prepare))
-    yield opened
-    opened.close()
 
 
 def add(store: Store, *types: str, url: str = URL) -> int:

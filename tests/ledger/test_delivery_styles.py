@@ -4,7 +4,7 @@ LDK's ConnectStyle (functional_test_utils.rs) is the model: one by one, in batch
 sighted before, with a reorg in the middle, after a restart between any two steps.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -36,24 +36,6 @@ CONTEXT = Context(
     canonical_wallet,
     lambda: next(REFS),
 )
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def store(request: pytest.FixtureRequest, tmp_path: Any) -> Iterator[Store]:
-    if request.param == "sqlite":
-        opened = Store(f"sqlite:///{tmp_path}/ledger.db")
-        schema.upgrade(opened)
-    else:
-        make: Callable[..., str] = request.getfixturevalue("postgres_database")
-
-        def prepare(url: str) -> None:
-            fresh = Store(url)
-            schema.upgrade(fresh)
-            fresh.close()
-
-        opened = Store(make("ledger", prepare))
-    yield opened
-    opened.close()
 
 
 def pay(txid: str, amount: int, wallet: str = "alice", event: str = "gala", index: str = "0", **more: Any) -> Transfer:

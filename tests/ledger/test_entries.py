@@ -1,7 +1,7 @@
 """The one entry guard, on both databases: each refusal, each policy, retries, races, offline doors."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Connection, func, select, update
 
 from chainwatch.errors import Rejected
-from chainwatch.ledger import devices, doors, entries, events, schema
+from chainwatch.ledger import devices, doors, entries, events
 from chainwatch.ledger.entries import Entry
 from chainwatch.ledger.scans import ORDER_LEAST, Scan, check_in
 from chainwatch.ledger.store import Store
@@ -75,33 +75,9 @@ class Venue:
             return connection.execute(select(tickets).where(tickets.c.uuid == self.uuids[slug][number - 1])).one()
 
 
-def databases(request: pytest.FixtureRequest, folder: Any) -> str:
-    if request.param == "sqlite":
-        url = f"sqlite:///{folder}/ledger.db"
-        fresh = Store(url)
-        schema.upgrade(fresh)
-        fresh.close()
-        return url
-    make: Callable[..., str] = request.getfixturevalue("postgres_database")
-
-    def prepare(url: str) -> None:
-        fresh = Store(url)
-        schema.upgrade(fresh)
-        fresh.close()
-
-    return make("ledger", prepare)
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Any) -> str:
-    return databases(request, tmp_path)
-
-
 @pytest.fixture
-def venue(url: str) -> Iterator[Venue]:
-    store = Store(url)
-    yield Venue(store)
-    store.close()
+def venue(store: Store) -> Venue:
+    return Venue(store)
 
 
 # -- answers -------------------------------------------------------------------------------------------

@@ -1,39 +1,26 @@
 """Money that leaves: what is due, exports, and what settles them; on both databases."""
 
 import contextlib
-import importlib.util
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from chainwatch.errors import Rejected
 from chainwatch.ledger import creators, events, exports, payouts, refunds, settlements
 from chainwatch.ledger.store import Store
-from chainwatch.ledger.tables import audit_log, cursors, outbox
+from chainwatch.ledger.tables import audit_log, cursors, outbox, purchases, tickets
 from chainwatch.ledger.tables import events as event_table
 from chainwatch.ledger.tables import exports as export_table
 from chainwatch.ledger.tables import payouts as payout_table
 from chainwatch.ledger.tables import refunds as refund_table
 from chainwatch.ledger.tables import transfers as transfer_table
-
-_here = importlib.util.spec_from_file_location("ledger_payments", Path(__file__).with_name("payments.py"))
-assert _here is not None
-assert _here.loader is not None
-p = importlib.util.module_from_spec(_here)
-sys.modules.setdefault("ledger_payments", p)
-_here.loader.exec_module(p)
+from chainwatch.testing.house import BUYERS, CREATORS, DAY, PRICE, TILLS, House, tid
 
 pytestmark = pytest.mark.network
 HOUR = 3_600_000
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def store(request: pytest.FixtureRequest, tmp_path: Any) -> Iterator[Store]:
-    yield from p.stores(request, tmp_path)
 
 
 @contextlib.contextmanager
@@ -44,7 +31,7 @@ def refused(code: str) -> Iterator[None]:
 
 
 def house(store: Store, chain: str = "HIVE", **more: Any) -> Any:
-    made = p.House(store, chain, **more)
+    made = House(store, chain, **more)
     made.event()
     return made
 
@@ -63,10 +50,10 @@ def due_house(store: Store, chain: str = "HIVE") -> Any:
 @pytest.mark.parametrize("chain", ["HIVE", "BTC", "ETH"])
 def test_an_exported_payout_settles_itself_at_payout_depth(store: Store, chain: str) -> None:
     h = due_house(store, chain)
-    owed = 2 * p.PRICE * h.unit * 8 // 10
+    owed = 2 * PRICE * h.unit * 8 // 10
     export = h.export()
     (item,) = h.items(export)
-    assert (item.amount, item.destination, item.subject) == (owed, p.CREATORS[chain], "payout:1")
+    assert (item.amount, item.destination, item.subject) == (owed, CREATORS[chain], "payout:1")
     assert h.states(payout_table) == ["exported"]
     h.mine(h.signed(export, "payout", fee=7))
     assert h.states(payout_table) == ["exported"]  # depth 1 of 2: tickets count already, payouts do not
@@ -74,14 +61,14 @@ def test_an_exported_payout_settles_itself_at_payout_depth(store: Store, chain: 
     assert h.states(payout_table) == ["settled"]
     assert h.states(export_table) == ["settled"]
     (row,) = h.rows(payout_table)
-    assert row.settled_txid == p.tid("payout")
+    assert row.settled_txid == tid("payout")
     books = h.books()
     assert "creator" not in books
     assert books["paid_out"] == -owed - 7
     assert books["network_fees"] == 7
     told = [r.payload for r in h.rows(outbox, outbox.c.type == "payout.settled")]
     assert len(told) == 1
-    assert p.tid("payout") in told[0]
+    assert tid("payout") in told[0]
 
 
 @pytest.mark.parametrize("what", ["amount", "destination", "failed", "mixed", "not ours"])
@@ -99,9 +86,9 @@ def test_nothing_else_than_exactly_it_settles_an_item(store: Store, what: str) -
         ok = False
     wrong = h.left("x", [(to, amount)], memo="payout:1", ok=ok)
     if what == "mixed":
-        wrong = [p.msgspec.structs.replace(t, flags=("mixed_inputs",)) for t in wrong]
+        wrong = [msgspec.structs.replace(t, flags=("mixed_inputs",)) for t in wrong]
     if what == "not ours":
-        wrong = [p.msgspec.structs.replace(t, direction="in", to=p.TILLS["HIVE"]) for t in wrong]
+        wrong = [msgspec.structs.replace(t, direction="in", to=TILLS["HIVE"]) for t in wrong]
     h.mine(wrong, empty=3)
     assert h.states(payout_table) == ["exported"]
     h.mine(h.signed(export, "right"), empty=2)
@@ -137,7 +124,7 @@ def test_one_transfer_settles_one_item(store: Store) -> None:
     h.mine(h.left("only", [("carol", 4000)]), empty=3)
     assert sorted(h.states(payout_table)) == ["exported", "settled"]
     with store.transaction() as c:
-        settlements.check(c, p.tid("only"), h.context, h.now)
+        settlements.check(c, tid("only"), h.context, h.now)
     assert sorted(h.states(payout_table)) == ["exported", "settled"]
     assert {i.transfer_id is None for e in (first, second) for i in h.items(e)} == {True, False}
 
@@ -162,11 +149,11 @@ def test_a_settlement_that_a_reorg_takes_back_is_exported_again_never_due(store:
 def test_the_command_line_runs_the_same_check(store: Store) -> None:
     h = due_house(store)
     with store.transaction() as c, refused("unknown_transaction"):
-        settlements.check(c, p.tid("nothing"), h.context, h.now)
+        settlements.check(c, tid("nothing"), h.context, h.now)
     h.mine(h.left("early", [("carol", 8000)]), empty=3)  # the operator paid first and exported then
     h.export()
     with store.transaction() as c:
-        (found,) = settlements.check(c, p.tid("early"), h.context, h.now)
+        (found,) = settlements.check(c, tid("early"), h.context, h.now)
     assert found.subject == "payout:1"
     assert h.states(payout_table) == ["settled"]
     h.check()
@@ -260,7 +247,7 @@ def test_on_hive_too_nobody_is_paid_at_an_address_that_was_never_set(store: Stor
 def test_an_event_whose_end_moved_later_is_not_due_yet(store: Store) -> None:
     h = due_house(store)
     with store.transaction() as c:
-        c.execute(update(event_table).values(latest_end_ms=h.now + p.DAY))
+        c.execute(update(event_table).values(latest_end_ms=h.now + DAY))
     h.over()
     assert [(r.state, r.frozen_why) for r in h.rows(payout_table)] == [("frozen", "not_over")]
 
@@ -383,14 +370,14 @@ def test_a_top_up_after_the_export_does_not_buy_a_ticket_with_money_that_left(st
     h = house(store)
     h.mine(h.paid("u1", 4_999, "event:gala:wallet:alice"))
     with store.transaction() as c:
-        c.execute(update(p.ALL.tables["purchases"]).values(expires_ms=1))
+        c.execute(update(purchases).values(expires_ms=1))
     h.mine(empty=3)
     assert h.states(refund_table) == ["due"]
     h.enter()
     h.export("refunds")
     h.mine(h.paid("u2", 1, "event:gala:wallet:alice"), empty=3)
     with store.reading() as c:
-        assert c.execute(p.select(p.ALL.tables["tickets"])).first() is None
+        assert c.execute(select(tickets)).first() is None
 
 
 # -- exports ---------------------------------------------------------------------------------------
@@ -474,7 +461,7 @@ def test_a_second_file_rules_the_first_one_out(store: Store, chain: str) -> None
     assert set(h.conflict(second)) & set(before)
     assert h.states(export_table) == ["void", "exported"]
     assert [i.amount for i in h.items(second)] == [8_000 * h.unit]
-    h.mine(h.left("the first one", [(p.CREATORS[chain], 8_000 * h.unit)], spends=before), empty=3)
+    h.mine(h.left("the first one", [(CREATORS[chain], 8_000 * h.unit)], spends=before), empty=3)
     assert h.states(payout_table) == ["settled"]  # either of the two pays it
 
 
@@ -491,7 +478,7 @@ def test_a_file_whose_inputs_another_transaction_used_is_void_by_one(store: Stor
     h = due_house(store, chain)
     export = h.export()
     used = h.conflict(export)[:1]
-    h.mine(h.left("other", [(p.BUYERS[chain], 77)], spends=used, fee=5))
+    h.mine(h.left("other", [(BUYERS[chain], 77)], spends=used, fee=5))
     with store.transaction() as c:
         assert exports.void(c, export, h.context, h.now, "ann") == "exported"
     h.mine()  # at payout depth only
@@ -501,7 +488,7 @@ def test_a_file_whose_inputs_another_transaction_used_is_void_by_one(store: Stor
 
 def test_two_files_never_use_the_same_coin_or_nonce(store: Store) -> None:
     for chain in ("BTC", "ETH"):
-        h = p.House(store, chain)
+        h = House(store, chain)
         h.event(f"e{chain.lower()}")
         h.event(f"f{chain.lower()}")
         h.sell(f"e{chain.lower()}", "alice", "bobby")

@@ -4,11 +4,8 @@ btcpayserver#6540 (a payout paid ten times), btcpayserver#5913, the LNbank race 
 """
 
 import gc
-import importlib.util
-import sys
 import threading
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import hypothesis.strategies as st
@@ -25,19 +22,14 @@ from chainwatch.ledger.tables import (
     export_items,
     outbox,
     payouts,
+    purchases,
     refunds,
     tickets,
     transfers,
 )
 from chainwatch.ledger.tables import exports as export_table
+from chainwatch.testing.house import DAY, House, tid
 from chainwatch.testing.inline import Crash, InlineLedger
-
-_here = importlib.util.spec_from_file_location("ledger_payments", Path(__file__).with_name("payments.py"))
-assert _here is not None
-assert _here.loader is not None
-p = importlib.util.module_from_spec(_here)
-sys.modules.setdefault("ledger_payments", p)
-_here.loader.exec_module(p)
 
 pytestmark = pytest.mark.network
 
@@ -147,7 +139,7 @@ def conserved(h: Any) -> None:
 def test_books_balance_and_nothing_is_paid_twice_whatever_happens(steps: list[tuple[Any, ...]]) -> None:
     store = InlineLedger()
     try:
-        h = p.House(store)
+        h = House(store)
         h.event()
         h.mine()
         h.address()
@@ -163,7 +155,7 @@ def test_books_balance_and_nothing_is_paid_twice_whatever_happens(steps: list[tu
 @pytest.mark.parametrize("what", ["export", "settle", "void", "approve"])
 def test_a_crash_at_any_statement_leaves_all_of_it_or_nothing(what: str) -> None:
     store = InlineLedger()
-    h = p.House(store)
+    h = House(store)
     h.event()
     h.sell("gala", "alice", "bobby")
     h.over()
@@ -177,7 +169,7 @@ def test_a_crash_at_any_statement_leaves_all_of_it_or_nothing(what: str) -> None
             if what == "export":
                 exports.make(c, exports.Ask(kind="payouts", asset="HIVE"), h.context, h.rules, h.plan, h.now, "ann")
             elif what == "settle":
-                settlements.check(c, p.tid("early"), h.context, h.now)
+                settlements.check(c, tid("early"), h.context, h.now)
             elif what == "approve":
                 exports.approve(c, 1, h.context, h.plan, h.now, "bob")
             else:
@@ -213,12 +205,6 @@ def test_a_crash_at_any_statement_leaves_all_of_it_or_nothing(what: str) -> None
 # -- two at once -----------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def postgres(request: pytest.FixtureRequest, tmp_path: Any) -> Iterator[Store]:
-    request.param = "postgresql"
-    yield from p.stores(request, tmp_path)
-
-
 def at_once(*bodies: Callable[[], Any]) -> list[Any]:
     """Run bodies side by side; return what each returned, or the refusal that it got (a lost race is tried again)."""
     gate = threading.Barrier(len(bodies))
@@ -243,15 +229,15 @@ def at_once(*bodies: Callable[[], Any]) -> list[Any]:
     return results
 
 
-def test_two_daemons_that_export_at_once_make_one_file(postgres: Store) -> None:
-    h = p.House(postgres)
+def test_two_daemons_that_export_at_once_make_one_file(postgres_store: Store) -> None:
+    h = House(postgres_store)
     h.event()
     h.sell("gala", "alice")
     h.over()
     h.address()
 
     def export() -> int:
-        with postgres.transaction() as c:
+        with postgres_store.transaction() as c:
             ask = exports.Ask(kind="payouts", asset="HIVE")
             return exports.make(c, ask, h.context, h.rules, h.plan, h.now, "ann")
 
@@ -261,16 +247,16 @@ def test_two_daemons_that_export_at_once_make_one_file(postgres: Store) -> None:
     h.check()
 
 
-def test_two_daemons_that_look_what_is_due_at_once_owe_it_once(postgres: Store) -> None:
+def test_two_daemons_that_look_what_is_due_at_once_owe_it_once(postgres_store: Store) -> None:
     """Each daemon reckons by itself: what both find must not be paid twice."""
-    h = p.House(postgres)
+    h = House(postgres_store)
     for n in range(5):
         h.event(f"gala{n}")
         h.sell(f"gala{n}", "alice")
-    now = h.end + 8 * p.DAY
+    now = h.end + 8 * DAY
 
     def look() -> int:
-        with postgres.transaction() as c:
+        with postgres_store.transaction() as c:
             return fall_due(c, now, h.context.policy.payout_delay_ms)
 
     assert sorted(at_once(*[look] * 8)) == [0] * 7 + [5]
@@ -278,8 +264,8 @@ def test_two_daemons_that_look_what_is_due_at_once_owe_it_once(postgres: Store) 
     h.check()
 
 
-def test_two_that_settle_at_once_settle_once(postgres: Store) -> None:
-    h = p.House(postgres)
+def test_two_that_settle_at_once_settle_once(postgres_store: Store) -> None:
+    h = House(postgres_store)
     for name in ("one", "two"):
         h.mine(h.paid(name, 50, f"event:none:wallet:{name}"), empty=2)
     for row in h.rows(refunds):
@@ -288,23 +274,23 @@ def test_two_that_settle_at_once_settle_once(postgres: Store) -> None:
     h.export("refunds")
 
     def settle() -> int:
-        with postgres.transaction() as c:
-            return len(settlements.check(c, p.tid("early"), h.context, h.now))
+        with postgres_store.transaction() as c:
+            return len(settlements.check(c, tid("early"), h.context, h.now))
 
     at_once(*[settle] * 6)
     assert sorted(h.states(refunds)) == ["exported", "settled"]
     h.check()
 
 
-def test_a_top_up_and_an_export_at_once_never_use_the_same_money_twice(postgres: Store) -> None:
+def test_a_top_up_and_an_export_at_once_never_use_the_same_money_twice(postgres_store: Store) -> None:
     """The LNbank race: a withdrawal and a credit of one balance at the same moment."""
-    h = p.House(postgres)
+    h = House(postgres_store)
     h.event()
     wallets = ["w" + "abcdefghij"[n] * 4 for n in range(10)]
     for w in wallets:
         h.mine(h.paid(f"u{w}", 4_999, f"event:gala:wallet:{w}"))
-    with postgres.transaction() as c:
-        c.execute(update(p.ALL.tables["purchases"]).values(expires_ms=1))
+    with postgres_store.transaction() as c:
+        c.execute(update(purchases).values(expires_ms=1))
     h.mine(empty=3)
     due = h.rows(refunds)
     assert len(due) == 10
@@ -314,13 +300,13 @@ def test_a_top_up_and_an_export_at_once_never_use_the_same_money_twice(postgres:
     for row, w in zip(due, wallets, strict=True):
 
         def export(refund_id: int = row.id) -> int:
-            with postgres.transaction() as c:
+            with postgres_store.transaction() as c:
                 ask = exports.Ask(kind="refunds", asset="HIVE", ids=(refund_id,))
                 return exports.make(c, ask, h.context, h.rules, h.plan, h.now, "ann")
 
         at_once(export, lambda w=w: h.mine(h.paid(f"v{w}", 1, f"event:gala:wallet:{w}")))
         (after,) = h.rows(refunds, refunds.c.id == row.id)
-        with postgres.reading() as c:
+        with postgres_store.reading() as c:
             ticket = c.execute(select(tickets).where(tickets.c.wallet == w)).first()
             assert audit(c) == []
         assert (after.state == "exported") != (ticket is not None)
@@ -329,8 +315,8 @@ def test_a_top_up_and_an_export_at_once_never_use_the_same_money_twice(postgres:
     assert exported + minted == 10
 
 
-def test_a_cancel_and_an_export_at_once_keep_the_books(postgres: Store) -> None:
-    h = p.House(postgres)
+def test_a_cancel_and_an_export_at_once_keep_the_books(postgres_store: Store) -> None:
+    h = House(postgres_store)
     for n in range(6):
         h.event(f"e{n}")
         h.sell(f"e{n}", "alice", "bobby")
@@ -339,12 +325,12 @@ def test_a_cancel_and_an_export_at_once_keep_the_books(postgres: Store) -> None:
     for n, row in enumerate(h.rows(payouts)):
 
         def export(payout_id: int = row.id) -> int:
-            with postgres.transaction() as c:
+            with postgres_store.transaction() as c:
                 ask = exports.Ask(kind="payouts", asset="HIVE", ids=(payout_id,))
                 return exports.make(c, ask, h.context, h.rules, h.plan, h.now, "ann")
 
         def cancel(name: str = f"e{n}") -> None:
-            with postgres.transaction() as c:
+            with postgres_store.transaction() as c:
                 events.cancel(c, name, {"HIVE": h.context}, h.now, "ann")
 
         at_once(export, cancel)

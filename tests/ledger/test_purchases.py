@@ -2,7 +2,6 @@
 
 import base64
 import threading
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -13,7 +12,7 @@ from sqlalchemy import select
 from chainwatch.errors import Rejected
 from chainwatch.finality import Rule, Tier
 from chainwatch.follower import Step
-from chainwatch.ledger import events, pool, quotes, schema
+from chainwatch.ledger import events, pool, quotes
 from chainwatch.ledger.apply import apply
 from chainwatch.ledger.apply import held as chain_held
 from chainwatch.ledger.audit import audit
@@ -39,25 +38,13 @@ CONTEXT = Context(
 )
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def store(request: pytest.FixtureRequest, tmp_path: Any) -> Iterator[Store]:
-    if request.param == "sqlite":
-        opened = Store(f"sqlite:///{tmp_path}/ledger.db")
-        schema.upgrade(opened)
-    else:
-        make: Callable[..., str] = request.getfixturevalue("postgres_database")
-
-        def prepare(url: str) -> None:
-            fresh = Store(url)
-            schema.upgrade(fresh)
-            fresh.close()
-
-        opened = Store(make("ledger", prepare))
-    with opened.transaction() as connection:
+@pytest.fixture
+def store(store: Store) -> Store:
+    """An event with two seats is on sale."""
+    with store.transaction() as connection:
         new = events.NewEvent(id="gala", title="gala", ticket_price="0.001", ticket_currency="BTC", max_attendees=2)
         events.create(connection, new, {"BTC": SPEC.assets[0]}, 2000, NOW, "test")
-    yield opened
-    opened.close()
+    return store
 
 
 def ask(

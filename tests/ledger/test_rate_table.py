@@ -1,13 +1,11 @@
 """The table of rates, on both databases."""
 
-from collections.abc import Callable, Iterator
 from decimal import Decimal
-from typing import Any
 
 import pytest
 from sqlalchemy import func, insert, select, update
 
-from chainwatch.ledger import events, rates, schema
+from chainwatch.ledger import events, rates
 from chainwatch.ledger.store import Store
 from chainwatch.ledger.tables import event_prices, tier_prices, tiers
 from chainwatch.ledger.tables import events as event_table
@@ -20,24 +18,6 @@ pytestmark = pytest.mark.network
 NOW = 1_760_000_000_000
 MINUTE = 60_000
 HIVE = Asset("HIVE", "HIVE", 3)
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def store(request: pytest.FixtureRequest, tmp_path: Any) -> Iterator[Store]:
-    if request.param == "sqlite":
-        opened = Store(f"sqlite:///{tmp_path}/ledger.db")
-        schema.upgrade(opened)
-    else:
-        make: Callable[..., str] = request.getfixturevalue("postgres_database")
-
-        def prepare(url: str) -> None:
-            fresh = Store(url)
-            schema.upgrade(fresh)
-            fresh.close()
-
-        opened = Store(make("ledger", prepare))
-    yield opened
-    opened.close()
 
 
 def rate(price: str, at_ms: int, asset: str = "HIVE") -> Rate:

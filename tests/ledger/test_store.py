@@ -2,31 +2,16 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 from sqlalchemy import Connection, event, func, insert, select, update
 
 from chainwatch.errors import Rejected, Transient
-from chainwatch.ledger import schema
 from chainwatch.ledger.store import Store
 from chainwatch.ledger.tables import audit_log
 
 pytestmark = pytest.mark.network
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def store(request: pytest.FixtureRequest, tmp_path: Any) -> Iterator[Store]:
-    make: Callable[..., str] = (
-        (lambda: f"sqlite:///{tmp_path}/x.db")
-        if request.param == "sqlite"
-        else request.getfixturevalue("postgres_database")
-    )
-    opened = Store(make())
-    schema.upgrade(opened)
-    yield opened
-    opened.close()
 
 
 def note(connection: Connection, n: int) -> int:

@@ -1,7 +1,5 @@
 """Addresses and access texts from strangers: a reading or a reason, no other exception, no long computation."""
 
-import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,12 +8,11 @@ from hypothesis import strategies as st
 
 from chainwatch.access import AccessMessage, AccessPolicy, AccessReason
 from chainwatch.errors import Rejected
+from chainwatch.testing.effort import bounded
 from chainwatch.testing.rows import signed_rows
 from chainwatch.verifiers import detect_wallet, is_wallet
 from chainwatch.verifiers.addresses import MAX_ADDRESS, find_fault
 
-CPU_SECONDS = 0.05
-"""The promise for any input, after the libraries are loaded."""
 ADDRESSES = sorted({row["address"] for row in signed_rows()})
 MESSAGE = AccessMessage.build(
     domain="tickets.example",
@@ -52,18 +49,6 @@ def bent(draw: Any, originals: list[str]) -> str:
     start, end = sorted((draw(st.integers(0, len(text))), draw(st.integers(0, len(text)))))
     middle = draw(st.one_of(st.just(""), st.just(text[start:end] * 2), st.text(max_size=8)))
     return str(text[:start] + middle + text[end:])
-
-
-def bounded(ask: Callable[[], Any]) -> Any:
-    """The answer, which cost less than the promise (the least of three tries: other work shares the machine)."""
-    spent = []
-    for _ in range(3):
-        start = time.thread_time()
-        answer = ask()
-        spent.append(time.thread_time() - start)
-        if spent[-1] < CPU_SECONDS:
-            return answer
-    pytest.fail(f"{min(spent):.3f} s of computing")
 
 
 # --- addresses

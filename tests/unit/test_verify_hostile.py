@@ -2,8 +2,6 @@
 
 import asyncio
 import base64
-import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,14 +9,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from chainwatch.testing.effort import bounded
 from chainwatch.testing.rows import signed_rows
 from chainwatch.verifiers import SCHEMES, Policy, Reason, Status, Verification, averify, verify
 from chainwatch.verifiers.jsonl import answer_row, verify_row
 from chainwatch.verifiers.recorded import RecordedChain
 from chainwatch.verifiers.result import MAX_MESSAGE, MAX_SIGNATURE, STATUS_OF
-
-CPU_SECONDS = 0.05
-"""The promise for any input, after the libraries are loaded."""
 
 ADDRESSES = [
     "17URFPGUkbWFPuKUGwDBaZfKNPvLRyHJZK",
@@ -112,18 +108,6 @@ def warm() -> None:
         for scheme in SCHEMES:
             verify(address=address, message="x", signature="smpAA==", scheme=scheme)
             verify(address=address, message="x", signature="00" * 65, scheme=scheme, typed_data={"types": {}})
-
-
-def bounded(ask: Callable[[], Any]) -> Any:
-    """The answer; it must have cost less than the promise (the least of three tries: other work shares the machine)."""
-    spent = []
-    for _ in range(3):
-        start = time.thread_time()
-        answer = ask()
-        spent.append(time.thread_time() - start)
-        if spent[-1] < CPU_SECONDS:
-            return answer
-    pytest.fail(f"{min(spent):.3f} s of computing")
 
 
 def check(result: Verification) -> None:

@@ -1,7 +1,6 @@
 """An EVM node that errs or lies delays us, and never makes us see money that is not there."""
 
 import random
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -16,38 +15,12 @@ from chainwatch.config.networks import spec
 from chainwatch.devnet.node import RpcFault
 from chainwatch.errors import ChainwatchError, Inconsistent, Misconfigured, Transient, Unreachable
 from chainwatch.model import Asset
+from chainwatch.testing.evm_twists import in_block, in_receipt, with_logs
 from chainwatch.testing.simulated import Twist
 
 pytestmark = pytest.mark.network
 
 MEMO = "event:7:wallet:0x00000000219ab540356cBB839Cbe05303d7705Fa"
-
-
-def with_logs(change: Callable[[dict[str, Any]], dict[str, Any] | None]) -> Twist:
-    """Bend every log of a log search."""
-    return lambda logs, _: [x for log in logs if (x := change(log)) is not None]
-
-
-def in_receipt(change: Callable[[dict[str, Any]], Any]) -> Twist:
-    """Bend a receipt, when there is one."""
-
-    def twist(receipt: Any, _: Any) -> Any:
-        if receipt is not None:
-            change(receipt)
-        return receipt
-
-    return twist
-
-
-def in_block(change: Callable[[dict[str, Any]], Any]) -> Twist:
-    """Bend full blocks."""
-
-    def twist(block: Any, params: Any) -> Any:
-        if block is not None and params[1]:
-            change(block)
-        return block
-
-    return twist
 
 
 # -- unknown is not success ----------------------------------------------------------------------

@@ -1,7 +1,10 @@
-"""A ledger on which money comes and leaves, for the tests of payouts and refunds: what a chain says is made up here."""
+"""One chain over a real ledger on which money comes and leaves: payouts, refunds, exports and what settles them.
+
+No node and no watcher: what the chain says is made up here.  After each step the audit must find nothing.
+"""
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -11,16 +14,17 @@ from sqlalchemy import Row, Table, select
 from chainwatch.config import networks
 from chainwatch.finality import Rule, Tier
 from chainwatch.follower import Step
-from chainwatch.ledger import creators, events, exports, payouts, refunds, schema
+from chainwatch.ledger import creators, events, exports, payouts, refunds
 from chainwatch.ledger.apply import apply
 from chainwatch.ledger.audit import audit
 from chainwatch.ledger.books import totals
 from chainwatch.ledger.context import Context, Policy
 from chainwatch.ledger.store import Store
-from chainwatch.ledger.tables import export_items, metadata
+from chainwatch.ledger.tables import export_items
 from chainwatch.model import Block, BlockRef, ChainSpec, InBlock, Transfer, fee_of
 from chainwatch.payfiles import Options, planner
 from chainwatch.tickets.token import Issuer, new_ref
+from chainwatch.units import format_units
 from chainwatch.wallets import canonical_wallet
 
 NOW = 1_760_000_000_000
@@ -46,24 +50,6 @@ OPTIONS = {
     "ETH": Options(nonce=5, max_fee_per_gas=10**9),
 }
 PRICE = 5_000
-
-
-def stores(request: Any, tmp_path: Any) -> Iterator[Store]:
-    """SQLite and PostgreSQL, for a fixture with ``params=["sqlite", "postgresql"]``."""
-    if request.param == "sqlite":
-        opened = Store(f"sqlite:///{tmp_path}/ledger.db")
-        schema.upgrade(opened)
-    else:
-        make: Callable[..., str] = request.getfixturevalue("postgres_database")
-
-        def prepare(url: str) -> None:
-            fresh = Store(url)
-            schema.upgrade(fresh)
-            fresh.close()
-
-        opened = Store(make("ledger", prepare))
-    yield opened
-    opened.close()
 
 
 class House:
@@ -92,8 +78,7 @@ class House:
     # -- the chain -------------------------------------------------------------------------------
 
     def event(self, name: str = "gala", capacity: int | None = None, price: int = PRICE) -> None:
-        from chainwatch.units import format_units
-
+        """Put an event on sale that ends a day from now; its money is Carol's."""
         new = events.NewEvent(
             id=name,
             title=name,
@@ -109,13 +94,13 @@ class House:
 
     @property
     def unit(self) -> int:
-        """What makes a price of 5,000 large enough for the chain's dust and fees."""
+        """Return what makes a price of 5,000 large enough for the chain's dust and fees."""
         return {"HIVE": 1, "BTC": 100, "ETH": 10**12}[self.chain]
 
     def paid(
         self, txid: str, amount: int, memo: str | None, index: str | None = None, to: str | None = None
     ) -> Transfer:
-        """A payment to us."""
+        """Return a payment to us."""
         index = index or ("v" if self.chain == "ETH" else "0")
         raw = memo.encode() if memo else None
         return Transfer(self.chain, tid(txid), index, self.asset, amount, to or TILLS[self.chain], memo=raw)
@@ -131,7 +116,7 @@ class House:
         ok: bool = True,
         change: int = 0,
     ) -> list[Transfer]:
-        """A transaction of ours."""
+        """Return a transaction of ours."""
         raw = memo.encode() if memo else None
         rows = [
             Transfer(
@@ -147,7 +132,7 @@ class House:
         return rows
 
     def mine(self, *txs: Transfer | list[Transfer], empty: int = 0) -> None:
-        """One block of these, and ``empty`` more."""
+        """Make one block of these, and ``empty`` more."""
         flat = [t for tx in txs for t in (tx if isinstance(tx, list) else [tx])]
         self._add(flat)
         for _ in range(empty):
@@ -193,17 +178,19 @@ class House:
     # -- money that leaves -----------------------------------------------------------------------
 
     def over(self) -> None:
-        """The event's end and the delay have passed."""
+        """Let the event's end and the delay pass."""
         self.now = max(self.now, self.end + 8 * DAY)
         with self.store.transaction() as c:
             payouts.fall_due(c, self.now, self.context.policy.payout_delay_ms)
         self.check()
 
     def address(self, account: str = "carol", wait_ms: int = 0) -> None:
+        """Say where a creator is paid."""
         with self.store.transaction() as c:
             creators.set_address(c, account, self.chain, CREATORS[self.chain], "test", self.now - 1, wait_ms)
 
     def export(self, kind: exports.Kind = "payouts", actor: str = "ann", **ask: Any) -> int:
+        """Write an export of what is due."""
         with self.store.transaction() as c:
             wanted = exports.Ask(kind=kind, asset=self.asset, **ask)
             made = exports.make(c, wanted, self.context, self.rules, self.plan, self.now, actor)
@@ -211,19 +198,21 @@ class House:
         return made
 
     def items(self, export_id: int) -> list[Row[Any]]:
+        """Return what an export pays."""
         return list(self.rows(export_items, export_items.c.export_id == export_id))
 
     def conflict(self, export_id: int) -> tuple[str, ...]:
+        """Return what a payment of the export uses up: outpoints, or the nonce."""
         with self.store.reading() as c:
             return tuple(w for w in exports.find(c, export_id).conflict.split() if not w.startswith("expires"))
 
     def signed(self, export_id: int, txid: str, fee: int = 0) -> list[Transfer]:
-        """What the operator's wallet makes of an export."""
+        """Return what the operator's wallet makes of an export."""
         pays = [(i.destination, i.amount) for i in self.items(export_id)]
         return self.left(txid, pays, fee=fee, spends=self.conflict(export_id))
 
     def spent(self, export_id: int, txid: str) -> list[Transfer]:
-        """The same of a Bitcoin export, with the fee and the change that its file says."""
+        """Return the same of a Bitcoin export, with the fee and the change that its file says."""
         with self.store.reading() as c:
             file = exports.document(c, export_id)
         pays = [(i.destination, i.amount) for i in self.items(export_id)]
@@ -232,27 +221,33 @@ class House:
         return self.left(txid, pays, fee=fee, spends=self.conflict(export_id), change=change)
 
     def refund_id(self, state: str = "due") -> int:
+        """Return the newest refund in this state."""
         with self.store.reading() as c:
             return int(refunds.listing(c, state=state)[-1].id)
 
     def enter(self, refund_id: int | None = None) -> None:
+        """Say where a refund goes, as an operator."""
         with self.store.transaction() as c:
             refunds.enter(c, refund_id or self.refund_id(), BUYERS[self.chain], "ann", self.now)
 
     # -- what is there ---------------------------------------------------------------------------
 
     def rows(self, table: Table, *where: Any) -> list[Row[Any]]:
+        """Return a table's rows, oldest first."""
         with self.store.reading() as c:
             return list(c.execute(select(table).where(*where).order_by(table.c.id)))
 
     def states(self, table: Table) -> list[str]:
+        """Return the state of each row."""
         return [r.state for r in self.rows(table)]
 
     def books(self) -> dict[str, int]:
+        """Return the balance of each account, without those at zero."""
         with self.store.reading() as c:
             return {account: n for (asset, account), n in totals(c).items() if n and asset == self.asset}
 
     def check(self) -> None:
+        """Hold the books against the payments."""
         with self.store.reading() as c:
             assert audit(c) == []
             assert sum(totals(c).values()) == 0
@@ -261,6 +256,3 @@ class House:
 def tid(name: str) -> str:
     """Return a transaction id for a name."""
     return hashlib.sha256(name.encode()).hexdigest()
-
-
-ALL: Any = metadata
