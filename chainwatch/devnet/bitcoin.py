@@ -109,9 +109,9 @@ class BitcoinNode(SimNode):
 
     def pay(self, payment: Payment) -> str:
         """Put a payment into the mempool."""
-        return self.pay_all([payment])
+        return self.pay_many([payment])
 
-    def pay_all(self, payments: Sequence[Payment], *, instead_of: str | None = None) -> str:
+    def pay_many(self, payments: Sequence[Payment], *, instead_of: str | None = None) -> str:
         """Put one transaction with several payments into the mempool; the first memo is its OP_RETURN.
 
         ``instead_of`` replaces a transaction of the mempool: both spend the same coin (BIP-125).

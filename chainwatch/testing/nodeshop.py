@@ -120,6 +120,13 @@ class Shop:
             rows = connection.execute(select(transfers).order_by(transfers.c.id)).all()
         return [(r.txid, r.amount, r.shown) for r in rows]
 
+    def check_sold(self, buyers: Sequence[str], short: tuple[str, int]) -> None:
+        """Assert: a ticket for each buyer, and one payment (transaction, amount) that is too short for one."""
+        assert self.sold_to() == sorted(buyers)
+        assert [p for p in self.payments() if p[0] == short[0]] == [(*short, "confirmed")]
+        assert len(self.payments()) == len(buyers) + 1
+        self.check()
+
     def check(self) -> None:
         """Hold the books against the payments."""
         with self._store.reading() as connection:

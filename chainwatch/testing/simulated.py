@@ -53,7 +53,7 @@ class SimHarness:
         options: Mapping[str, Any] | None = None,
     ) -> None:
         self.can = frozenset(can)
-        self._make_node, self._services, self._options = make_node, services, dict(options or {})
+        self._make_node, self.services, self._options = make_node, services, dict(options or {})
         self.node = make_node()
         self.spec: ChainSpec = self.node.spec
 
@@ -73,7 +73,7 @@ class SimHarness:
 
     def source(self) -> BlockSource | AccountSource:
         """Return a new, unopened source."""
-        return adapters.open_source(self.spec, self._services)
+        return adapters.open_source(self.spec, self.services)
 
     def wallet(self) -> str:
         """Return a fresh wallet of the chain."""

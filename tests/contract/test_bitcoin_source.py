@@ -18,108 +18,52 @@ from chainwatch.adapters.utxo import UtxoSource
 from chainwatch.clock import SystemClock
 from chainwatch.config.networks import spec as known_spec
 from chainwatch.devnet.bitcoin import BitcoinNode, make
-from chainwatch.devnet.node import Faults, Payment
+from chainwatch.devnet.node import Payment
 from chainwatch.errors import Inconsistent, Misconfigured, Persistent, Transient, Unreachable
-from chainwatch.model import ChainSpec
 from chainwatch.testing.contract import CASES, Case, missing, reading
+from chainwatch.testing.simulated import SimHarness
 
 pytestmark = pytest.mark.network
 
 CHAINS = {"BTC": "bitcoin", "LTC": "bitcoin", "DOGE": "bitcoin", "DASH": "bitcoin", "esplora": "esplora"}
 
 
-class SimHarness:
-    """A simulated node of the family, commanded by a test."""
+class UtxoHarness(SimHarness):
+    """A simulated node of the family; its sources may be asked for with other fields of the spec."""
 
-    can = frozenset({"memo", "outputs", "reorg", "mempool", "faults", "restart", "stranger", "send"})
+    node: BitcoinNode
 
-    def __init__(self, name: str, journal: Path) -> None:
-        self._rng, self._journal = random.Random(name), journal
-        code = "BTC" if name == "esplora" else name
-        self._known = known_spec(code, adapter=CHAINS[name])
-        self.node = self._make()
-        self.spec: ChainSpec = self._known
-
-    @property
-    def faults(self) -> Faults:
-        return self.node.faults
-
-    def _make(self) -> BitcoinNode:
-        return make(self._known, clock=SystemClock(), rng=self._rng, journal=self._journal)
-
-    async def start(self) -> None:
-        await self.node.start()
-        section = self.node.config()
-        self.spec = msgspec.structs.replace(
-            self._known,
-            endpoints=tuple(section["endpoints"]),
-            receive=tuple(section["receive"]),
-            chain_id=section["chain_id"],
+    def __init__(self, name: str, journal: Path | None) -> None:
+        rng = random.Random(name)
+        known = known_spec("BTC" if name == "esplora" else name, adapter=CHAINS[name])
+        services = Services(clock=SystemClock(), random=random.Random(1), observer=SilentObserver())
+        super().__init__(
+            lambda: make(known, clock=SystemClock(), rng=rng, journal=journal),
+            services,
+            can={"memo", "outputs", "reorg", "mempool", "faults", "restart", "stranger", "send"},
             options={"timeout": 1.5},
         )
+
+    async def start(self) -> None:
+        """Start with one block."""
+        await super().start()
         self.node.chain.mine()
 
     def source(self, **changes: Any) -> UtxoSource:
-        services = Services(clock=SystemClock(), random=random.Random(1), observer=SilentObserver())
-        source = open_source(msgspec.structs.replace(self.spec, **changes), services)
+        """Return a new, unopened source."""
+        source = open_source(msgspec.structs.replace(self.spec, **changes), self.services)
         assert isinstance(source, UtxoSource)
         return source
 
-    def wallet(self) -> str:
-        return self.node.new_wallet()
-
-    async def pay(
-        self,
-        amount: int,
-        *,
-        to: str | None = None,
-        asset_id: str | None = None,
-        memo: str | None = None,
-        ok: bool = True,
-        outputs: int = 1,
-    ) -> str:
-        assert asset_id is None
-        assert ok
-        payment = Payment(to=to or self.spec.receive[0], amount=amount, memo=memo)
-        return self.node.pay_all([payment] * outputs)
-
-    async def send(self, amount: int, to: str, *, asset_id: str | None = None, memo: str | None = None) -> str:
-        assert asset_id is None
-        return self.node.pay(Payment(to, amount, memo=memo, sender=self.spec.receive[0]))
-
-    async def mine(self, n: int = 1) -> None:
-        for _ in range(n):
-            self.node.chain.mine()
-
-    async def finalize(self) -> None:
-        await self.mine(6)
-
-    async def drop(self, txid: str) -> None:
-        self.node.chain.reorg(self._depth(txid), drop=[txid])
-
-    async def move(self, txid: str) -> None:
-        self.node.chain.reorg(self._depth(txid), shift=1)
-
-    async def restart(self) -> None:
-        port = int(self.node.url.rpartition(":")[2])
-        await self.node.stop()
-        self.node = self._make()
-        await self.node.start(port)
-
-    def _depth(self, txid: str) -> int:
-        block = self.node.chain.find(txid)
-        assert block is not None
-        return self.node.chain.head.ref.height - block.ref.height + 1
-
 
 @contextlib.asynccontextmanager
-async def harness(name: str, tmp_path: Path) -> AsyncIterator[SimHarness]:
-    h = SimHarness(name, tmp_path / "chain.jsonl")
+async def harness(name: str, tmp_path: Path) -> AsyncIterator[UtxoHarness]:
+    h = UtxoHarness(name, tmp_path / "chain.jsonl")
     await h.start()
     try:
         yield h
     finally:
-        await h.node.stop()
+        await h.stop()
 
 
 @pytest.mark.parametrize("name", CHAINS)
@@ -142,10 +86,10 @@ async def test_a_replaced_payment_disappears_and_never_stands_beside_its_replace
         await replica.settle()
         assert {t.txid for t in replica.sightings.values()} == {first}
         ours, theirs = h.spec.receive[0], h.wallet()
-        second = h.node.pay_all([Payment(ours, 2000)], instead_of=first)
+        second = h.node.pay_many([Payment(ours, 2000)], instead_of=first)
         await replica.settle()
         assert {t.txid for t in replica.sightings.values()} == {second}
-        h.node.pay_all([Payment(theirs, 2000)], instead_of=second)  # and now to somebody else
+        h.node.pay_many([Payment(theirs, 2000)], instead_of=second)  # and now to somebody else
         await replica.settle()
         assert replica.sightings == {}
 
@@ -243,7 +187,7 @@ async def test_conflicting_answers_of_an_indexer_tell_nothing(tmp_path: Path) ->
         view = await source.view()
         first = await h.pay(1000)
         old = h.node.chain.mempool[first]
-        h.node.pay_all([Payment(other, 1000)], instead_of=first)
+        h.node.pay_many([Payment(other, 1000)], instead_of=first)
         h.node.chain.submit(old)  # the indexer has not noticed yet
         assert await view.mempool() is None
         h.node.chain.drop(first)
@@ -409,9 +353,9 @@ async def test_the_network_is_checked_again_when_a_node_comes_back(tmp_path: Pat
         await source.close()
 
 
-async def mirror_of(h: SimHarness) -> BitcoinNode:
+async def mirror_of(h: UtxoHarness) -> BitcoinNode:
     """Start a second node that shows the same chain."""
-    node = make(h._known, clock=SystemClock(), rng=random.Random(5))
+    node = make(h.node.spec, clock=SystemClock(), rng=random.Random(5))
     node.chain, node._blocks, node._txs = h.node.chain, h.node._blocks, h.node._txs
     await node.start()
     return node

@@ -17,11 +17,11 @@ from chainwatch.adapters.rpc import Limits
 from chainwatch.clock import SystemClock
 from chainwatch.config.networks import spec as known_spec
 from chainwatch.devnet.monero import MoneroNode, make
-from chainwatch.devnet.node import Faults, Payment
+from chainwatch.devnet.node import Payment
 from chainwatch.errors import Misconfigured, Persistent, Rejected, Transient
-from chainwatch.model import BlockRef, ChainSpec, InBlock, Transfer, Unconfirmed, Window
+from chainwatch.model import BlockRef, InBlock, Transfer, Unconfirmed, Window
 from chainwatch.testing.contract import CASES, Case, missing
-from chainwatch.testing.simulated import bend
+from chainwatch.testing.simulated import SimHarness, bend
 
 pytestmark = pytest.mark.network
 
@@ -37,26 +37,25 @@ class Counting(SilentObserver):
         self.counts[what] = self.counts.get(what, 0) + n
 
 
-class SimHarness:
+class MoneroHarness(SimHarness):
     """A simulated node and wallet; with ``daemon`` False the source knows the wallet alone."""
 
-    can = frozenset({"outputs", "reorg", "mempool", "faults", "restart", "stranger"})
+    node: MoneroNode
 
     def __init__(self, journal: Path, daemon: bool) -> None:
-        self._journal, self._daemon = journal, daemon
-        self._rng = random.Random(5)
-        self.observer = Counting()
-        self.node = self._make()
-        self.spec: ChainSpec = self.node.spec
-
-    def _make(self) -> MoneroNode:
-        return make(known_spec("XMR"), clock=SystemClock(), rng=self._rng, journal=self._journal)
+        rng, self._daemon, self.observer = random.Random(5), daemon, Counting()
+        self.folder = journal.parent
+        super().__init__(
+            lambda: make(known_spec("XMR"), clock=SystemClock(), rng=rng, journal=journal),
+            Services(clock=SystemClock(), random=random.Random(2), observer=self.observer),
+            can={"outputs", "reorg", "mempool", "faults", "restart", "stranger"},
+        )
 
     async def start(self) -> None:
+        """Start with three subaddresses and three blocks."""
         await self.node.start()
         self.node.wallet.create(3)
-        for _ in range(3):
-            self.node.chain.mine()
+        await self.mine(3)
         self.spec = known_spec(
             "XMR",
             endpoints=(self.node.url,),
@@ -64,70 +63,38 @@ class SimHarness:
             options={"daemon": self.node.url} if self._daemon else {},
         )
 
-    @property
-    def faults(self) -> Faults:
-        return self.node.faults
-
     def source(self, **changes: Any) -> MoneroSource:
+        """Return a new, unopened source; ``changes``: fields of the spec."""
         spec = msgspec.structs.replace(self.spec, **changes)
-        services = Services(clock=SystemClock(), random=random.Random(2), observer=self.observer)
-        return MoneroSource(spec, services, wallet=QUICK, daemon=QUICK)
+        return MoneroSource(spec, self.services, wallet=QUICK, daemon=QUICK)
 
     def wallet(self) -> str:
+        """Return a subaddress."""
         return self.node.new_subaddress()
 
-    async def pay(
-        self,
-        amount: int,
-        *,
-        to: str | None = None,
-        asset_id: str | None = None,
-        memo: str | None = None,
-        ok: bool = True,
-        outputs: int = 1,
-        kind: str = "transfer",
-    ) -> str:
+    async def pay(self, amount: int, *, to: str | None = None, outputs: int = 1, **more: Any) -> str:
+        """Pay to different subaddresses where nobody is named."""
         payees = self.spec.receive[:outputs] if to is None else (to,) * outputs
-        return self.node.pay_many([Payment(p, amount, asset_id, memo, ok=ok, kind=kind) for p in payees])
-
-    async def mine(self, n: int = 1) -> None:
-        for _ in range(n):
-            self.node.chain.mine()
+        return self.node.pay_many([Payment(payee, amount, **more) for payee in payees])
 
     async def finalize(self) -> None:
+        """Make as many blocks as lock an output."""
         await self.mine(10)
-
-    def _depth(self, txid: str) -> int:
-        block = self.node.chain.find(txid)
-        assert block is not None
-        return self.node.chain.head.ref.height - block.ref.height + 1
-
-    async def drop(self, txid: str) -> None:
-        self.node.chain.reorg(self._depth(txid), drop=[txid])
-
-    async def move(self, txid: str) -> None:
-        self.node.chain.reorg(self._depth(txid), shift=1)
-
-    async def restart(self) -> None:
-        port = int(self.node.url.rpartition(":")[2])
-        await self.node.stop()
-        self.node = self._make()
-        await self.node.start(port)
 
 
 @asynccontextmanager
-async def harness(daemon: bool = True) -> AsyncIterator[SimHarness]:
+async def harness(daemon: bool = True) -> AsyncIterator[MoneroHarness]:
     with tempfile.TemporaryDirectory() as folder:
-        made = SimHarness(Path(folder) / "xmr.journal", daemon)
+        made = MoneroHarness(Path(folder) / "xmr.journal", daemon)
         await made.start()
         try:
             yield made
         finally:
-            await made.node.stop()
+            await made.stop()
 
 
 @asynccontextmanager
-async def opened(h: SimHarness, **changes: Any) -> AsyncIterator[MoneroSource]:
+async def opened(h: MoneroHarness, **changes: Any) -> AsyncIterator[MoneroSource]:
     source = h.source(**changes)
     try:
         await source.open()
@@ -595,5 +562,5 @@ async def test_a_login_file_that_others_can_read_or_that_is_none_is_refused_with
 
 async def test_the_simulated_wallet_keeps_its_keys_to_itself() -> None:
     async with harness() as h:
-        (keys,) = [p for p in h._journal.parent.iterdir() if p.suffix == ".wallet"]
+        (keys,) = [p for p in h.folder.iterdir() if p.suffix == ".wallet"]
         assert keys.stat().st_mode & 0o777 == 0o600

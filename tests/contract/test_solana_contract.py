@@ -4,7 +4,6 @@ import contextlib
 import random
 from collections.abc import AsyncIterator
 
-import msgspec
 import pytest
 
 from chainwatch.adapters.base import Services, SilentObserver
@@ -12,47 +11,40 @@ from chainwatch.adapters.rpc import Limits
 from chainwatch.adapters.solana import SolanaSource
 from chainwatch.clock import SystemClock
 from chainwatch.config.networks import spec
-from chainwatch.devnet.node import Payment
 from chainwatch.devnet.solana import SolanaNode, make
 from chainwatch.testing.contract import CASES, missing
+from chainwatch.testing.simulated import SimHarness
 
 pytestmark = pytest.mark.network
 
 
-class SolanaHarness:
+class SolanaHarness(SimHarness):
     """What is submitted is in a confirmed block at once and reported in a block when that is final."""
 
-    can = frozenset({"memo", "token", "outputs", "fail", "mempool", "faults", "restart", "stranger", "send"})
+    node: SolanaNode
 
     def __init__(self, node: SolanaNode) -> None:
-        self.node = node
-        self.faults = node.faults
-        section = node.config()
-        self.spec = msgspec.structs.replace(
-            node.spec, endpoints=tuple(section["endpoints"]), receive=tuple(section["receive"])
+        super().__init__(
+            lambda: node,
+            Services(clock=SystemClock(), random=random.Random(2), observer=SilentObserver()),
+            can={"memo", "token", "outputs", "fail", "mempool", "faults", "restart", "stranger", "send"},
         )
 
     def source(self) -> SolanaSource:
-        services = Services(clock=SystemClock(), random=random.Random(2), observer=SilentObserver())
-        return SolanaSource(self.spec, services, limits=Limits(deadline_s=5, attempt_s=2))
+        return SolanaSource(self.spec, self.services, limits=Limits(deadline_s=5, attempt_s=2))
 
-    def wallet(self) -> str:
-        return self.node.new_wallet()
-
-    async def pay(self, amount, *, to=None, asset_id=None, memo=None, ok=True, outputs=1) -> str:
-        payment = Payment(to or self.spec.receive[0], amount, asset_id, memo, ok=ok)
-        txid = self.node.pay_many([payment] * outputs)
+    async def pay(self, amount, **more) -> str:
+        txid = await super().pay(amount, **more)
         self.node.chain.mine()
         return txid
 
-    async def send(self, amount, to, *, asset_id=None, memo=None) -> str:
-        txid = self.node.pay(Payment(to, amount, asset_id, memo, sender=self.spec.receive[0]))
+    async def send(self, amount, to, **more) -> str:
+        txid = await super().send(amount, to, **more)
         self.node.chain.mine()
         return txid
 
     async def mine(self, n: int = 1) -> None:
-        for _ in range(n + self.node.chain.final_lag):
-            self.node.chain.mine()
+        await super().mine(n + self.node.chain.final_lag)
 
     async def finalize(self) -> None:
         await self.mine()
@@ -63,8 +55,7 @@ class SolanaHarness:
     move = drop
 
     async def restart(self) -> None:
-        port = int(self.node.url.rpartition(":")[2])
-        chain = self.node.chain
+        port, chain = int(self.node.url.rpartition(":")[2]), self.node.chain
         await self.node.stop()
         self.node = SolanaNode(self.node.spec, clock=SystemClock(), rng=random.Random(3), chain=chain)
         await self.node.start(port)
@@ -75,12 +66,12 @@ async def harness() -> AsyncIterator[SolanaHarness]:
     node = make(spec("SOL"), clock=SystemClock(), rng=random.Random(1), final_lag=3)
     for _ in range(20):
         node.chain.mine()
-    await node.start()
     made = SolanaHarness(node)
+    await made.start()
     try:
         yield made
     finally:
-        await made.node.stop()
+        await made.stop()
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda c: c.__name__)

@@ -376,10 +376,7 @@ async def test_a_day_of_blocks_mints_every_payment_once(kind: str, folder: Path,
         await shop.close()
         await shop.open()
         await shop.settle()
-        assert shop.sold_to() == sorted(["early", *buyers])
-        assert [p for p in shop.payments() if p[0] == short] == [(short, shop.price // 2, "confirmed")]
-        assert len(shop.payments()) == 14
-        shop.check()
+        shop.check_sold(["early", *buyers], (short, shop.price // 2))
 
 
 async def test_check_names_the_node_and_refuses_one_of_another_network(kind: str, folder: Path, check: Any) -> None:

@@ -341,10 +341,7 @@ async def test_a_day_of_blocks_mints_every_payment_once(harness: NodeHarness, tm
         await shop.close()
         await shop.open()
         await shop.settle()
-        assert shop.sold_to() == sorted(["early", *buyers])
-        assert [p for p in shop.payments() if p[0] == short] == [(short, shop.price - 1, "confirmed")]
-        assert len(shop.payments()) == 8
-        shop.check()
+        shop.check_sold(["early", *buyers], (short, shop.price - 1))
 
 
 async def test_check_names_wallet_and_daemon_and_refuses_another_network(harness: NodeHarness, check: Any) -> None:

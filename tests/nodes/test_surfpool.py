@@ -261,10 +261,7 @@ async def a_day(h, shop):
     await shop.close()
     await shop.open()
     await shop.settle()
-    assert shop.sold_to() == sorted(["early", *buyers])
-    assert [p for p in shop.payments() if p[0] == short] == [(short, shop.price - 1, "confirmed")]
-    assert len(shop.payments()) == 14
-    shop.check()
+    shop.check_sold(["early", *buyers], (short, shop.price - 1))
 
 
 async def test_check_names_the_node_and_refuses_one_of_another_cluster(url, check):
