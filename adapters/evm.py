@@ -18,10 +18,10 @@ from chainwatch.adapters.derivation import parse as parse_key
 from chainwatch.adapters.evm_decode import decode_documents
 from chainwatch.adapters.evm_traces import FlatTrace, TracedTx, allow_deep_json
 from chainwatch.adapters.evm_transfers import Names
-from chainwatch.adapters.evm_types import Header, address_topic, hash32, quantity
-from chainwatch.adapters.evm_view import Chain, EvmView, side_by_side
+from chainwatch.adapters.evm_types import EVM_ADDRESS, Header, address_topic, hash32, quantity
+from chainwatch.adapters.evm_view import Chain, EvmView
 from chainwatch.adapters.quorum import Quorum, QuorumOption
-from chainwatch.adapters.rpc import Endpoint, HttpRefused, Limits, Rpc, RpcError
+from chainwatch.adapters.rpc import Endpoint, HttpRefused, Limits, Rpc, RpcError, side_by_side
 from chainwatch.errors import Inconsistent, Misconfigured, Transient, Unreachable
 from chainwatch.model import BlockRef, ChainSpec, NodeFacts, Transfer
 
@@ -32,8 +32,6 @@ BATCH = 10
 
 BALANCE_OF = "0x70a08231"
 """Selector of ``balanceOf(address)``."""
-
-_EVM_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}", re.ASCII)
 
 
 class Options(msgspec.Struct, forbid_unknown_fields=True):
@@ -95,7 +93,7 @@ class EvmSource:
         self._genesis = self._options.genesis and self._options.genesis.lower()
         self.watch((*spec.receive, *spec.also))
         for asset in spec.assets[1:]:
-            if asset.asset_id is None or not _EVM_ADDRESS.fullmatch(asset.asset_id):
+            if asset.asset_id is None or not EVM_ADDRESS.fullmatch(asset.asset_id):
                 raise Misconfigured(f"[chains.{spec.code}] tokens: {asset.code} has no EVM contract address")
 
     async def open(self) -> Sequence[NodeFacts]:
@@ -103,16 +101,17 @@ class EvmSource:
         if self._options.traces:
             allow_deep_json()
         await self._chain.rpc.open()
-        results = await side_by_side(*(self._try(endpoint) for endpoint in self._chain.rpc.endpoints))
+        results = await side_by_side([self._try(endpoint) for endpoint in self._chain.rpc.endpoints])
         facts = [result for result in results if isinstance(result, NodeFacts)]
         if not facts:
-            raise Unreachable(f"{self._spec.code}: no endpoint answers: {results[0]}") from results[0]
+            (failure, *_) = (result for result in results if isinstance(result, Exception))
+            raise Unreachable(f"{self._spec.code}: no endpoint answers: {failure}") from failure
         return facts
 
     def watch(self, addresses: Iterable[str]) -> None:
         """Report payments to these addresses (any letter case) from now on."""
         for text in addresses:
-            if not _EVM_ADDRESS.fullmatch(text):
+            if not EVM_ADDRESS.fullmatch(text):
                 raise Misconfigured(f"[chains.{self._spec.code}] receive: {text!r:.60} is no EVM address")
             self._chain.watched.add(text.lower())
 
@@ -124,14 +123,7 @@ class EvmSource:
 
     async def view(self) -> EvmView:
         """Look through the best endpoint: its head and its final block, and once more its chain id."""
-        rpc = self._chain.rpc
-        endpoint = rpc.best()
-        if not endpoint.checked:
-            try:
-                await self._vet(endpoint)
-            except Misconfigured as wrong:
-                rpc.fail(endpoint, str(wrong))
-                raise Inconsistent(str(wrong)) from wrong
+        endpoint = await self._chain.rpc.vetted(self._vet)
         head, final = await self._tips(endpoint)
         return EvmView(self._chain, endpoint, head, final)
 

@@ -21,7 +21,7 @@ ZERO_ADDRESS = "0x" + "0" * 40
 ZERO_HASH = "0x" + "0" * 64
 
 _QUANTITY = re.compile(r"0x[0-9a-fA-F]{1,64}", re.ASCII)  # 64 digits: nothing in the EVM is above uint256
-_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}", re.ASCII)
+EVM_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}", re.ASCII)
 _HASH = re.compile(r"0x[0-9a-fA-F]{64}", re.ASCII)
 
 
@@ -138,7 +138,7 @@ def data_bytes(text: str, what: str) -> bytes:
 
 def address(text: str, what: str = "address") -> str:
     """Return an address in lower case, the form in which addresses are compared."""
-    if not _ADDRESS.fullmatch(text):
+    if not EVM_ADDRESS.fullmatch(text):
         raise Inconsistent(f"{what} is no address: {text!r:.80}")
     return text.lower()
 

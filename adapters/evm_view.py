@@ -6,8 +6,7 @@ the block it was found in.  Everything after the block itself is asked by block 
 reorganisation in the middle gives an error and never a mixture.
 """
 
-import asyncio
-from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -33,7 +32,7 @@ from chainwatch.adapters.evm_types import (
     unique,
 )
 from chainwatch.adapters.quorum import Quorum
-from chainwatch.adapters.rpc import Endpoint, Rpc, RpcError
+from chainwatch.adapters.rpc import Endpoint, Rpc, RpcError, side_by_side
 from chainwatch.errors import Inconsistent, Transient
 from chainwatch.model import Block, BlockRef, InBlock, Transfer, Unconfirmed, fee_of
 
@@ -93,7 +92,8 @@ class EvmView:
 
     async def _read(self, first: int, last: int) -> Sequence[Block]:
         raw = await self._full_blocks(first, last)
-        _, logs, traces = await side_by_side(self._check_counts(raw), self._token_logs(raw), self._traces(raw))
+        asked: list[Awaitable[Any]] = [self._check_counts(raw), self._token_logs(raw), self._traces(raw)]
+        _, logs, traces = await side_by_side(asked)
         found = [self._candidates(block, logs[ref], traces[ref]) for ref, block in raw.items()]
         receipts = await self._receipts(raw, logs, found)
         return [
@@ -272,10 +272,12 @@ class EvmView:
         settled = sum(self.final is not None and ref.height <= self.final.height for ref in refs)
         # One block is as cheap by hash, and by hash there is nothing to go wrong.
         settled = settled if settled > 1 else 0
-        await side_by_side(self._logs_by_range(refs[:settled], by_block), self._logs_by_hash(refs[settled:], by_block))
+        await side_by_side(
+            [self._logs_by_range(refs[:settled], by_block), self._logs_by_hash(refs[settled:], by_block)]
+        )
         for ref, logs in by_block.items():
             by_block[ref] = self._check_logs(ref, logs)
-        await side_by_side(*(self._recheck(ref, raw[ref], logs, by_block) for ref, logs in by_block.items()))
+        await side_by_side([self._recheck(ref, raw[ref], logs, by_block) for ref, logs in by_block.items()])
         return by_block
 
     def _log_filters(self, **where: str) -> list[dict[str, Any]]:
@@ -463,13 +465,3 @@ def _spends(tx: Tx) -> tuple[str, ...]:
 def _is_state_sync(tx: Tx) -> bool:
     """Polygon's bridge writes its state with a transaction from and to nobody."""
     return tx.sender == ZERO_ADDRESS and tx.to == ZERO_ADDRESS
-
-
-async def side_by_side(*coroutines: Coroutine[Any, Any, Any]) -> list[Any]:
-    """Run them at once; the first failure ends the others and is raised as itself."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(c) for c in coroutines]
-    except BaseExceptionGroup as failures:
-        raise failures.exceptions[0] from None
-    return [task.result() for task in tasks]

@@ -98,14 +98,7 @@ class HiveSource:
 
     async def view(self) -> HiveView:
         """Look through the best endpoint: its head and its last irreversible block."""
-        rpc = self._chain.rpc
-        endpoint = rpc.best()
-        if not endpoint.checked:
-            try:
-                await self._vet(endpoint)
-            except Misconfigured as wrong:
-                rpc.fail(endpoint, str(wrong))
-                raise Inconsistent(str(wrong)) from wrong
+        endpoint = await self._chain.rpc.vetted(self._vet)
         head, final = await self._tips(endpoint)
         return HiveView(self._chain, endpoint, head, final)
 

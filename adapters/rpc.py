@@ -19,9 +19,9 @@ import tenacity
 from chainwatch.adapters.base import Services
 from chainwatch.adapters.endpoints import Endpoint, Pool, parse
 from chainwatch.adapters.jsonrpc import HttpRefused, RpcError, check_status, decode, read_answer, read_batch
-from chainwatch.errors import ChainwatchError, Inconsistent, Persistent, Transient, Unreachable
+from chainwatch.errors import ChainwatchError, Inconsistent, Misconfigured, Persistent, Transient, Unreachable
 
-__all__ = ["Endpoint", "HttpRefused", "Limits", "Rpc", "RpcError", "Throttled"]
+__all__ = ["Endpoint", "HttpRefused", "Limits", "Rpc", "RpcError", "Throttled", "side_by_side"]
 
 T = TypeVar("T")
 Params = Sequence[Any] | Mapping[str, Any]
@@ -121,6 +121,17 @@ class Rpc:
         """Take an endpoint that answers nonsense (another network, far behind) out of use for a while."""
         self._pool.fail(endpoint, reason)
 
+    async def vetted(self, vet: Callable[[Endpoint], Awaitable[object]]) -> Endpoint:
+        """Return the best endpoint, ``vet``ted since it last was out of use; ``Inconsistent`` for another network's."""
+        endpoint = self.best()
+        if not endpoint.checked:
+            try:
+                await vet(endpoint)
+            except Misconfigured as wrong:
+                self.fail(endpoint, str(wrong))
+                raise Inconsistent(str(wrong)) from wrong
+        return endpoint
+
     # -- calls -----------------------------------------------------------------------------------
 
     @overload
@@ -166,9 +177,9 @@ class Rpc:
         """
         size = self.limits.batch
         if size == 1:
-            return await self._side_by_side([self._one(call, result, on) for call in calls])
+            return await side_by_side([self._one(call, result, on) for call in calls])
         parts = [calls[i : i + size] for i in range(0, len(calls), size)]
-        answers = await self._side_by_side([self._batch(part, result, on) for part in parts])
+        answers = await side_by_side([self._batch(part, result, on) for part in parts])
         return [a for part in answers for a in part]
 
     @overload
@@ -221,16 +232,6 @@ class Rpc:
 
         methods = {m for m, _ in calls}
         return cast(list[Any], await self._insist(methods.pop() if len(methods) == 1 else "batch", attempt, on))
-
-    async def _side_by_side(self, calls: Sequence[Awaitable[Any]]) -> list[Any]:
-        """Run calls at once (the endpoint's slots bound them); the first failure ends the others."""
-        tasks = [asyncio.ensure_future(c) for c in calls]
-        try:
-            return list(await asyncio.gather(*tasks))
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
 
     # -- insisting -------------------------------------------------------------------------------
 
@@ -428,3 +429,14 @@ def label(path: str) -> str:
     """Return a path as a metric label: hashes, heights and addresses become ``*``, so that labels stay few."""
     words = path.partition("?")[0].split("/")
     return "/".join(w if re.fullmatch(r"[a-z][a-z_.-]{0,30}|", w) else "*" for w in words)
+
+
+async def side_by_side(calls: Sequence[Awaitable[T]]) -> list[T]:
+    """Await calls at once (the endpoint's slots bound them); the first failure ends the others."""
+    tasks = [asyncio.ensure_future(call) for call in calls]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -6,8 +6,8 @@ whenever an endpoint comes back, each block's id, its link to the one before, it
 
 import asyncio
 import re
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
-from typing import Annotated, Any, Protocol, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Protocol, TypeVar
 
 import msgspec
 
@@ -18,7 +18,7 @@ from chainwatch.adapters.derivation import parse as parse_key
 from chainwatch.adapters.logins import login
 from chainwatch.adapters.quorum import Quorum, QuorumOption
 from chainwatch.adapters.rawblock import Format, read_tx
-from chainwatch.adapters.rpc import Endpoint, Limits, Rpc
+from chainwatch.adapters.rpc import Endpoint, Limits, Rpc, side_by_side
 from chainwatch.errors import ChainwatchError, Inconsistent, Misconfigured, Persistent, Rejected, Transient, Unreachable
 from chainwatch.model import Block, BlockRef, ChainSpec, InBlock, NodeFacts, Transfer
 
@@ -165,8 +165,8 @@ class UtxoView:
             raise Transient(f"{self._who}: block {last} is above its head {self.head.height}")
         heights = range(first, last + 1)
         backend, on = self._source.backend, self._on
-        hashes = await _gather([backend.hash_at(on, height) for height in heights])
-        bodies = await _gather([backend.raw_block(on, block_hash) for block_hash in hashes])
+        hashes = await side_by_side([backend.hash_at(on, height) for height in heights])
+        bodies = await side_by_side([backend.raw_block(on, block_hash) for block_hash in hashes])
         blocks: list[Block] = []
         for height, block_hash, body in zip(heights, hashes, bodies, strict=True):
             block = self._read(height, block_hash, body)
@@ -345,14 +345,3 @@ def block_hash_of(text: str, who: str) -> str:
     if not re.fullmatch(r"[0-9a-f]{64}", text, re.ASCII):
         raise Inconsistent(f"{who}: no block hash")
     return text
-
-
-async def _gather(calls: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
-    """Await calls side by side (the endpoint's slots bound them); the first failure ends the others."""
-    tasks = [asyncio.create_task(call) for call in calls]
-    try:
-        return list(await asyncio.gather(*tasks))
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

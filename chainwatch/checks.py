@@ -2,9 +2,12 @@
 
 import asyncio
 import random
+from collections.abc import Callable
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
+from sqlalchemy import Connection
 
 from chainwatch import adapters, ticker
 from chainwatch.adapters.base import Services, SilentObserver
@@ -17,6 +20,8 @@ from chainwatch.ledger import pool, rates, schema
 from chainwatch.ledger.store import Store
 from chainwatch.model import NodeFacts
 from chainwatch.tickets.token import load_issuer
+
+T = TypeVar("T")
 
 REFUSED, SILENT = 2, 3
 
@@ -59,19 +64,22 @@ def _database(settings: Settings) -> Line:
     return Line(part, True, f"{store.shown_url} {'is empty' if have is None else f'has schema {have}'}")
 
 
+def _read(settings: Settings, ask: Callable[[Connection], T]) -> T | None:
+    """Ask the ledger, which is left as it is; None where there is none, or one of another version."""
+    store = Store(settings.database.url)
+    if store.path is not None and not store.path.exists():
+        return None
+    try:
+        with store.reading() as connection:
+            return ask(connection) if schema.current(connection) == schema.newest() else None
+    finally:
+        store.close()
+
+
 def _ranges(settings: Settings) -> list[Line]:
     """Say which addresses the operator's own wallets must look at, for chains where purchases have their own."""
     try:
-        store = Store(settings.database.url)
-        if store.path is not None and not store.path.exists():
-            return []
-        try:
-            with store.reading() as connection:
-                if schema.current(connection) != schema.newest():
-                    return []
-                found = {code: pool.derived(connection, code) for code in settings.chains}
-        finally:
-            store.close()
+        found = _read(settings, lambda c: {code: pool.derived(c, code) for code in settings.chains}) or {}
     except ChainwatchError:
         return []  # the database's own line says so
     return [
@@ -94,16 +102,7 @@ def _key(settings: Settings) -> Line:
 async def _rates(settings: Settings) -> list[Line]:
     """Ask the price sources about what events need; nobody is asked when none needs a rate."""
     try:
-        store = Store(settings.database.url)
-        if store.path is not None and not store.path.exists():
-            return []
-        try:
-            with store.reading() as connection:
-                if schema.current(connection) != schema.newest():
-                    return []
-                wanted = rates.wanted(connection)
-        finally:
-            store.close()
+        wanted = _read(settings, rates.wanted)
         if not wanted:
             return []
         asked = await ticker.states(settings.rates, ticker.hive_url(settings.chains), wanted, SystemClock())

@@ -160,7 +160,8 @@ def reencode(public_key: bytes, *, compressed: bool) -> bytes | None:
 
 
 @cache
-def _sodium() -> Any:
+def sodium() -> Any:
+    """Return libsodium's own functions."""
     import nacl.bindings
 
     return nacl.bindings
@@ -178,7 +179,7 @@ def ed25519_verify(public_key: bytes, signature: bytes, message: bytes) -> bool:
     if len(public_key) != 32 or len(signature) != 64:
         return False
     try:
-        _sodium().crypto_sign_open(signature + message, public_key)
+        sodium().crypto_sign_open(signature + message, public_key)
     except (_nacl_errors(), ValueError):
         return False
     return True
@@ -187,6 +188,6 @@ def ed25519_verify(public_key: bytes, signature: bytes, message: bytes) -> bool:
 def ed25519_point(data: bytes) -> bool:
     """Is this a canonical point of the prime-order group, other than a small-order one (libsodium's check)?"""
     try:
-        return bool(len(data) == 32 and _sodium().crypto_core_ed25519_is_valid_point(data))
+        return bool(len(data) == 32 and sodium().crypto_core_ed25519_is_valid_point(data))
     except (_nacl_errors(), ValueError):
         return False

@@ -46,12 +46,12 @@ def verify_eip7702(request: Request) -> Verification:
 
 def _offline(request: Request, scheme: str) -> Verification:
     answer = ethereum.decide(request, scheme, _prepare(request, scheme))
-    if answer.ok or answer.reason not in _CONTRACT_MAY_DIFFER:
+    if answer.ok or answer.reason not in CONTRACT_MAY_DIFFER:
         return answer
     return request.answer(Reason.NEEDS_CHAIN_STATE, scheme)
 
 
-_CONTRACT_MAY_DIFFER = frozenset(
+CONTRACT_MAY_DIFFER = frozenset(
     {
         Reason.WRONG_SIGNER,
         Reason.BAD_SIGNATURE,
@@ -60,7 +60,7 @@ _CONTRACT_MAY_DIFFER = frozenset(
         Reason.MALFORMED_SIGNATURE,
     }
 )
-"""What an ECDSA refusal may say without being the last word on a contract wallet."""
+"""What the refusal of a key's signature may say without being the last word on a contract wallet."""
 
 
 # --- with a chain

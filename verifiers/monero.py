@@ -11,10 +11,9 @@ group: wallet2 does not, and accepts signatures that anyone can make for an addr
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
-from chainwatch.verifiers.curves import ed25519_point, keccak256
+from chainwatch.verifiers.curves import ed25519_point, keccak256, sodium
 from chainwatch.verifiers.encodings import EncodingError, cn_base58_bytes, varint
 from chainwatch.verifiers.result import Reason, Request, Verification
 
@@ -30,13 +29,6 @@ _LENGTH = _HEADER + 88  # 64 bytes are eight blocks of eleven characters
 def choose(_: Request) -> tuple[str, ...]:
     """Monero has one scheme, in two versions that the signature names."""
     return ("monero",)
-
-
-@cache
-def _sodium() -> Any:
-    import nacl.bindings
-
-    return nacl.bindings
 
 
 def hash_v2(spend: bytes, view: bytes, mode: int, message: bytes) -> bytes:
@@ -64,11 +56,11 @@ def check_signature(prefix_hash: bytes, public_key: bytes, signature: bytes) -> 
     response = int.from_bytes(r, "little")
     if not 0 < challenge < ORDER or response >= ORDER:  # 2
         return False
-    sodium = _sodium()
+    libsodium = sodium()
     try:
-        point: bytes = sodium.crypto_scalarmult_ed25519_noclamp(c, public_key)  # 3
+        point: bytes = libsodium.crypto_scalarmult_ed25519_noclamp(c, public_key)  # 3
         if response:  # libsodium refuses to return the identity, which 0·G is
-            point = sodium.crypto_core_ed25519_add(point, sodium.crypto_scalarmult_ed25519_base_noclamp(r))
+            point = libsodium.crypto_core_ed25519_add(point, libsodium.crypto_scalarmult_ed25519_base_noclamp(r))
     except Exception:  # libsodium reports a degenerate product as an exception of PyNaCl
         return False
     if point == _IDENTITY:

@@ -15,6 +15,7 @@ from typing import Any
 from chainwatch.access.deps import Deps, chain_code
 from chainwatch.verifiers import Policy, Reason, Status, Unavailable, Verification, averify, verify
 from chainwatch.verifiers.addresses import Wallet
+from chainwatch.verifiers.erc1271 import CONTRACT_MAY_DIFFER
 
 VERIFY = Policy(require_signature_check=True, allow_timelocks=False)
 """Strict: no script that anybody can satisfy, no lock times that nobody compares with a chain."""
@@ -78,25 +79,13 @@ async def _contract(
 ) -> Verification:
     """Ask the contract, where a contract may have signed and its chain is one that counts."""
     code = chain_code(deps, chain_id)
-    if code is None or first.reason not in _CONTRACT_MAY_DIFFER:
+    if code is None or first.reason not in CONTRACT_MAY_DIFFER:
         return first
     resolver = deps.resolver(code) if code in (await allowed() if callable(allowed) else allowed) else None
     if resolver is None:
         return first
     arguments = arguments | {"chain": f"eip155:{chain_id}"}
     return await averify(**arguments, resolver=resolver)
-
-
-_CONTRACT_MAY_DIFFER = frozenset(
-    {
-        Reason.WRONG_SIGNER,
-        Reason.BAD_SIGNATURE,
-        Reason.NON_CANONICAL,
-        Reason.NEEDS_CHAIN_STATE,
-        Reason.MALFORMED_SIGNATURE,
-    }
-)
-"""What the refusal of a key's signature may say without being the last word on a contract wallet."""
 
 
 def refusal(answer: Verification) -> str:

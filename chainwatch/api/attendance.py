@@ -16,12 +16,11 @@ from chainwatch.api.paging import Page
 from chainwatch.api.problems import Problem
 from chainwatch.ledger import attendance, events
 from chainwatch.ledger.attendance import Stats
+from chainwatch.spreadsheet import cell
 from chainwatch.times import format_ms
 
 MAX_SHEET = 100_000
 """Rows of a table: what a spreadsheet opens, and some 10 MB."""
-GUARDED = ("=", "+", "-", "@", "\t", "\r")
-"""What a cell must not begin with: spreadsheets would run it (OWASP, CSV injection)."""
 
 
 class Attendee(msgspec.Struct):
@@ -214,13 +213,6 @@ async def sheet(call: Call) -> web.Response:
     name = event.slug or str(event.id)
     headers = {"Content-Disposition": f'attachment; filename="attendees-{name}.csv"'}
     return web.Response(body=data, content_type="text/csv", charset="utf-8", headers=headers)
-
-
-def cell(value: object) -> object:
-    """A value as a cell that no spreadsheet takes for a formula."""
-    if isinstance(value, str) and value.startswith(GUARDED):
-        return f"'{value}"
-    return value
 
 
 def endpoints(_backend: Backend) -> Sequence[Endpoint]:

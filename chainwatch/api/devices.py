@@ -13,7 +13,7 @@ from chainwatch.api.door import event_of_caller
 from chainwatch.api.endpoints import Call, Endpoint, creator
 from chainwatch.api.problems import Problem
 from chainwatch.ledger import devices
-from chainwatch.tickets.manifest import b64
+from chainwatch.tickets.token import base64url
 from chainwatch.times import format_ms
 
 
@@ -102,7 +102,7 @@ def enrol_url(public_url: str, key: str, manifest_key: bytes) -> str:
 
     The manifest's key is beside it: the device believes no other from the first moment.
     """
-    return f"{public_url.rstrip('/')}/door#{urlencode({'key': key, 'pin': b64(manifest_key)})}"
+    return f"{public_url.rstrip('/')}/door#{urlencode({'key': key, 'pin': base64url(manifest_key)})}"
 
 
 async def _add(call: Call) -> DeviceMade:

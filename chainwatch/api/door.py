@@ -20,7 +20,8 @@ from chainwatch.ledger.entries import MAX_GATE, MAX_NONCE, Entry
 from chainwatch.ledger.scans import MAX_SCANS, Scan
 from chainwatch.tickets import manifest as manifests
 from chainwatch.tickets.codes import MAX_CODE, Codes
-from chainwatch.tickets.manifest import Manifest, Said, b64
+from chainwatch.tickets.manifest import Manifest, Said
+from chainwatch.tickets.token import base64url
 from chainwatch.times import format_ms
 
 Nonce = Annotated[str, Meta(pattern=rf"^[A-Za-z0-9_-]{{1,{MAX_NONCE}}}$")]
@@ -222,8 +223,8 @@ class Door:
             event=event.slug or str(event.id),
             title=event.title,
             device=call.caller.name,
-            manifest_key=b64(self._signer.public),
-            qr_key=b64(self._codes.public),
+            manifest_key=base64url(self._signer.public),
+            qr_key=base64url(self._codes.public),
             time=format_ms(call.now_ms),
         )
 
@@ -264,8 +265,8 @@ class Door:
             opens_ms=_earliest(event.started_ms, start_ms) if start_ms is not None else None,
             closes_ms=_earliest(event.ended_ms, event.event_end_ms),
             cancelled=event.status == "cancelled",
-            salt=b64(salt),
-            qr_key=b64(self._codes.public),
+            salt=base64url(salt),
+            qr_key=base64url(self._codes.public),
             since=since if part else None,
             cursor=found.cursor,
             numbers=[number for number, _ in sold],

@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Meta
 
 from chainwatch.api.problems import Problem
+from chainwatch.tickets.token import base64url
 
 DEFAULT, MOST = 50, 200
 """Rows of a page: when not said, and at most."""
@@ -50,7 +51,7 @@ def after_id(page: Page) -> int:
 
 def cursor_of(position: Any) -> str:
     """Return the cursor of the page behind ``position``."""
-    return base64.urlsafe_b64encode(msgspec.json.encode(position)).decode().rstrip("=")
+    return base64url(msgspec.json.encode(position))
 
 
 def cut(rows: Any, page: Page) -> tuple[list[Any], bool]:

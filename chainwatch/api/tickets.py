@@ -1,6 +1,5 @@
 """A ticket to whoever holds its token: what it is, its code, its date, a certificate of having been there."""
 
-import base64
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
@@ -17,6 +16,7 @@ from chainwatch.ledger import tickets
 from chainwatch.ledger.orders import identity
 from chainwatch.tickets import calendar, certificate, codes, qr
 from chainwatch.tickets.certificate import Certificate
+from chainwatch.tickets.token import base64url
 from chainwatch.times import format_ms
 
 MAX_TOKEN = 64
@@ -117,7 +117,7 @@ def shown(backend: Backend, row: Row[Any], token: str) -> Ticket:
     made = codes.Codes(backend.issuer)
     plain = made.v1(row.uuid)
     base = f"{backend.settings.http.public_url}/api/tickets/{token}"
-    seed = base64.urlsafe_b64encode(made.seed(row.uuid)).decode().rstrip("=")
+    seed = base64url(made.seed(row.uuid))
     links = {
         "self": base,
         "qr_svg": f"{base}/qr.svg",

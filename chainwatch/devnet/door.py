@@ -4,13 +4,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from chainwatch.access import AccessMessage, AccessPolicy
+from chainwatch.access.signatures import VERIFY
 from chainwatch.model import ChainSpec
 from chainwatch.testing import wallets
-from chainwatch.verifiers import Policy, verify
+from chainwatch.verifiers import verify
 
 DOMAIN = "tickets.example"
 ACCESS = AccessPolicy(DOMAIN, f"https://{DOMAIN}/")
-VERIFY = Policy(require_signature_check=True, allow_timelocks=False)
 
 
 class Signer(Protocol):

@@ -15,6 +15,7 @@ from chainwatch.follower import MEMORY, Held, Step
 from chainwatch.ledger import facts, outbox, settle, settlements
 from chainwatch.ledger.bulk import among, insert_rows
 from chainwatch.ledger.context import Context
+from chainwatch.ledger.leases import fenced
 from chainwatch.ledger.tables import blocks, cursors
 from chainwatch.model import Block, BlockRef
 
@@ -112,16 +113,7 @@ def _move_cursor(connection: Connection, step: Step, fence: int, now_ms: int) ->
             raise LostRace(f"{step.chain} is followed already")
         connection.execute(insert(cursors).values(chain=step.chain, alarm="", **values))
         return final
-    moved = connection.execute(
-        update(cursors)
-        .where(
-            cursors.c.chain == step.chain,
-            cursors.c.height == step.expected.height,
-            cursors.c.hash == step.expected.hash,
-            cursors.c.fence <= fence,
-        )
-        .values(values)
-    )
+    moved = connection.execute(update(cursors).where(*fenced(step.chain, step.expected, fence)).values(values))
     if moved.rowcount != 1:
         raise LostRace(f"{step.chain}: the cursor is not at {step.expected.height} any more, or the lease is lost")
     return final

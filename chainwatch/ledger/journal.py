@@ -18,6 +18,7 @@ from sqlalchemy import Connection, select
 
 from chainwatch.ledger.tables import events, export_items, ledger_lines, transfers
 from chainwatch.model import Asset
+from chainwatch.spreadsheet import cell
 from chainwatch.times import format_ms
 from chainwatch.units import format_units
 
@@ -43,7 +44,6 @@ ACCOUNTS: Mapping[str, str] = {
 """Where an account of ours stands in beancount's five trees."""
 
 HEADER = ("time", "event", "account", "asset", "amount", "amount_base", "chain", "txid", "index", "subject")
-_GUARDED = ("=", "+", "-", "@", "\t", "\r")
 _COMMODITY = re.compile(r"[A-Z][A-Z0-9'._-]{0,22}[A-Z0-9]", re.ASCII)
 
 
@@ -108,11 +108,6 @@ def lines(
         )
 
 
-def guarded(text: str) -> str:
-    """Return a cell that no spreadsheet takes for a formula (numbers stay numbers)."""
-    return f"'{text}" if text.startswith(_GUARDED) and not re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", text) else text
-
-
 def as_csv(found: Iterable[Line]) -> Iterator[str]:
     """Yield the rows of a CSV file (RFC 4180), its header first."""
     buffer = io.StringIO()
@@ -121,7 +116,7 @@ def as_csv(found: Iterable[Line]) -> Iterator[str]:
     def row(cells: Iterable[Any]) -> str:
         buffer.seek(0)
         buffer.truncate()
-        writer.writerow([guarded(str(c)) for c in cells])
+        writer.writerow([cell(str(c)) for c in cells])
         return buffer.getvalue()
 
     yield row(HEADER)

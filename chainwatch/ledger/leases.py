@@ -4,11 +4,12 @@ The time to live only decides how soon another may take over; that a slow former
 any more is decided by the fence, which every cursor update compares (DESIGN invariant 14).
 """
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import ColumnElement, Connection, select, update
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
-from chainwatch.ledger.tables import leases
+from chainwatch.ledger.tables import cursors, leases
+from chainwatch.model import BlockRef
 
 TTL_MS = 10_000
 """A holder that has not renewed for this long may be replaced: three missed renewals."""
@@ -47,3 +48,12 @@ def holder_of(connection: Connection, name: str, now_ms: int) -> str | None:
     """Return who holds a lease now, None when it is free."""
     row = connection.execute(select(leases.c.holder).where(leases.c.name == name, leases.c.expires_ms > now_ms))
     return row.scalar_one_or_none()
+
+
+def fenced(chain: str, at: BlockRef, fence: int) -> tuple[ColumnElement[bool], ...]:
+    """Return what an update of a chain's cursor compares: it still stands at ``at``, and no later holder has written.
+
+    Any other row count than one is a lost race.
+    """
+    c = cursors.c
+    return (c.chain == chain, c.height == at.height, c.hash == at.hash, c.fence <= fence)

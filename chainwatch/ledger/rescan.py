@@ -13,6 +13,7 @@ from chainwatch.errors import LostRace
 from chainwatch.follower import Held, Step
 from chainwatch.ledger import facts, settle, settlements
 from chainwatch.ledger.context import Context
+from chainwatch.ledger.leases import fenced
 from chainwatch.ledger.tables import backfills, cursors
 from chainwatch.model import Block
 
@@ -72,16 +73,7 @@ def apply(
 ) -> None:
     """Record what a piece of the range holds, without moving the cursor.  Nothing left to read ends the job."""
     assert held.cursor is not None
-    guarded = connection.execute(
-        update(cursors)
-        .where(
-            cursors.c.chain == job.chain,
-            cursors.c.height == held.cursor.height,
-            cursors.c.hash == held.cursor.hash,
-            cursors.c.fence <= fence,
-        )
-        .values(fence=fence)
-    )
+    guarded = connection.execute(update(cursors).where(*fenced(job.chain, held.cursor, fence)).values(fence=fence))
     if guarded.rowcount != 1:
         raise LostRace(f"{job.chain}: the cursor moved while {job.next_height} was read again")
     reached = max((b.ref.height for b in blocks), default=job.last_height)

@@ -123,6 +123,13 @@ class Followed:
         self.watcher = self.new_watcher()
         await self.watcher.source.open()
 
+    async def arrive(self) -> None:
+        """Put what was paid into a final block, and read it."""
+        self.mine()
+        self.finalize()
+        await self.settle()
+        self.check()
+
     async def poll(self) -> ChainwatchError | None:
         """Turn the loop once, as ``Watcher.run`` does; return what went wrong."""
         try:

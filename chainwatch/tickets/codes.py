@@ -26,7 +26,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from chainwatch.errors import Rejected
-from chainwatch.tickets.token import Issuer
+from chainwatch.tickets.token import Issuer, base64url
 
 STEP_MS = 30_000
 """How long one rotating code is shown."""
@@ -111,7 +111,7 @@ class Codes:
     def v2(self, uuid: str, event: str, number: int) -> str:
         """Return the code that anybody with ``public`` checks offline.  ``event``: the public id."""
         said = f"ticket:{uuid}:v2:{event}.{number}.{self._checksum(uuid)}"
-        return f"{said}.{_b64(self._signer.sign_bytes(_SIGNED + said.encode()))}"
+        return f"{said}.{base64url(self._signer.sign_bytes(_SIGNED + said.encode()))}"
 
     def seed(self, uuid: str) -> bytes:
         """Return the secret from which a ticket's page makes rotating codes (32 bytes)."""
@@ -135,7 +135,7 @@ class Codes:
             raise Rejected("old_code", "this code is of another time: an old picture of it, or a wrong clock")
 
     def _checksum(self, uuid: str) -> str:
-        return _b64(hmac.digest(self._checksum_key, f"ticket:{uuid}:v1".encode(), "sha256")[:16])
+        return base64url(hmac.digest(self._checksum_key, f"ticket:{uuid}:v1".encode(), "sha256")[:16])
 
 
 def signed(code: Code, public: bytes) -> bool:
@@ -160,11 +160,7 @@ def manifest_hash(salt: bytes, plain: str) -> bytes:
 
 
 def _proof(seed: bytes, step: int) -> str:
-    return _b64(hmac.digest(seed, str(step).encode(), "sha256")[:9])
-
-
-def _b64(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+    return base64url(hmac.digest(seed, str(step).encode(), "sha256")[:9])
 
 
 @functools.lru_cache(maxsize=8)

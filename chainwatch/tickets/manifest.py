@@ -14,7 +14,7 @@ import jwt
 import msgspec
 
 from chainwatch.tickets.codes import HASH_BYTES, Codes, manifest_hash
-from chainwatch.tickets.token import Issuer, Signer
+from chainwatch.tickets.token import Issuer, Signer, base64url
 
 VALID_S = 7 * 86_400
 """A signed manifest is believed so long: a festival's days without a network."""
@@ -61,7 +61,7 @@ def salt_of(issuer: Issuer, event: str) -> bytes:
 
 def hashes(codes: Codes, salt: bytes, uuids: Sequence[str]) -> str:
     """Return the hashes of tickets, one behind the other."""
-    return b64(b"".join(manifest_hash(salt, codes.v1(uuid)) for uuid in uuids))
+    return base64url(b"".join(manifest_hash(salt, codes.v1(uuid)) for uuid in uuids))
 
 
 def sign(signer: Signer, said: Said, now_ms: int) -> Manifest:
@@ -71,7 +71,7 @@ def sign(signer: Signer, said: Said, now_ms: int) -> Manifest:
         "aud": f"door:{said.event}",
         "iat": now_ms // 1000,
         "exp": now_ms // 1000 + VALID_S,
-        "sha256": b64(hashlib.sha256(text).digest()),
+        "sha256": base64url(hashlib.sha256(text).digest()),
     }
     return Manifest(text.decode(), signer.sign(claims))
 
@@ -81,7 +81,7 @@ def verify(signer: Signer, sent: Manifest, event: str, now_ms: int) -> Said:
     claims: dict[str, Any] = signer.verify(sent.signature, require=("aud", "iat", "exp", "sha256"))
     if claims["aud"] != f"door:{event}":
         raise jwt.InvalidAudienceError("a manifest of another event")
-    if claims["sha256"] != b64(hashlib.sha256(sent.manifest.encode()).digest()):
+    if claims["sha256"] != base64url(hashlib.sha256(sent.manifest.encode()).digest()):
         raise jwt.InvalidTokenError("another text was signed")
     if not claims["iat"] - 300 <= now_ms // 1000 < claims["exp"]:
         raise jwt.ExpiredSignatureError("a manifest of another time")
@@ -92,8 +92,3 @@ def hash_rows(said: Said) -> dict[bytes, int]:
     """Return hash -> ticket number."""
     raw = base64.urlsafe_b64decode(said.hashes + "=" * (-len(said.hashes) % 4))
     return {raw[HASH_BYTES * i : HASH_BYTES * (i + 1)]: number for i, number in enumerate(said.numbers)}
-
-
-def b64(data: bytes) -> str:
-    """Return base64url without padding."""
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

@@ -41,12 +41,12 @@ class Signer:
         self.typ = typ
         self.public = key.public_key().public_bytes_raw()
         self.kid = base64.urlsafe_b64encode(hashlib.sha256(self.public).digest()[:9]).decode()
-        self._header = _b64(_ENCODER.encode({"alg": ALGORITHM, "kid": self.kid, "typ": typ}))
+        self._header = base64url(_ENCODER.encode({"alg": ALGORITHM, "kid": self.kid, "typ": typ}))
 
     def sign(self, claims: dict[str, Any]) -> str:
         """Return the signed token that says ``claims``, as they are: nothing is added."""
-        signed = self._header + b"." + _b64(_ENCODER.encode(claims))
-        return (signed + b"." + _b64(self._key.sign(signed))).decode()
+        signed = f"{self._header}.{base64url(_ENCODER.encode(claims))}"
+        return f"{signed}.{base64url(self._key.sign(signed.encode()))}"
 
     def sign_bytes(self, data: bytes) -> bytes:
         """Return the bare signature (64 bytes)."""
@@ -73,7 +73,7 @@ class Signer:
             "alg": ALGORITHM,
             "use": "sig",
             "kid": self.kid,
-            "x": _b64(self.public).decode(),
+            "x": base64url(self.public),
         }
 
 
@@ -95,7 +95,7 @@ class Issuer(Signer):
 
     def token(self, bought: str, unit: int) -> str:
         """Return the token of unit ``unit`` of ``bought`` (a purchase's identity): 43 url-safe characters."""
-        return _b64(hmac.digest(self._token_key, f"{bought}\n{unit}".encode(), "sha256")).decode()
+        return base64url(hmac.digest(self._token_key, f"{bought}\n{unit}".encode(), "sha256"))
 
     def issue(self, bought: str, unit: int, claims: dict[str, Any]) -> Issued:
         """Make the token, the uuid that goes with it and the signed ticket with ``claims``.
@@ -108,8 +108,9 @@ class Issuer(Signer):
         return Issued(ticket_id, token, digest, self.sign({"jti": ticket_id, **claims}))
 
 
-def _b64(data: bytes) -> bytes:
-    return base64.urlsafe_b64encode(data).rstrip(b"=")
+def base64url(data: bytes) -> str:
+    """Return base64url without padding (RFC 7515)."""
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
 def generate_key(path: Path) -> None:

@@ -5,9 +5,6 @@ import io
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from chainwatch.api.attendance import cell
 from chainwatch.testing.guests import ALICE, GUEST, HOUR, STRANGER, door, join, operator_key, set_event
 from chainwatch.testing.served import NOW_MS, Served
 from chainwatch.testing.tickets import mint
@@ -73,13 +70,6 @@ async def test_the_table_holds_no_personal_data_and_no_formulas(tmp_path: Path) 
         ]
         assert "0x" not in text
         assert "tx" not in text
-
-
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
-def test_a_cell_never_begins_as_a_formula(text: str) -> None:
-    assert str(cell(text)).startswith("'")
-    assert cell("plain") == "plain"
-    assert cell(-5) == -5
 
 
 async def test_only_the_event_s_creator_and_operators_see_it(tmp_path: Path) -> None:

@@ -50,20 +50,13 @@ def ask(scene: Followed, wallet: str) -> quotes.Quote:
         return quotes.quote(connection, asked, context, scene.clock.now_ms())
 
 
-async def arrive(scene: Followed) -> None:
-    scene.mine()
-    scene.finalize()
-    await scene.settle()
-    scene.check()
-
-
 async def test_a_payment_on_the_wrong_evm_chain_is_seen_and_owed_back_there(bnb: Followed) -> None:
     first = ask(bnb, bnb.node.new_wallet())
     derive(bnb, "ETH", 2, OWN[1])  # while BNB is being followed
     second = ask(bnb, bnb.node.new_wallet())
     assert (first.address, second.address) == (OWN[0], OWN[1])
     paid = [bnb.node.pay(Payment(q.address, q.amount)) for q in (first, second)]
-    await arrive(bnb)
+    await bnb.arrive()
     assert [bnb.shown(txid) for txid in paid] == ["refund_due", "refund_due"]
     with bnb.store.reading() as connection:
         owed = connection.execute(select(refunds).order_by(refunds.c.id)).all()
@@ -75,7 +68,7 @@ async def test_a_memo_to_the_account_of_another_evm_chain_buys(bnb: Followed) ->
     """The account is the operator's there too."""
     wallet = bnb.node.new_wallet()
     paid = bnb.node.pay(Payment(TILL, bnb.price, memo=f"event:gala:wallet:{wallet}"))
-    await arrive(bnb)
+    await bnb.arrive()
     assert (bnb.shown(paid), bnb.tickets()) == ("minted", [wallet])
 
 
@@ -91,5 +84,5 @@ async def test_an_address_that_two_chains_have_given_out_is_each_chain_s_own(bnb
         here = quotes.quote(connection, asked, bnb.context, bnb.clock.now_ms())
     assert elsewhere.address == here.address == OWN[2]
     bnb.node.pay(Payment(here.address, here.amount))
-    await arrive(bnb)
+    await bnb.arrive()
     assert bnb.tickets() == [wallet]

@@ -14,14 +14,6 @@ from chainwatch.testing.followed import Followed, followed
 pytestmark = pytest.mark.network
 
 
-async def arrive(scene: Followed) -> None:
-    """Everything that was paid is in a final block and read."""
-    scene.mine()
-    scene.finalize()
-    await scene.settle()
-    scene.check()
-
-
 # -- amounts -------------------------------------------------------------------------------------
 
 
@@ -29,13 +21,13 @@ async def test_one_unit_too_few_waits_for_it_and_one_too_many_is_owed_back(chain
     """btcpayserver/btcpayserver#52, #6721 (short by cents), #6127 (overpaid, not credited), #6378 (tolerance)."""
     buyer = chain.node.new_wallet()
     short, over = chain.pay(chain.price - 1, wallet=buyer), chain.pay(chain.price + 1)
-    await arrive(chain)
+    await chain.arrive()
     assert chain.shown(short) == "confirmed"
     assert chain.shown(over) == "minted"
     assert chain.owed() == [("surplus", 1, "overpaid")]
     assert len(chain.tickets()) == 1
     rest = chain.pay(1, wallet=buyer)
-    await arrive(chain)
+    await chain.arrive()
     assert chain.shown(short) == chain.shown(rest) == "minted"
     assert len(chain.tickets()) == 2
     assert chain.owed() == [("surplus", 1, "overpaid")]
@@ -44,7 +36,7 @@ async def test_one_unit_too_few_waits_for_it_and_one_too_many_is_owed_back(chain
 async def test_the_smallest_amount_buys_nothing_and_is_not_lost(chain: Followed) -> None:
     """btcpayserver/btcpayserver#6378: an invoice must not settle for next to nothing."""
     txid = chain.pay(1)
-    await arrive(chain)
+    await chain.arrive()
     assert chain.shown(txid) == "confirmed"
     assert chain.payments()[txid].amount == 1
     assert chain.tickets() == []
@@ -53,7 +45,7 @@ async def test_the_smallest_amount_buys_nothing_and_is_not_lost(chain: Followed)
 async def test_nothing_paid_is_nothing_owed(chain: Followed) -> None:
     """lnbits/lnbits#349: success shown without any payment.  Zero-value look-alikes are address poisoning."""
     txid = chain.pay(0)
-    await arrive(chain)
+    await chain.arrive()
     assert chain.tickets() == []
     assert chain.owed() == []
     assert chain.shown(txid) in ("", "confirmed")
@@ -63,7 +55,7 @@ async def test_the_largest_number_of_the_chain_is_counted_exactly(eth: Followed)
     """A float would lose the last unit: 2**256 - 1 has 78 digits."""
     huge = 2**256 - 1
     txid = eth.pay(huge)
-    await arrive(eth)
+    await eth.arrive()
     assert eth.shown(txid) == "minted"
     assert eth.payments()[txid].amount == huge
     assert eth.owed() == [("surplus", huge - eth.price, "overpaid")]
@@ -72,7 +64,7 @@ async def test_the_largest_number_of_the_chain_is_counted_exactly(eth: Followed)
 async def test_the_largest_token_amount_is_counted_exactly(eth: Followed) -> None:
     huge = 2**256 - 1
     txid = eth.pay(huge, asset_id=eth.spec.assets[1].asset_id)
-    await arrive(eth)
+    await eth.arrive()
     assert eth.payments()[txid].amount == huge
     assert eth.owed() == [("refund", huge, "wrong_asset")]
 
@@ -80,7 +72,7 @@ async def test_the_largest_token_amount_is_counted_exactly(eth: Followed) -> Non
 async def test_the_largest_hive_amount_is_counted_exactly(hive: Followed) -> None:
     huge = 2**63 - 1
     txid = hive.pay(huge)
-    await arrive(hive)
+    await hive.arrive()
     assert hive.payments()[txid].amount == huge
     assert hive.owed() == [("surplus", huge - hive.price, "overpaid")]
 
@@ -88,7 +80,7 @@ async def test_the_largest_hive_amount_is_counted_exactly(hive: Followed) -> Non
 async def test_a_failed_transaction_pays_nothing_whatever_its_value(eth: Followed) -> None:
     """bitcart's fail-open and go-ethereum's receipts: the value of a reverted transaction never moved."""
     txid = eth.pay(ok=False)
-    await arrive(eth)
+    await eth.arrive()
     assert eth.shown(txid) == "failed"
     assert eth.tickets() == []
     assert eth.owed() == []
@@ -97,7 +89,7 @@ async def test_a_failed_transaction_pays_nothing_whatever_its_value(eth: Followe
 
 async def test_a_failed_recurrent_transfer_pays_nothing(hive: Followed) -> None:
     hive.pay(kind="recurrent", ok=False)
-    await arrive(hive)
+    await hive.arrive()
     assert hive.tickets() == []
     assert hive.owed() == []
 
@@ -109,7 +101,7 @@ async def test_a_failed_recurrent_transfer_pays_nothing(hive: Followed) -> None:
 async def test_a_hive_name_is_never_cut_at_its_dash_or_dot(hive: Followed, wallet: str) -> None:
     """The classic `\\w+` mints the ticket of dlux-io for an account called dlux."""
     hive.pay(wallet=wallet)
-    await arrive(hive)
+    await hive.arrive()
     assert hive.tickets() == [wallet]
 
 
@@ -138,7 +130,7 @@ async def test_a_memo_that_cannot_be_followed_gets_its_reason_and_no_ticket(
 ) -> None:
     """alf-io/alf.io#531: money whose reservation cannot be found must be on somebody's list."""
     txid = chain.pay(memo=memo)
-    await arrive(chain)
+    await chain.arrive()
     seen = chain.payments()[txid]
     assert (seen.shown, seen.reason) == (shown, reason)
     assert chain.tickets() == []
@@ -148,7 +140,7 @@ async def test_a_memo_that_cannot_be_followed_gets_its_reason_and_no_ticket(
 
 async def test_an_encrypted_memo_without_its_key_is_for_a_person(hive: Followed) -> None:
     txid = hive.pay(memo="#" + "2PvWz7dSUQ" * 14)
-    await arrive(hive)
+    await hive.arrive()
     seen = hive.payments()[txid]
     assert (seen.shown, seen.reason) == ("review", "memo_unreadable")
     assert hive.tickets() == []
@@ -165,7 +157,7 @@ async def test_a_wrong_checksum_is_forgiven_to_the_payer_and_to_nobody_else(eth:
     payer, stranger = eth.node.new_wallet(), eth.node.new_wallet()
     own = eth.pay(memo=f"event:gala:wallet:{flipped(payer)}", sender=payer)
     other = eth.pay(memo=f"event:gala:wallet:{flipped(stranger)}", sender=payer)
-    await arrive(eth)
+    await eth.arrive()
     assert eth.shown(own) == "minted"
     assert eth.tickets() == [payer]
     assert (eth.payments()[other].shown, eth.payments()[other].reason) == ("review", "bad_checksum")
@@ -176,7 +168,7 @@ async def test_a_wallet_in_any_case_is_one_wallet(eth: Followed) -> None:
     buyer = eth.node.new_wallet()
     eth.pay(eth.price // 2, wallet=buyer)
     eth.pay(eth.price // 2, wallet=buyer.lower())
-    await arrive(eth)
+    await eth.arrive()
     assert eth.tickets() == [buyer]
     assert eth.owed() == []
 
@@ -186,7 +178,7 @@ async def test_paying_twice_for_one_wallet_is_one_ticket_and_one_surplus(chain: 
     buyer = chain.node.new_wallet()
     chain.pay(wallet=buyer)
     chain.pay(wallet=buyer)
-    await arrive(chain)
+    await chain.arrive()
     assert chain.tickets() == [buyer]
     assert chain.owed() == [("surplus", chain.price, "duplicate")]
 
@@ -195,7 +187,7 @@ async def test_two_payments_in_one_hive_transaction_are_two(hive: Followed) -> N
     """btcpayserver/NBXplorer#382: a payment is (transaction, operation), not a transaction."""
     pays = [Payment(hive.spec.receive[0], hive.price, memo=f"event:gala:wallet:{name}") for name in ("alice", "bobby")]
     hive.node.pay_many(pays)  # type: ignore[attr-defined]
-    await arrive(hive)
+    await hive.arrive()
     assert hive.tickets() == ["alice", "bobby"]
 
 
@@ -213,7 +205,7 @@ async def test_a_payment_that_a_reorg_drops_leaves_no_trace_but_its_history(chai
     assert chain.shown(txid) == "orphaned"
     assert chain.payments()[txid].height is None
     chain.mine()
-    await arrive(chain)
+    await chain.arrive()
     assert chain.shown(txid) == "orphaned"
     assert chain.tickets() == []
     assert chain.owed() == []
@@ -229,7 +221,7 @@ async def test_a_payment_that_a_reorg_moves_is_minted_once_where_it_ended(chain:
     first = chain.payments()[txid].height
     chain.node.chain.reorg(1, shift=1)
     await chain.settle()
-    await arrive(chain)
+    await chain.arrive()
     seen = chain.payments()[txid]
     assert first is not None
     assert seen.height == first + 1
@@ -252,7 +244,7 @@ async def test_reorgs_in_a_row_end_at_the_last_branch(eth: Followed) -> None:
     eth.node.chain.reorg(3, drop=[dropped])
     await eth.settle()
     assert eth.reports.reorgs == [("ETH", 2), ("ETH", 3), ("ETH", 2), ("ETH", 2), ("ETH", 3)]
-    await arrive(eth)
+    await eth.arrive()
     assert eth.shown(kept) == "minted"
     assert eth.shown(dropped) == "orphaned"
     assert len(eth.tickets()) == 1
@@ -268,7 +260,7 @@ async def test_a_payment_that_comes_back_after_it_was_dropped_is_minted_once(cha
     await chain.settle()
     assert chain.shown(txid) == "orphaned"
     chain.node.chain.submit(tx)
-    await arrive(chain)
+    await chain.arrive()
     assert chain.shown(txid) == "minted"
     assert len(chain.tickets()) == 1
 
@@ -287,7 +279,7 @@ async def test_a_payment_is_seen_before_its_block_and_forgotten_when_it_is_evict
         scene.node.chain.drop(goes)
         await scene.settle()
         assert scene.shown(goes) == "orphaned"
-        await arrive(scene)
+        await scene.arrive()
         assert scene.shown(comes) == "minted"
         assert scene.shown(goes) == "orphaned"
         assert len(scene.tickets()) == 1
@@ -350,7 +342,7 @@ async def test_a_backfill_of_blocks_that_are_not_read_yet_waits_for_nothing_and_
     with chain.store.transaction() as connection:
         rescan.queue(connection, chain.code, 10_000, 20_000, chain.clock.now_ms())
     txid = chain.pay()
-    await arrive(chain)
+    await chain.arrive()
     with chain.store.reading() as connection:
         assert rescan.next_job(connection, chain.code) is None
     assert chain.shown(txid) == "minted"

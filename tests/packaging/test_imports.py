@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 FOLDERS = {"chainwatch": "chainwatch", "adapters": "chainwatch.adapters"}
 FOLDERS |= {"verifiers": "chainwatch.verifiers", "config": "chainwatch.config"}
 
-BASE = {"model", "errors", "clock", "units", "times"}
+BASE = {"model", "errors", "clock", "units", "times", "spreadsheet"}
 PURE = {"memo", "finality", "matching", "follower", "tickets", "access.message", "access.nonce", "access.wording"}
 CHECKS = {"verifiers"}
 
@@ -25,6 +25,7 @@ LAYERS: dict[str, set[str]] = {
     "clock": set(),
     "units": {"errors", "model"},
     "times": {"errors"},
+    "spreadsheet": set(),
     "memo": BASE,
     "finality": BASE,
     "matching": BASE | {"finality", "memo"},
