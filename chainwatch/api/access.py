@@ -13,14 +13,11 @@ from chainwatch.access.sessions import Session, Stay
 from chainwatch.api import wire
 from chainwatch.api.backend import Backend
 from chainwatch.api.endpoints import SESSION, Call, Endpoint
+from chainwatch.api.fields import Address, Code, Signature, SignedText
 from chainwatch.api.problems import Problem
 from chainwatch.errors import Rejected
 from chainwatch.ledger import events
 from chainwatch.times import format_ms
-
-Wallet = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
-Text = Annotated[str, msgspec.Meta(max_length=8_192)]
-Signature = Annotated[str, msgspec.Meta(max_length=16_384)] | Annotated[list[Any], msgspec.Meta(max_length=128)]
 
 STATUS = {"unknown_event": 404, "bad_wallet": 400, "unavailable": 503, "challenge_required": 401}
 """Of a join that is refused; every other reason is 403."""
@@ -54,8 +51,8 @@ WORDS = {
 class ChallengeQuery(msgspec.Struct):
     """``chain`` (code or CAIP-2): for a contract wallet, where it is; ``form``: ``line`` for small screens."""
 
-    wallet: Wallet
-    chain: Annotated[str, msgspec.Meta(max_length=64)] | None = None
+    wallet: Address
+    chain: Code | None = None
     form: str = "sign-in"
 
 
@@ -71,9 +68,9 @@ class ChallengeAnswer(msgspec.Struct):
 class AccessBody(msgspec.Struct):
     """``message``: the signed text; without it, ``timestamp`` of the challenge (or of a classic text)."""
 
-    wallet_address: Wallet
+    wallet_address: Address
     signature: Signature | None = None
-    message: Text | None = None
+    message: SignedText | None = None
     timestamp: int | str | None = None
 
 

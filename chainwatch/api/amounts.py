@@ -1,17 +1,10 @@
 """Amounts as answers carry them: ``amount_base`` in base units and ``amount`` as people write it, both text."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
-
-import msgspec
+from typing import Any
 
 from chainwatch.model import Asset
 from chainwatch.units import format_units
-
-Text = Annotated[str, msgspec.Meta(max_length=200)]
-Public = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
-"""An event's id: a slug or a number."""
-Address = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 
 
 def decimal(amount: int | None, asset: str | None, assets: Mapping[str, Asset]) -> str | None:

@@ -9,9 +9,9 @@ from sqlalchemy import Connection
 
 from chainwatch.access import writes
 from chainwatch.api import creator_auth
-from chainwatch.api.amounts import Address, Text
 from chainwatch.api.backend import Backend
 from chainwatch.api.endpoints import Call, Endpoint, creator
+from chainwatch.api.fields import Address, Text
 from chainwatch.api.problems import Problem
 from chainwatch.config.networks import canonical_code
 from chainwatch.ledger import creators

@@ -9,9 +9,9 @@ from msgspec import Meta
 from sqlalchemy import Connection, Row
 
 from chainwatch.api import amounts, paging, wire
-from chainwatch.api.amounts import Text
 from chainwatch.api.backend import Backend
 from chainwatch.api.endpoints import Call, Endpoint, operator
+from chainwatch.api.fields import Text
 from chainwatch.api.paging import Page
 from chainwatch.api.problems import Problem
 from chainwatch.errors import Rejected

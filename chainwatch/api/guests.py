@@ -9,10 +9,10 @@ from msgspec import Meta
 from sqlalchemy import Connection, Row
 
 from chainwatch.access import signed
-from chainwatch.api.amounts import Address
 from chainwatch.api.backend import Backend
 from chainwatch.api.endpoints import Call, Endpoint, creator
 from chainwatch.api.events import own
+from chainwatch.api.fields import Address, Signature, SignedText
 from chainwatch.errors import Rejected
 from chainwatch.ledger import events, invites
 from chainwatch.times import format_ms
@@ -89,8 +89,8 @@ class GuestRequest(msgspec.Struct):
     """Signed by the wallet, so that nobody asks in another's name."""
 
     wallet_address: Address
-    message: Annotated[str, Meta(max_length=8_192)]
-    signature: Annotated[str, Meta(max_length=16_384)] | Annotated[list[Any], Meta(max_length=128)]
+    message: SignedText
+    signature: Signature
 
 
 class GuestDecision(msgspec.Struct):

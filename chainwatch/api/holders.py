@@ -2,16 +2,16 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, Row
 
 from chainwatch.access import holders, policy, signed
 from chainwatch.api import tickets as shown
-from chainwatch.api.access import Signature, Text, Wallet
 from chainwatch.api.backend import Backend
 from chainwatch.api.endpoints import Call, Endpoint, Who
+from chainwatch.api.fields import Address, Code, Signature, SignedText
 from chainwatch.api.problems import Problem
 from chainwatch.errors import Rejected
 from chainwatch.ledger import erasure, outbox, tickets
@@ -20,14 +20,12 @@ from chainwatch.wallets import canonical_wallet
 
 TICKETS, ERASE = "my-tickets", "erase"
 
-Chain = Annotated[str, msgspec.Meta(max_length=64)]
-
 
 class WhoQuery(msgspec.Struct):
     """``chain`` (code or CAIP-2): for a contract wallet, where it is."""
 
-    wallet: Wallet
-    chain: Chain | None = None
+    wallet: Address
+    chain: Code | None = None
 
 
 class SignedChallenge(msgspec.Struct):
@@ -41,19 +39,19 @@ class SignedChallenge(msgspec.Struct):
 class SignedBody(msgspec.Struct):
     """The wallet's word."""
 
-    wallet_address: Wallet
-    message: Text
+    wallet_address: Address
+    message: SignedText
     signature: Signature
-    chain: Chain | None = None
+    chain: Code | None = None
 
 
 class EraseBody(msgspec.Struct):
     """The wallet's word; an operator says only whose data."""
 
-    wallet_address: Wallet
-    message: Text | None = None
+    wallet_address: Address
+    message: SignedText | None = None
     signature: Signature | None = None
-    chain: Chain | None = None
+    chain: Code | None = None
 
 
 class MyTickets(msgspec.Struct):

@@ -1,14 +1,14 @@
 """Purchases as requests and answers carry them."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
 from chainwatch.api import amounts
-from chainwatch.api.amounts import Address, Text
 from chainwatch.api.backend import Backend
+from chainwatch.api.fields import Address, Code, Signature, SignedText, Text
 from chainwatch.errors import Rejected
 from chainwatch.ledger.quotes import Quote
 from chainwatch.ledger.views import PurchaseView
@@ -17,7 +17,6 @@ from chainwatch.tickets.uri import payment_uri
 from chainwatch.times import format_ms
 
 EventId = Annotated[str, Meta(max_length=64)] | Annotated[int, Meta(ge=1, lt=10**18)]
-Code = Annotated[str, Meta(max_length=64)]
 
 
 class NewPurchase(msgspec.Struct, kw_only=True):
@@ -35,8 +34,8 @@ class NewPurchase(msgspec.Struct, kw_only=True):
     allotment: Code | None = None
     invite: Code | None = None
     wallet_chain: Code | None = None
-    message: Annotated[str, Meta(max_length=8_192)] | None = None
-    signature: Annotated[str, Meta(max_length=16_384)] | Annotated[list[Any], Meta(max_length=128)] | None = None
+    message: SignedText | None = None
+    signature: Signature | None = None
 
 
 class ChallengeQuery(msgspec.Struct, kw_only=True):

@@ -1,17 +1,16 @@
 """Refunds: the queue of the operator, and the buyer's word where to send one."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import msgspec
-from msgspec import Meta
 from sqlalchemy import Connection, Row
 
 from chainwatch.access import signed
 from chainwatch.api import amounts, paging
-from chainwatch.api.amounts import Address
 from chainwatch.api.backend import Backend
 from chainwatch.api.endpoints import Call, Endpoint, operator
+from chainwatch.api.fields import Address, Code, Signature, SignedText
 from chainwatch.api.paging import Page
 from chainwatch.api.problems import Problem
 from chainwatch.errors import Rejected
@@ -64,7 +63,7 @@ class ClaimQuery(msgspec.Struct):
 
     wallet: Address
     destination: Address
-    chain: Annotated[str, Meta(max_length=64)] | None = None
+    chain: Code | None = None
 
 
 class ClaimChallenge(msgspec.Struct, frozen=True):
@@ -79,9 +78,9 @@ class Claim(msgspec.Struct):
 
     wallet_address: Address
     destination: Address
-    message: Annotated[str, Meta(max_length=8_192)]
-    signature: Annotated[str, Meta(max_length=16_384)] | Annotated[list[Any], Meta(max_length=128)]
-    chain: Annotated[str, Meta(max_length=64)] | None = None
+    message: SignedText
+    signature: Signature
+    chain: Code | None = None
 
 
 class Entered(msgspec.Struct):

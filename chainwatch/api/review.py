@@ -7,9 +7,9 @@ import msgspec
 from msgspec import Meta
 
 from chainwatch.api import amounts, paging
-from chainwatch.api.amounts import Text
 from chainwatch.api.backend import Backend
 from chainwatch.api.endpoints import Call, Endpoint, operator
+from chainwatch.api.fields import Text
 from chainwatch.api.paging import Page
 from chainwatch.errors import Rejected
 from chainwatch.ledger import review
