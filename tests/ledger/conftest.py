@@ -22,7 +22,7 @@ def empty_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path, empty_sqlite: Path) -> str:
+def ledger_url(request: pytest.FixtureRequest, tmp_path: Path, empty_sqlite: Path) -> str:
     """An empty ledger's URL, of each kind."""
     if request.param == "sqlite":
         shutil.copy(empty_sqlite, tmp_path / "ledger.db")
@@ -32,9 +32,9 @@ def url(request: pytest.FixtureRequest, tmp_path: Path, empty_sqlite: Path) -> s
 
 
 @pytest.fixture
-def store(url: str) -> Iterator[Store]:
+def store(ledger_url: str) -> Iterator[Store]:
     """An empty ledger of each kind."""
-    opened = Store(url)
+    opened = Store(ledger_url)
     yield opened
     opened.close()
 

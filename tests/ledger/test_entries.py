@@ -421,10 +421,10 @@ def test_another_event_s_device_is_not_revoked_from_here(venue: Venue) -> None:
 ROUNDS = 100
 
 
-def test_two_devices_within_a_millisecond_exactly_one_is_green(venue: Venue, url: str) -> None:
+def test_two_devices_within_a_millisecond_exactly_one_is_green(venue: Venue, ledger_url: str) -> None:
     """GET Protocol: two scanners within seconds admitted one ticket twice.  Two processes' worth of connections."""
     venue.event("race", ROUNDS, entry_policy="once")
-    stores = [Store(url), Store(url)]
+    stores = [Store(ledger_url), Store(ledger_url)]
     start = threading.Barrier(2)
     answers: list[list[str]] = [[], []]
 
@@ -443,9 +443,9 @@ def test_two_devices_within_a_millisecond_exactly_one_is_green(venue: Venue, url
     assert pairs == [["accepted", "already_redeemed"]] * ROUNDS
 
 
-def test_the_same_scan_sent_twice_at_once_is_one_entry(venue: Venue, url: str) -> None:
+def test_the_same_scan_sent_twice_at_once_is_one_entry(venue: Venue, ledger_url: str) -> None:
     venue.event("race", ROUNDS, entry_policy="reentry")
-    stores = [Store(url), Store(url)]
+    stores = [Store(ledger_url), Store(ledger_url)]
     start = threading.Barrier(2)
     answers: list[list[str]] = [[], []]
 
