@@ -1,6 +1,6 @@
 """The one door to the crypto libraries, each imported at first use.
 
-Nothing here computes on a curve: coincurve (libsecp256k1), PyNaCl (libsodium) and
+Nothing here computes on a curve: coincurve (libsecp256k1), PyNaCl (libsodium), safe-pysha3 and
 pycryptodomex do.  Functions take and return bytes; wrong input is None or False, never an exception.
 """
 
@@ -86,7 +86,10 @@ def ripemd160(data: bytes) -> bytes:
 
 def hash160(data: bytes) -> bytes:
     """RIPEMD-160 of SHA-256: what Bitcoin addresses hold."""
-    return ripemd160(sha256(data).digest())
+    state = _ripemd160().copy()
+    state.update(sha256(data).digest())
+    digest: bytes = state.digest()
+    return digest
 
 
 def keccak256(data: bytes) -> bytes:

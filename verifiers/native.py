@@ -1,14 +1,14 @@
-"""The two calls that a verification spends its time in, made straight into the C of their libraries.
+"""The two calls that a verification spends its time in, each by the shortest way into C.
 
-coincurve and pycryptodomex wrap them in objects that cost more than Keccak itself.  What is called here is what these
-wrappers call; nothing is computed here.  Their bindings are not their public interface: each function is tried once,
-on a known answer, and where anything is not as expected the public one takes its place.
+Keccak-256 is safe-pysha3's, whose public interface is nearly nothing else.  coincurve wraps recovery in objects that
+cost some microseconds: what is called here is what these wrappers call, and nothing is computed here.  Those bindings
+are not coincurve's public interface: the function is tried on a known answer first, and where anything is not as
+expected the public one takes its place.
 
 C reads what it is told to read, so every length and range is checked before the call.
 """
 
 from collections.abc import Callable
-from hashlib import new as new_hash
 from importlib import import_module
 from typing import Any
 
@@ -24,63 +24,28 @@ _GENERATOR_X = bytes.fromhex("79be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959
 
 
 def keccak_function() -> Keccak:
-    """Keccak-256 of ``bytes``: OpenSSL's where it has one, else pycryptodomex's."""
-    for make in (_openssl_keccak, _direct_keccak):
-        try:
-            keccak256 = make()
-            if keccak256(b"") == _EMPTY_KECCAK and keccak256(bytes(500)) == public_keccak(bytes(500)):
-                return keccak256
-        except Exception:  # noqa: S112  an OpenSSL without it, other bindings than those we know: the next will do
-            continue
-    return public_keccak
+    """Keccak-256 of ``bytes``: safe-pysha3's; where it is not installed, or is another module, pycryptodomex's."""
+    try:
+        from sha3 import keccak_256
+
+        if keccak_256(b"").digest() != _EMPTY_KECCAK:
+            return slow_keccak
+    except Exception:
+        return slow_keccak
+
+    def keccak256(data: bytes) -> bytes:
+        digest: bytes = keccak_256(data).digest()
+        return digest
+
+    return keccak256
 
 
-def public_keccak(data: bytes) -> bytes:
-    """Keccak-256 by pycryptodomex's public interface."""
+def slow_keccak(data: bytes) -> bytes:
+    """Keccak-256 of pycryptodomex, which takes some four times as long."""
     from Cryptodome.Hash import keccak
 
     digest: bytes = keccak.new(data=data, digest_bits=256).digest()
     return digest
-
-
-def _openssl_keccak() -> Keccak:
-    """From OpenSSL 3.2 on."""
-    empty = new_hash("keccak-256")
-
-    def keccak256(data: bytes) -> bytes:
-        state = empty.copy()
-        state.update(data)
-        return state.digest()
-
-    return keccak256
-
-
-def _direct_keccak() -> Keccak:
-    lib: Any = import_module("Cryptodome.Hash.keccak")._raw_keccak_lib
-    ffi: Any = import_module("Cryptodome.Util._raw_api").ffi
-    start, reset, absorb, finish = lib.keccak_init, lib.keccak_reset, lib.keccak_absorb, lib.keccak_digest
-    pointer, space, view = ffi.typeof("void *[1]"), ffi.typeof("uint8_t[32]"), ffi.buffer
-    # States that are not in use; popping and appending are atomic, so no two calls ever hold the same.
-    idle: list[tuple[Any, Any, Any]] = []
-
-    def keccak256(data: bytes) -> bytes:
-        if type(data) is not bytes:
-            data = bytes(data)
-        try:
-            state, out, digest = item = idle.pop()
-            failed = reset(state)
-        except IndexError:
-            held, out = ffi.new(pointer), ffi.new(space)
-            failed = start(held, 64, 24)  # capacity in bytes, rounds
-            state, digest = held[0], view(out)
-            item = state, out, digest
-        if failed or absorb(state, data, len(data)) or finish(state, out, 32, 1):  # 1: the padding before FIPS 202
-            raise MemoryError("keccak")
-        result: bytes = digest[:]
-        idle.append(item)
-        return result
-
-    return keccak256
 
 
 def recover_function() -> Recover:
@@ -90,7 +55,7 @@ def recover_function() -> Recover:
         known = (_GENERATOR_X + _GENERATOR_X, 0, _SIGNED)
         if all((key := direct(*known, short)) and key == public_recover(*known, short) for short in (True, False)):
             return direct
-    except Exception:  # as above
+    except Exception:  # other bindings than those we know
         return public_recover
     return public_recover
 
@@ -113,13 +78,15 @@ def _direct_recover() -> Recover:
     context: Any = import_module("coincurve.context").GLOBAL_CONTEXT.ctx
     parse, find = lib.secp256k1_ecdsa_recoverable_signature_parse_compact, lib.secp256k1_ecdsa_recover
     serialise, new = lib.secp256k1_ec_pubkey_serialize, ffi.new
-    # Spaces that are not in use, as above: signature, key, encoding, its size, and the encoding's bytes short and long.
-    idle: list[tuple[Any, Any, Any, Any, Any, Any]] = []
+    # Spaces that are not in use: signature, key, encoding, and twice (short and long) its size and its bytes.
+    # Popping and appending are atomic, so no two calls ever hold the same.
+    idle: list[tuple[Any, Any, Any, tuple[int, Any, Any], tuple[int, Any, Any]]] = []
 
-    def spaces() -> tuple[Any, Any, Any, Any, Any, Any]:
+    def spaces() -> tuple[Any, Any, Any, tuple[int, Any, Any], tuple[int, Any, Any]]:
         out = new("unsigned char[65]")
         signature, key = new("secp256k1_ecdsa_recoverable_signature *"), new("secp256k1_pubkey *")
-        return signature, key, out, new("size_t *"), ffi.buffer(out, 33), ffi.buffer(out, 65)
+        short = COMPRESSED, new("size_t *", 33), ffi.buffer(out, 33)
+        return signature, key, out, short, (UNCOMPRESSED, new("size_t *", 65), ffi.buffer(out, 65))
 
     def recover(compact: bytes, recovery_id: int, digest: bytes, compressed: bool) -> bytes | None:
         if len(compact) != 64 or len(digest) != 32 or not 0 <= recovery_id <= 3:
@@ -128,12 +95,12 @@ def _direct_recover() -> Recover:
             item = idle.pop()
         except IndexError:
             item = spaces()
-        signature, key, out, size, short, long = item
+        signature, key, out, short, long = item
         encoded: bytes | None = None  # r or s is not below the order, or no key makes such a signature
         if parse(context, signature, compact, recovery_id) and find(context, key, signature, digest):
-            size[0] = 33 if compressed else 65
-            serialise(context, out, size, key, COMPRESSED if compressed else UNCOMPRESSED)
-            encoded = (short if compressed else long)[:]
+            form, size, view = short if compressed else long
+            serialise(context, out, size, key, form)  # which writes its size again: the same
+            encoded = view[:]
         idle.append(item)
         return encoded
 

@@ -17,35 +17,13 @@ LENGTHS = (0, 1, 31, 32, 64, 135, 136, 137, 271, 272, 10_240)
 """Bytes; Keccak-256 takes 136 at a time."""
 
 
-def test_keccak_is_the_library_s_own() -> None:
+def test_keccak_is_the_same_by_either_library() -> None:
     keccak256 = native.keccak_function()
-    assert keccak256 is not native.public_keccak, "the fast way is not taken with the bindings installed here"
+    assert keccak256 is not native.slow_keccak, "safe-pysha3 is not installed, or is not what it was"
     for length in LENGTHS:
         data = CHANCE.randbytes(length)
         for given in (data, bytearray(data), memoryview(data)):
-            assert keccak256(given) == native.public_keccak(data)
-
-
-def test_openssl_s_keccak_is_taken_where_there_is_one_and_it_is_that(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Hash:
-        """An empty hash of OpenSSL's."""
-
-        def __init__(self, data: bytes = b"", *, right: bool = True) -> None:
-            self.data, self.right = data, right
-
-        def copy(self) -> "Hash":
-            return Hash(self.data, right=self.right)
-
-        def update(self, data: bytes) -> None:
-            self.data += data
-
-        def digest(self) -> bytes:
-            return native.public_keccak(self.data) if self.right else hashlib.sha3_256(self.data).digest()
-
-    monkeypatch.setattr(native, "new_hash", lambda _name: Hash())
-    assert native.keccak_function().__qualname__.startswith("_openssl_keccak")
-    monkeypatch.setattr(native, "new_hash", lambda _name: Hash(right=False))
-    assert native.keccak_function().__qualname__.startswith("_direct_keccak")
+            assert keccak256(given) == native.slow_keccak(data)
 
 
 def test_recovery_is_the_library_s_own_for_good_and_bad_signatures() -> None:
@@ -97,7 +75,7 @@ def test_threads_do_not_share_what_they_compute_in() -> None:
     for _ in range(200):
         data = CHANCE.randbytes(5_000)
         signature = key.sign_recoverable(data[:32], hasher=None)
-        cases.append((data, native.public_keccak(data), signature))
+        cases.append((data, native.slow_keccak(data), signature))
 
     def work(case: tuple[bytes, bytes, bytes]) -> bool:
         data, digest, signature = case
@@ -111,14 +89,22 @@ def test_threads_do_not_share_what_they_compute_in() -> None:
         assert all(pool.map(work, cases))
 
 
+@pytest.mark.parametrize(
+    "module",
+    [None, SimpleNamespace(), SimpleNamespace(keccak_256=hashlib.sha3_256), SimpleNamespace(keccak_256=lambda _: 1)],
+    ids=["none", "empty", "sha3", "other"],
+)
+def test_another_module_of_that_name_is_not_used(
+    module: SimpleNamespace | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keccak-256 is not what became SHA3-256: its padding is another."""
+    monkeypatch.setitem(sys.modules, "sha3", module)
+    assert native.keccak_function() is native.slow_keccak
+
+
 def test_other_bindings_than_those_known_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     """A later version may rename what is behind the public interface, or compute something else."""
     monkeypatch.setitem(sys.modules, "coincurve._libsecp256k1", SimpleNamespace(ffi=None, lib=None))
     assert native.recover_function() is native.public_recover
-    monkeypatch.setattr(native, "new_hash", lambda name: hashlib.new(f"no {name}"))
-    monkeypatch.setitem(sys.modules, "Cryptodome.Util._raw_api", SimpleNamespace())
-    assert native.keccak_function() is native.public_keccak
-    monkeypatch.setattr(native, "_direct_keccak", lambda: lambda _data: bytes(32))
     monkeypatch.setattr(native, "_direct_recover", lambda: lambda *_: bytes(33))
-    assert native.keccak_function() is native.public_keccak
     assert native.recover_function() is native.public_recover
