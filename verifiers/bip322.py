@@ -199,5 +199,5 @@ def _revealed(tx: Transaction, wallet: Wallet) -> bytes:
     """The script that the spend reveals: of P2WSH and P2SH the last element, of taproot the one before it."""
     item = tx.inputs[0]
     if not item.witness:
-        return item.script_sig
+        return scripts.pushes(item.script_sig)[-1]
     return item.witness[-2] if wallet.kind == "p2tr" else item.witness[-1]

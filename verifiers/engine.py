@@ -6,13 +6,16 @@ Optional (``pip install chainwatch[scripts]``): without it such signatures are i
 from typing import Any
 
 from chainwatch.verifiers.result import Reason
-from chainwatch.verifiers.scripts import Refusal, Spend
+from chainwatch.verifiers.scripts import MAX_KEYS, Refusal, Spend, opcodes
 
 MAX_ENGINE = 3072
-"""Characters of a signature given to the interpreter, which takes milliseconds for each thousand opcodes."""
-MAX_CHECKS = 16
-"""Bytes that could be signature opcodes in one witness element of script size; each costs milliseconds."""
-_SIGNATURE_OPCODES = (0xAC, 0xAD, 0xAE, 0xAF, 0xBA)
+"""Characters of a signature given to the interpreter: enough for any script below ``MAX_WORK``."""
+MAX_WORK = 2_500
+"""Opcodes at most, a key that a signature is held against counting as ``CHECK`` of them: below 50 ms."""
+CHECK = 250
+"""What one key costs the interpreter (some 2 ms; it runs every script twice), in opcodes."""
+_ONE_KEY = frozenset({0xAC, 0xAD, 0xBA})  # CHECKSIG, CHECKSIGVERIFY, CHECKSIGADD
+_MANY_KEYS = frozenset({0xAE, 0xAF})  # CHECKMULTISIG, CHECKMULTISIGVERIFY
 
 
 def _load() -> Any:
@@ -23,6 +26,22 @@ def _load() -> Any:
     return bip322
 
 
+def _work(script: bytes) -> int:
+    """How much running the script may cost.  There are no loops, so no opcode runs twice.
+
+    Of CHECKMULTISIG the number of keys is the opcode before it, or may be anything: one key, pushed once and
+    duplicated, is tried as often as twenty.
+    """
+    work = before = 0
+    for opcode in opcodes(script):
+        if opcode in _ONE_KEY:
+            work += CHECK
+        elif opcode in _MANY_KEYS:
+            work += CHECK * (before - 0x50 if 0x51 <= before <= 0x60 else MAX_KEYS)
+        work, before = work + 1, opcode
+    return work
+
+
 def interpret(address: str, message: bytes, encoded: str, script: bytes) -> Spend:
     """Run the interpreter over a prefixed signature that spends ``script``; ``Refusal`` unless it is satisfied.
 
@@ -31,7 +50,7 @@ def interpret(address: str, message: bytes, encoded: str, script: bytes) -> Spen
     bip322 = _load()
     if bip322 is None:
         raise Refusal(Reason.UNKNOWN_SCRIPT, "no script interpreter installed (chainwatch[scripts])")
-    if len(encoded) > MAX_ENGINE or sum(map(script.count, _SIGNATURE_OPCODES)) > MAX_CHECKS:
+    if len(encoded) > MAX_ENGINE or _work(script) > MAX_WORK:
         raise Refusal(Reason.UNKNOWN_SCRIPT, "too costly to interpret")
     try:
         bip322.assert_as_valid(message, address, encoded, legacy=False)

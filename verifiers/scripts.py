@@ -5,7 +5,7 @@ satisfied a script, or raises ``Refusal`` with the reason; a script that is no t
 ``UNKNOWN_SCRIPT``, for ``chainwatch.verifiers.engine`` to interpret where that is installed.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -160,7 +160,7 @@ def _satisfy(script: bytes, stack: tuple[bytes, ...], digest: Callable[[], bytes
 
 
 def _spend_p2pkh(tx: Transaction, wallet: Wallet) -> Spend:
-    stack = _pushes(tx.inputs[0].script_sig)
+    stack = pushes(tx.inputs[0].script_sig)
     if tx.inputs[0].witness or len(stack) != 2 or not _is_key(stack[1]):
         raise Refusal(Reason.RULE_VIOLATED, "not a signature and a key")
     if curves.hash160(stack[1]) != wallet.payload:
@@ -170,7 +170,7 @@ def _spend_p2pkh(tx: Transaction, wallet: Wallet) -> Spend:
 
 def _spend_p2sh(tx: Transaction, wallet: Wallet) -> Spend:
     item = tx.inputs[0]
-    stack = _pushes(item.script_sig)
+    stack = pushes(item.script_sig)
     if not stack or curves.hash160(stack[-1]) != wallet.payload:
         raise Refusal(Reason.WRONG_SIGNER, "script of another address")
     redeem = stack[-1]
@@ -228,7 +228,20 @@ def _spend_taproot(tx: Transaction, wallet: Wallet) -> Spend:
     return Spend("schnorr", (wallet.payload,))
 
 
-def _pushes(script: bytes) -> list[bytes]:
+def opcodes(script: bytes) -> Iterator[int]:
+    """The opcodes of a script, without the data they push; to its end or to where it is cut off."""
+    offset = 0
+    while offset < len(script):
+        opcode, offset = script[offset], offset + 1
+        yield opcode
+        if opcode < 0x4C:
+            offset += opcode
+        elif opcode <= 0x4E:  # the length stands in 1, 2 or 4 bytes
+            width = 1 << (opcode - 0x4C)
+            offset += width + int.from_bytes(script[offset : offset + width], "little")
+
+
+def pushes(script: bytes) -> list[bytes]:
     """The elements of a scriptSig that only pushes, minimally (SIGPUSHONLY, MINIMALDATA)."""
     stack = []
     offset = 0
