@@ -48,17 +48,21 @@ class Scheme:
     """One line of the registry: where a scheme lives and which families of addresses it serves.
 
     ``function`` is ``"module:function"`` of ``(Request) -> Verification``; ``resolved``, when the scheme may ask a
-    chain, that of ``async (Request, Resolver) -> Verification``.  Modules are imported at first use.
+    chain, that of ``async (Request, Resolver) -> Verification``.  ``expects`` names the set of keys of ``expect`` that
+    it reads; it is not tried with others, which nobody would have checked.  Modules are imported at first use.
     """
 
     function: str
     families: frozenset[str]
     resolved: str | None = None
+    expects: str | None = None
 
 
-def _scheme(function: str, *families: str, resolved: str | None = None) -> Scheme:
-    return Scheme(function, frozenset(families), resolved)
+def _scheme(function: str, *families: str, resolved: str | None = None, expects: str | None = None) -> Scheme:
+    return Scheme(function, frozenset(families), resolved, expects)
 
+
+_FIELDS = "siwe:EXPECTED"
 
 SCHEMES: Mapping[str, Scheme] = {
     "bip137": _scheme("bitcoin:verify_bip137", "bitcoin"),
@@ -68,19 +72,21 @@ SCHEMES: Mapping[str, Scheme] = {
     "bip322-pof": _scheme("bip322:verify_pof", "bitcoin"),
     "eip191": _scheme("ethereum:verify_eip191", "evm", resolved="erc1271:averify_eip191"),
     "eip712": _scheme("ethereum:verify_eip712", "evm", resolved="erc1271:averify_eip712"),
-    "siwe": _scheme("ethereum:verify_siwe", "evm", resolved="erc1271:averify_siwe"),
-    "erc1271": _scheme("erc1271:verify_erc1271", "evm", resolved="erc1271:averify_erc1271"),
-    "erc6492": _scheme("erc1271:verify_erc6492", "evm", resolved="erc1271:averify_erc6492"),
-    "eip7702": _scheme("erc1271:verify_eip7702", "evm", resolved="erc1271:averify_eip7702"),
-    "solana-raw": _scheme("solana:verify_raw", "solana"),
-    "siws": _scheme("solana:verify_siws", "solana"),
-    "solana-offchain-v0": _scheme("solana:verify_offchain_v0", "solana"),
-    "solana-offchain-v0-sdk": _scheme("solana:verify_offchain_v0_sdk", "solana"),
-    "solana-offchain-v1": _scheme("solana:verify_offchain_v1", "solana"),
+    "siwe": _scheme("ethereum:verify_siwe", "evm", resolved="erc1271:averify_siwe", expects=_FIELDS),
+    "erc1271": _scheme("erc1271:verify_erc1271", "evm", resolved="erc1271:averify_erc1271", expects=_FIELDS),
+    "erc6492": _scheme("erc1271:verify_erc6492", "evm", resolved="erc1271:averify_erc6492", expects=_FIELDS),
+    "eip7702": _scheme("erc1271:verify_eip7702", "evm", resolved="erc1271:averify_eip7702", expects=_FIELDS),
+    "solana-raw": _scheme("solana:verify_raw", "solana", expects="solana:EXPECTED"),
+    "siws": _scheme("solana:verify_siws", "solana", expects="solana:EXPECTED_OF_SIGN_IN"),
+    "solana-offchain-v0": _scheme("solana:verify_offchain_v0", "solana", expects="solana:EXPECTED_OF_V0"),
+    "solana-offchain-v0-sdk": _scheme("solana:verify_offchain_v0_sdk", "solana", expects="solana:EXPECTED"),
+    "solana-offchain-v1": _scheme("solana:verify_offchain_v1", "solana", expects="solana:EXPECTED"),
     "solana-memo-tx": _scheme("solana:verify_memo_tx", "solana"),
     "hive-buffer": _scheme("hive:verify_buffer", "hive", resolved="hive:averify_buffer"),
     "hiveauth-challenge": _scheme("hive:verify_hiveauth", "hive", resolved="hive:averify_hiveauth"),
-    "hivesigner-token": _scheme("hive:verify_hivesigner", "hive", resolved="hive:averify_hivesigner"),
+    "hivesigner-token": _scheme(
+        "hive:verify_hivesigner", "hive", resolved="hive:averify_hivesigner", expects="hive:EXPECTED"
+    ),
     "monero": _scheme("monero:verify_monero", "monero"),
     "tron-v2": _scheme("tron:verify_v2", "tron"),
     "cip30": _scheme("cardano:verify_cip30", "cardano"),
@@ -102,6 +108,11 @@ was named, by the shape of signature and message.  The first valid one wins, els
 
 _RANK = (Status.UNAVAILABLE, Status.INCONCLUSIVE, Status.INVALID, Status.UNSUPPORTED, Status.MALFORMED)
 """Of several refusals the one that tells most is the answer."""
+
+
+MAX_NFC = 4_096
+"""Characters of a text whose NFC form is tried: sorting many accents of one letter costs the square of their number,
+and the devices that normalise show no text of this length."""
 
 
 def verify(
@@ -136,7 +147,9 @@ def verify(
     try:
         for attempt in _forms(request):
             for name in _names(attempt):
-                answer: Verification = _function(name)(attempt) if name in SCHEMES else _unknown(attempt, name)
+                answer = _untried(attempt, name)
+                if answer is None:
+                    answer = _function(name)(attempt)
                 if answer.reason is Reason.OK:
                     return answer if attempt is request else _told(answer)
                 refusals.append(answer)
@@ -171,13 +184,10 @@ async def averify(
     try:
         for attempt in _forms(request):
             for name in _names(attempt):
-                entry = SCHEMES.get(name)
-                if entry is None:
-                    answer = _unknown(attempt, name)
-                elif entry.resolved and resolver is not None:
-                    answer = await _load(entry.resolved)(attempt, resolver)
-                else:
-                    answer = _function(name)(attempt)
+                answer = _untried(attempt, name)
+                if answer is None:
+                    resolved = SCHEMES[name].resolved if resolver is not None else None
+                    answer = await _load(resolved)(attempt, resolver) if resolved else _function(name)(attempt)
                 if answer.ok:
                     return answer if attempt is request else _told(answer)
                 refusals.append(answer)
@@ -191,6 +201,8 @@ async def averify(
 def _forms(request: Request) -> tuple[Request, ...]:
     """The request as it is; with ``try_nfc`` then the one for the NFC text, too."""
     if not request.policy.try_nfc or request.text is None:
+        return (request,)
+    if len(request.text) > MAX_NFC:
         return (request,)
     text = normalize("NFC", request.text)
     return (request,) if text == request.text else (request, replace(request, text=text, message=text.encode()))
@@ -219,8 +231,19 @@ def _best(request: Request, refusals: list[Verification]) -> Verification:
     return min(refusals, key=lambda refusal: _RANK.index(refusal.status))
 
 
-def _unknown(request: Request, name: str) -> Verification:
-    return request.answer(Reason.UNKNOWN_SCHEME, name[:64])
+def _untried(request: Request, name: str) -> Verification | None:
+    """Why a scheme is not tried: nobody knows it, or it does not check what is expected; None when it is."""
+    entry = SCHEMES.get(name)
+    if entry is None:
+        return request.answer(Reason.UNKNOWN_SCHEME, name[:64])
+    if not request.expect:
+        return None
+    checked = _load(entry.expects) if entry.expects else ()
+    for key, value in request.expect.items():
+        if value is not None and key not in checked:
+            named = key[:64] if isinstance(key, str) else type(key).__name__
+            return request.answer(Reason.MALFORMED_REQUEST, name, detail={"expect": named})
+    return None
 
 
 def _fault(request: Request, error: Exception) -> Verification:

@@ -64,12 +64,14 @@ def detect_wallet(text: object) -> tuple[Wallet, ...]:
 
     ``text`` is an address or its CAIP-10 form (``eip155:1:0x…``); ASCII bytes will do, anything else is empty.
     """
-    address = _plain(text)
-    return () if address is None else _detect(address)
+    address = text if type(text) is str else _plain(text)
+    return _detect(address) if len(address) <= MAX_ADDRESS else ()
 
 
 @lru_cache(maxsize=RECENT)
 def _detect(address: str) -> tuple[Wallet, ...]:
+    if len(address) < 3 or not address.isascii():
+        return ()
     return _detect_prefixed(address) if ":" in address else tuple(_readings(address))
 
 
@@ -85,14 +87,14 @@ def find_fault(text: object) -> Finding | None:
     """
     if detect_wallet(text):
         return None
-    address = (_plain(text) or "").rpartition(":")[2]
+    address = _plain(text).rpartition(":")[2]
     return Finding.EIP55_MISMATCH if _EVM.fullmatch(address) else Finding.NO_CHAIN
 
 
 def wallet_for(address: object, chain: Chain) -> Wallet | None:
     """``address`` as the given chain reads it; None when that chain does not accept it."""
     text = _plain(address)
-    return None if text is None else _wallet_for(text, chain)
+    return _wallet_for(text, chain) if len(text) <= MAX_ADDRESS and text.isascii() else None
 
 
 @lru_cache(maxsize=RECENT)
@@ -117,15 +119,11 @@ def _wallet_for(text: str, chain: Chain) -> Wallet | None:
     return None
 
 
-def _plain(text: object) -> str | None:
-    """``text`` as str if it can be an address at all; cheap, for hot paths."""
-    if not isinstance(text, str) and isinstance(text, bytes | bytearray):
-        if len(text) > MAX_ADDRESS:
-            return None
-        text = bytes(text).decode("latin-1")
-    if not isinstance(text, str) or not 3 <= len(text) <= MAX_ADDRESS or not text.isascii():
-        return None
-    return str(text)
+def _plain(text: object) -> str:
+    """``text`` as ``str``; empty for what is no text, or far too long for an address."""
+    if isinstance(text, bytes | bytearray) and len(text) <= MAX_ADDRESS:
+        return bytes(text).decode("latin-1")
+    return str(text) if isinstance(text, str) and len(text) <= MAX_ADDRESS else ""
 
 
 def _detect_prefixed(text: str) -> tuple[Wallet, ...]:

@@ -5,6 +5,7 @@ address is rebuilt from the key.  Litecoin, Dogecoin, Dash, Bitcoin Cash and Gro
 so the same key's signature on one chain says nothing on another.
 """
 
+from collections.abc import Collection
 from hashlib import sha256
 
 from chainwatch.verifiers import curves
@@ -24,27 +25,34 @@ _MAGICS = {
     "GRS": b"GroestlCoin Signed Message:\n",
 }
 _PREFIXES = {chain: compact_size(len(magic)) + magic for chain, magic in _MAGICS.items()}
-
+_SEGWIT = ("BTC", "LTC", "GRS")
+_ANY = range(256)
+_HEADERS: dict[str, dict[str, Collection[int]]] = {
+    "electrum": {"p2pkh": range(27, 35), "p2sh": range(31, 39), "p2wpkh": (*range(31, 35), *range(39, 43))},
+    "bip137": {"p2pkh": range(27, 35), "p2sh": range(35, 39), "p2wpkh": range(39, 43)},
+    "core": {"p2pkh": _ANY},
+    "loose": dict.fromkeys(("p2pkh", "p2sh", "p2wpkh", "p2tr"), _ANY),
+}
+"""``Policy.btc_headers``: the headers that may stand for a type of address."""
 
 _BIP322_PREFIXES = {"smp": "bip322-simple", "ful": "bip322-full", "pof": "bip322-pof"}
+_COMPACT = ("bip137",)
 
 
 def choose(request: Request) -> tuple[str, ...]:
-    """The scheme that the shape of the signature names: BIP-322 by prefix, BIP-137 by length, else BIP-322 simple."""
+    """The scheme that the shape of the signature names: BIP-137 by length, BIP-322 by prefix, else BIP-322 simple."""
     signature, wallet = request.signature, request.wallet
     if isinstance(signature, bytes) and len(signature) != COMPACT_SIZE:
         signature = signature.decode("latin-1")
-    if not isinstance(signature, str):
-        return ("bip137",)
+    # 65 bytes are 88 characters with one =, and 66 (the shortest taproot witness) are 88 without.
+    if not isinstance(signature, str) or (len(signature) == 88 and signature[-1] == "="):
+        return _COMPACT
     prefixed = _BIP322_PREFIXES.get(signature[:3])
     if prefixed:
         return (prefixed,)
     unprefixed_full = request.policy.allow_unprefixed_full
-    # 65 bytes are 88 characters with one =, and 66 (the shortest taproot witness) are 88 without.
-    if wallet.chain != "BTC" or (len(signature) == 88 and signature.endswith("=")):
-        return ("bip137",)
-    if wallet.kind == "p2pkh" and not unprefixed_full:
-        return ("bip137",)
+    if wallet.chain != "BTC" or (wallet.kind == "p2pkh" and not unprefixed_full):
+        return _COMPACT
     return ("bip322-simple", "bip322-full") if unprefixed_full else ("bip322-simple",)
 
 
@@ -72,7 +80,7 @@ def verify_bip137(request: Request) -> Verification:
 
 def verify_compact(request: Request, scheme: str) -> Verification:
     """The steps of ``verify_bip137``, reported under ``scheme``."""
-    wallet = request.wallet
+    wallet, policy = request.wallet, request.policy
     # 1. decode
     signature = _compact(request.signature)
     if signature is None:
@@ -80,22 +88,22 @@ def verify_compact(request: Request, scheme: str) -> Verification:
     # 2. header
     header = signature[0]
     recovery_id, compressed = (header - 27) & 3, header >= 31
-    if request.policy.btc_headers == "core":
+    if policy.btc_headers == "core":
         compressed = bool((header - 27) & 4)
     elif not 27 <= header <= 42:
         return request.answer(Reason.MALFORMED_SIGNATURE, scheme, detail={"header": header})
-    if not _may_serve(header, wallet, request.policy):
+    if header not in _HEADERS[policy.btc_headers].get(wallet.kind, ()) or _no_segwit(wallet):
         detail = {"header": header, "type": wallet.kind}
         return request.answer(Reason.WRONG_ADDRESS_TYPE, scheme, detail=detail)
     # 3. digest
     digest = message_digest(wallet.chain or "BTC", request.message)
     # 4. recover
-    key = curves.recover(signature[1:], recovery_id, digest, compressed=compressed)
+    compact = signature[1:]
+    key = curves.recover(compact, recovery_id, digest, compressed=compressed)
     if key is None:
         return request.answer(Reason.BAD_SIGNATURE, scheme, method="ecdsa", malleable=True)
     # 5. compare
-    loose = request.policy.btc_headers == "loose"
-    reason = Reason.OK if _pays_to(key, wallet, loose=loose) else Reason.WRONG_SIGNER
+    reason = Reason.OK if _pays_to(key, wallet, policy) else Reason.WRONG_SIGNER
     return Verification(
         reason,
         scheme,
@@ -104,7 +112,7 @@ def verify_compact(request: Request, scheme: str) -> Verification:
         wallet.chain,
         key.hex() if reason is Reason.OK else None,
         malleable=True,
-        warnings=() if curves.low_s(signature[1:]) else ("high_s",),
+        warnings=() if curves.low_s(compact) else ("high_s",),
         detail={"header": header, "network": wallet.network},
     )
 
@@ -122,27 +130,18 @@ def _compact(signature: object) -> bytes | None:
     return data if len(data) == COMPACT_SIZE else None
 
 
-_ELECTRUM = {"p2pkh": range(27, 35), "p2sh": range(31, 39), "p2wpkh": (*range(31, 35), *range(39, 43))}
-_BIP137 = {"p2pkh": range(27, 35), "p2sh": range(35, 39), "p2wpkh": range(39, 43)}
+def _no_segwit(wallet: Wallet) -> bool:
+    """P2SH stands for P2SH-P2WPKH here; on a chain without segwit nobody's key alone spends from such an address."""
+    return wallet.kind == "p2sh" and wallet.chain not in _SEGWIT
 
 
-def _may_serve(header: int, wallet: Wallet, policy: Policy) -> bool:
-    """May this header stand for this type of address?  ``p2sh`` is always P2SH-P2WPKH here."""
-    if policy.btc_headers == "core":
-        return wallet.kind == "p2pkh"
-    if policy.btc_headers == "loose":
-        return wallet.kind in ("p2pkh", "p2sh", "p2wpkh", "p2tr")
-    table = _ELECTRUM if policy.btc_headers == "electrum" else _BIP137
-    return header in table.get(wallet.kind, ())
-
-
-def _pays_to(key: bytes, wallet: Wallet, *, loose: bool) -> bool:
+def _pays_to(key: bytes, wallet: Wallet, policy: Policy) -> bool:
     """Is the address, of its type, the one of this key?"""
     program = curves.hash160(key)
     if wallet.kind == "p2pkh":
         if program == wallet.payload:
             return True
-        other = curves.reencode(key, compressed=len(key) == 65) if loose else None
+        other = curves.reencode(key, compressed=len(key) == 65) if policy.btc_headers == "loose" else None
         return other is not None and curves.hash160(other) == wallet.payload
     if len(key) != 33:
         compact = curves.reencode(key, compressed=True)

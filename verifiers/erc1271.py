@@ -150,11 +150,8 @@ def _unreachable(request: Request, scheme: str, error: Exception) -> Verificatio
 
 
 def _other_chain(request: Request, question: Question, scheme: str, chain_id: str) -> Verification | None:
-    """The request names one chain, the message perhaps another, and the node is on a third: only one may be."""
-    named = request.wallet.network
-    if named and question.chain_id and named != question.chain_id:
-        return request.answer(Reason.WRONG_NETWORK, scheme, detail={"message_chain_id": question.chain_id})
-    wanted = named or question.chain_id
+    """A node of another chain than the one that request or message name (preparing it, they were found to agree)."""
+    wanted = request.wallet.network or question.chain_id
     if wanted and wanted != chain_id:  # this node cannot know that wallet
         detail = {"chain_id": wanted, "node_chain_id": chain_id}
         return request.answer(Reason.NODE_UNREACHABLE, scheme, detail=detail)

@@ -75,7 +75,7 @@ def prepare_eip191(request: Request) -> Prepared:
 def verify_eip712(request: Request) -> Verification:
     """``eth_signTypedData_v4``: the caller gives the whole document as ``typed_data``.
 
-    1. the document is well-formed and small (``eip712.digest``);
+    1. the document is well-formed and small (``eip712.digest``), and its chain the one that the request names;
     2. digest = keccak256(0x19 0x01 ‖ domain separator ‖ struct hash), without the last part for a bare domain;
     3. recover the account from the signature and compare (``decide``).
 
@@ -94,6 +94,8 @@ def prepare_eip712(request: Request) -> Prepared:
         digest, chain_id = eip712.digest(request.typed_data)
     except eip712.TypedDataError as error:
         return request.answer(Reason.MALFORMED_MESSAGE, "eip712", detail={"problem": str(error)})
+    if request.wallet.network and chain_id is not None and chain_id != request.wallet.network:
+        return request.answer(Reason.WRONG_NETWORK, "eip712", detail={"chain_id": chain_id})
     return Question(digest, chain_id)
 
 
@@ -103,7 +105,7 @@ def verify_siwe(request: Request) -> Verification:
     1. the text parses, to the last byte (``siwe.parse_ethereum``);
     2. the address inside is this wallet, the chain id the one that the request names;
     3. every field in ``expect`` is the expected one (``domain``, ``nonce``, ``uri``, ``request_id`` …);
-    4. with ``now`` (or ``expect["time"]``): not expired (now < Expiration Time), not early (now >= Not Before);
+    4. at ``expect["time"]``, else ``now``: not expired (now < Expiration Time), not early (now >= Not Before);
     5. EIP-191 signature by the account (``decide``).
 
     The caller MUST expect its own domain and a nonce of its own that was not used before; EIP-4361 sets no greatest
@@ -124,8 +126,7 @@ def prepare_siwe(request: Request) -> Prepared:
         return request.answer(Reason.WRONG_NETWORK, "siwe", detail={"chain_id": message.chain_id})
     if request.expect and (name := siwe.mismatch(message, request.expect)):  # 3
         return request.answer(Reason.EXPECTATION_FAILED, "siwe", detail={"field": name})
-    now = siwe.expected_now(request.expect, request.now)
-    if now is not None and (problem := siwe.time_problem(message, now)):  # 4
+    if problem := siwe.time_problem(message, siwe.expected_now(request.expect, request.now)):  # 4
         return request.answer(Reason(problem), "siwe")
     return Question(personal_digest(request.message), message.chain_id)
 

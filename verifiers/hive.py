@@ -37,6 +37,10 @@ MAX_MEMBERS = 40
 """Keys or accounts of one authority (``HIVE_MAX_AUTHORITY_MEMBERSHIP``); those behind them are not read."""
 LOGIN_SKEW = 60
 """Seconds a HiveSigner token may be ahead of us."""
+MAX_AGE = 10**10
+"""Seconds: three centuries, which is no limit."""
+EXPECTED = frozenset({"app", "max_age"})
+"""What ``expect`` may say of a HiveSigner token."""
 
 
 def choose(request: Request) -> tuple[str, ...]:
@@ -395,13 +399,14 @@ def _token(request: Request) -> _Token | Verification:
     elif expect["app"] != signed["app"]:
         return request.answer(Reason.EXPECTATION_FAILED, _TOKEN, detail={"field": "app"})
     max_age = expect.get("max_age")
-    if isinstance(max_age, int | float) and request.now is not None:  # 4
-        if timestamp > request.now + LOGIN_SKEW:
-            return request.answer(Reason.NOT_YET_VALID, _TOKEN)
-        if timestamp <= request.now - max_age:
-            return request.answer(Reason.EXPIRED, _TOKEN)
-    else:
+    if max_age is None:  # 4
         warnings.append("timestamp_not_checked")
+    elif type(max_age) not in (int, float) or not 0 <= max_age <= MAX_AGE:
+        return request.answer(Reason.MALFORMED_REQUEST, _TOKEN, detail={"expect": "max_age"})
+    elif timestamp > request.now + LOGIN_SKEW:
+        return request.answer(Reason.NOT_YET_VALID, _TOKEN)
+    elif timestamp <= request.now - max_age:
+        return request.answer(Reason.EXPIRED, _TOKEN)
     return _Token(request, preimage, signed["app"], tuple(warnings))
 
 

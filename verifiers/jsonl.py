@@ -29,6 +29,9 @@ _POLICIES = {
 }
 """What a row may loosen (``extra``), and the policy's name for it."""
 
+_EXPECTED = (("app", "app", "hivesigner-token"), ("preimage", "signed_message", "solana-offchain"))
+"""What a row may expect beside ``expect``: key in ``extra``, in ``expect``, and how the schemes begin that read it."""
+
 
 def read_lines(source: BinaryIO) -> Iterator[bytes]:
     """The lines of a file; of one longer than a row may be only the beginning, which is then no row."""
@@ -82,9 +85,10 @@ def verify_row(row: Mapping[str, Any]) -> Verification:
         return Verification(Reason.MALFORMED_REQUEST, detail={"what": "extra"})
     # 1. message
     message = row.get("message")
-    if message is None and row.get("message_hex") is not None:
+    digits = row.get("message_hex")
+    if message is None and digits is not None:
         try:
-            message = hex_bytes(str(row["message_hex"]))
+            message = hex_bytes(digits if isinstance(digits, str) else "no text")
         except EncodingError:
             return Verification(Reason.MALFORMED_MESSAGE, detail={"what": "message_hex"})
     # 2. signature
@@ -95,8 +99,9 @@ def verify_row(row: Mapping[str, Any]) -> Verification:
         signature = extra["tx_base64"]
     # 3. arguments
     expect = extra.get("expect")
-    for key, name in (("app", "app"), ("preimage", "signed_message")):
-        if isinstance(extra.get(key), str):
+    named = row.get("scheme")
+    for key, name, scheme in _EXPECTED:
+        if isinstance(extra.get(key), str) and (not isinstance(named, str) or named.startswith(scheme)):
             expect = {**(expect if isinstance(expect, Mapping) else {}), name: extra[key]}
     authorities = extra.get("accounts")
     if authorities is None and isinstance(extra.get("pubkey"), str):
@@ -110,10 +115,10 @@ def verify_row(row: Mapping[str, Any]) -> Verification:
             signature=signature,
             resolver=_recorded(row, extra),
             chain=row.get("chain"),
-            scheme=row.get("scheme"),
+            scheme=named,
             typed_data=extra.get("typed_data"),
             authorities=authorities,
-            role=extra.get("role", "posting"),
+            role="posting" if extra.get("role") is None else extra["role"],
             expect=expect,
             now=extra.get("now"),
             policy=Policy(**loosened),  # type: ignore[arg-type]

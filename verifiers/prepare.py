@@ -63,9 +63,9 @@ def prepare(
             raise _Refused(Reason.MALFORMED_REQUEST, "policy")
         if scheme is not None and not isinstance(scheme, str):
             raise _Refused(Reason.MALFORMED_REQUEST, "scheme")
-        if not isinstance(role, str) or not 1 <= len(role) <= 16:
+        if role != "posting" and (not isinstance(role, str) or not 1 <= len(role) <= 16):
             raise _Refused(Reason.MALFORMED_REQUEST, "role")
-        text, data = _message(message, optional=typed_data is not None)
+        text, data = (None, b"") if message is None and typed_data is not None else _message(message)
         return Request(
             _wallet(address, chain),
             data,
@@ -74,7 +74,7 @@ def prepare(
             scheme,
             None if typed_data is None else _document(typed_data, "typed_data"),
             authorities,  # the schemes that read them bound what they read
-            role,
+            role,  # type: ignore[arg-type]  # text, as was seen above
             None if expect is None else _document(expect, "expect"),
             time() if now is None else _seconds(now),
             policy,
@@ -104,20 +104,17 @@ def _wallet(address: object, chain: object) -> Wallet:
     raise _Refused(Reason.MALFORMED_ADDRESS, finding or Finding.NO_CHAIN)
 
 
-def _message(message: object, *, optional: bool) -> tuple[str | None, bytes]:
+def _message(message: object) -> tuple[str | None, bytes]:
     """``(text if it was text, the bytes)``.  Text is UTF-8, exactly as given: no normalisation."""
+    text = None
     if isinstance(message, str):
-        if len(message) > MAX_MESSAGE:
-            raise _Refused(Reason.TOO_LARGE, "message")
+        text = message
         try:
-            data = message.encode()
+            data = text[: MAX_MESSAGE + 1].encode()
         except UnicodeEncodeError as error:  # lone surrogates
             raise _Refused(Reason.MALFORMED_MESSAGE, "message is not Unicode") from error
-        text: str | None = message
     elif isinstance(message, bytes | bytearray | memoryview):
-        text, data = None, bytes(message[: MAX_MESSAGE + 1])
-    elif message is None and optional:
-        text, data = None, b""
+        data = bytes(message[: MAX_MESSAGE + 1])
     else:
         raise _Refused(Reason.MALFORMED_MESSAGE, "message must be text or bytes")
     if len(data) > MAX_MESSAGE:

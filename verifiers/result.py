@@ -109,9 +109,9 @@ class Verification:
 
     ``scheme`` and ``method`` say how (``bip137`` by ``ecdsa``; ``erc1271`` by ``contract``), ``address``
     is the canonical form, ``chain`` the code (``BTC``) or the family (``evm``).  ``public_key`` is hex
-    where the scheme reveals it.  ``malleable``: other bytes would verify as well (true of every
-    ECDSA scheme without a low-S rule): never use signature bytes as an identity.  ``warnings`` are
-    stable words.  ``detail`` holds facts for people and logs (header, sequence, weight, block …).
+    where the scheme reveals it.  ``malleable``: a stranger can make another valid signature of this one (ECDSA without
+    a low-S rule, contracts); without it there are still several texts of one: never use its bytes as an identity.
+    ``warnings`` are stable words.  ``detail`` holds facts for people and logs (header, sequence, weight, block …).
     """
 
     reason: Reason
@@ -152,7 +152,8 @@ class Policy:
     """
 
     try_nfc: bool = False
-    """Also try the NFC form of the text, which Trezor signs; reported as the warning ``nfc``."""
+    """Also try the NFC form of a text (of up to 4,096 characters), which Trezor signs; reported as the warning
+    ``nfc``."""
     btc_headers: Literal["electrum", "bip137", "core", "loose"] = "electrum"
     allow_lenient_p2sh: bool = True
     """BIP-322 simple for P2SH-P2WPKH, the witness alone: not in the BIP, sent by Xverse and bip322-js."""

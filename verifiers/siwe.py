@@ -8,6 +8,7 @@ A parsed text is a claim, not yet a proof: the signature is checked elsewhere, a
 and the nonce are ours is what ``mismatch`` answers for the caller's expectations.
 """
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -270,6 +271,9 @@ def render(message: SignIn) -> str:
 
 _CAMEL = {name: re.sub(r"_(\w)", lambda m: m.group(1).upper(), name) for name in (f.name for f in fields(SignIn))}
 
+EXPECTED = frozenset({*_CAMEL, *_CAMEL.values(), "time"})
+"""What ``expect`` may say of a sign-in text: its fields, in either spelling, and when it is."""
+
 
 def build_ethereum(values: Mapping[str, Any]) -> SignIn:
     """Build an EIP-4361 message from fields (snake_case or camelCase), by the same rules as the parser.
@@ -312,7 +316,7 @@ def mismatch(message: SignIn, expect: Mapping[str, Any]) -> str | None:
     """Name of the first field that is not what the caller expects; None when all are.
 
     ``expect`` names fields in snake_case or camelCase and compares each exactly (a domain is never compared by
-    prefix: ``dlux.io@evil.example`` is another host).  Keys that are not fields are left to the caller.
+    prefix: ``dlux.io@evil.example`` is another host).
     """
     for name, camel in _CAMEL.items():
         wanted = expect.get(name, expect.get(camel))
@@ -325,9 +329,14 @@ def mismatch(message: SignIn, expect: Mapping[str, Any]) -> str | None:
         elif name == "address" and message.account == ETHEREUM:
             if not isinstance(wanted, str) or wanted.lower() != message.address.lower():
                 return name
-        elif actual is None or str(wanted) != actual:
+        elif actual is None or _plain_text(wanted) != actual:
             return name
     return None
+
+
+def _plain_text(wanted: object) -> object:
+    """A number (of a chain, of a version) as it stands in a text; not one that Python would take a while to write."""
+    return str(wanted) if type(wanted) is int and abs(wanted) < 10**80 else wanted
 
 
 def time_problem(message: SignIn, now: float) -> str | None:
@@ -351,12 +360,17 @@ def time_problem(message: SignIn, now: float) -> str | None:
     return None
 
 
-def expected_now(expect: Mapping[str, Any] | None, now: float | None) -> float | None:
-    """Unix seconds to judge times by: ``expect["time"]`` (RFC 3339 text or seconds) before ``now``."""
+def expected_now(expect: Mapping[str, Any] | None, now: float) -> float:
+    """Unix seconds to judge times by: ``expect["time"]`` (RFC 3339 text or seconds) before ``now``.
+
+    A time that cannot be read is the end of time: everything has expired.
+    """
     wanted = (expect or {}).get("time")
+    if wanted is None:
+        return now
     if isinstance(wanted, str):
         moment = rfc3339(wanted)
-        return float("inf") if moment is None else moment.timestamp()
-    if isinstance(wanted, int | float) and not isinstance(wanted, bool):
+        return math.inf if moment is None else moment.timestamp()
+    if isinstance(wanted, int | float) and not isinstance(wanted, bool) and abs(wanted) < 10**12:
         return float(wanted)
-    return now
+    return math.inf

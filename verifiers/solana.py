@@ -41,7 +41,13 @@ COMPUTE_BUDGET = "ComputeBudget111111111111111111111111111111"
 MAX_JSON = 1024
 """Characters of a signature as JSON: 64 numbers with their names and blanks."""
 _ENVELOPES = ("solana-offchain-v0-sdk", "solana-offchain-v0", "solana-offchain-v1")
-_ENVELOPE_EXPECTATIONS = {"signed_message", "application_domain"}
+EXPECTED = frozenset({"signed_message"})
+"""What ``expect`` may say of a text: the bytes that were signed, which wallets return whether there is an envelope or
+not."""
+EXPECTED_OF_V0 = EXPECTED | {"application_domain", "domain"}
+EXPECTED_OF_SIGN_IN = EXPECTED | siwe.EXPECTED
+_ENVELOPE_ALONE = frozenset({"signed_message", "application_domain"})
+"""What says nothing of a sign-in text."""
 
 
 def choose(request: Request) -> tuple[str, ...]:
@@ -52,7 +58,7 @@ def choose(request: Request) -> tuple[str, ...]:
     signature = request.signature
     if isinstance(signature, str | bytes) and len(signature) > 130 and signature[:1] not in ("[", "{"):
         return ("solana-memo-tx",)
-    if siwe.looks_like(request.message, siwe.SOLANA) or set(request.expect or ()) - _ENVELOPE_EXPECTATIONS:
+    if siwe.looks_like(request.message, siwe.SOLANA) or set(request.expect or ()) - _ENVELOPE_ALONE:
         return ("siws",)
     return ("solana-raw", *_ENVELOPES)
 
@@ -182,9 +188,8 @@ def verify_siws(request: Request) -> Verification:
     reason, index = _signed(request, request.message, *_envelopes(request))  # 4
     if reason is not Reason.OK:
         return request.answer(reason, "siws", method="ed25519")
-    now = siwe.expected_now(expect, request.now)  # 5
-    problem = siwe.time_problem(message, now) if now is not None else None
-    if problem and "time" in expect:
+    problem = siwe.time_problem(message, siwe.expected_now(expect, request.now))  # 5
+    if problem and expect.get("time") is not None:
         return request.answer(Reason(problem), "siws", method="ed25519")
     detail = {"envelope": _ENVELOPES[index - 1]} if index else {}
     warnings = (problem,) if problem else ()
@@ -234,7 +239,7 @@ def _verify_offchain(request: Request, scheme: str) -> Verification:
         return request.answer(Reason.MESSAGE_MISMATCH, scheme)
     if envelope.signers and request.wallet.payload not in envelope.signers:
         return request.answer(Reason.WRONG_SIGNER, scheme)
-    if domain is not None and envelope.signers and scheme.endswith("v0") and envelope.application_domain != domain:  # 3
+    if domain is not None and envelope.application_domain != domain:  # 3
         return request.answer(Reason.EXPECTATION_FAILED, scheme, detail={"field": "application_domain"})
     reason, _ = _signed(request, data)  # 4
     return _told(request, scheme, reason, envelope.application_domain, checked=domain is not None)

@@ -79,6 +79,15 @@ def test_another_chain_s_magic_is_another_message(chain: str) -> None:
     assert not ask(bitcoin, coin.sign_message(TEXT))
 
 
+def test_pay_to_script_stands_for_segwit_only_where_there_is_segwit() -> None:
+    """Elsewhere that script takes no signature at all: whoever sees it can spend."""
+    for chain in ("BTC", "LTC", "DOGE", "DASH"):
+        wallet = BitcoinWallet("a", "p2sh-p2wpkh", chain)
+        for electrum in (True, False):
+            result = ask(wallet, wallet.sign_message(TEXT, electrum=electrum))
+            assert result.reason == ("ok" if chain in ("BTC", "LTC") else "wrong_address_type"), chain
+
+
 def test_nfc_is_tried_only_when_asked_for_and_said() -> None:
     """Trezor signs the NFC form of what it is given."""
     wallet = BitcoinWallet("a")

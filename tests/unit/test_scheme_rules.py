@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from chainwatch.testing.wallets import EvmWallet, HiveWallet, SolanaWallet, TronWallet
+from chainwatch.testing.wallets import BitcoinWallet, EvmWallet, HiveWallet, SolanaWallet, TronWallet
 from chainwatch.verifiers import Policy, averify, siwe, solana_envelopes, verify
 from chainwatch.verifiers.curves import SECP256K1_N
 from chainwatch.verifiers.eip712 import MAX_VALUES, TypedDataError, digest
@@ -77,6 +77,63 @@ def test_nesting_is_bounded() -> None:
         value = {"x": value}
     with pytest.raises(TypedDataError, match="nested"):
         digest(document("A", value))
+
+
+def test_typed_data_of_another_chain_than_the_one_named_is_refused() -> None:
+    """As a sign-in text is: a signature for a contract of one chain says nothing on another."""
+    wallet = EvmWallet("a")
+    item = document("string", "x")
+    item["types"]["EIP712Domain"].append({"name": "chainId", "type": "uint256"})
+    for written in (137, "137", "0x89"):
+        item["domain"]["chainId"] = written
+        signed = wallet.sign_digest(digest(item)[0])
+
+        def ask(chain: str | None, signed: str = signed) -> Any:
+            return verify(address=wallet.address, typed_data=item, signature=signed, chain=chain).reason
+
+        assert (ask(None), ask("evm"), ask("MATIC"), ask("eip155:137")) == ("ok", "ok", "ok", "ok")
+        assert (ask("ETH"), ask("eip155:1")) == ("wrong_network", "wrong_network")
+
+
+# --- expectations
+
+
+def test_what_is_expected_and_cannot_be_checked_is_no_yes() -> None:
+    """A key mistyped, or given to a scheme that reads no fields, would be an expectation that nobody looked at."""
+    evm, bitcoin, solana, hive = EvmWallet("a"), BitcoinWallet("a"), SolanaWallet("a"), HiveWallet("alice")
+    text = SIWE.format("Ethereum account:", evm.address, 1)
+    item = document("string", "x")
+    questions: list[dict[str, Any]] = [
+        {"address": evm.address, "message": text, "signature": evm.sign_message(text), "expect": {"nonse": "x" * 8}},
+        {"address": evm.address, "message": "x", "signature": evm.sign_message("x"), "scheme": "eip191"},
+        {"address": evm.address, "typed_data": item, "signature": evm.sign_digest(digest(item)[0])},
+        {"address": bitcoin.address, "message": "x", "signature": bitcoin.sign_message("x")},
+        {"address": bitcoin.address, "message": "x", "signature": bitcoin.sign_bip322("x")},
+        {"address": solana.address, "message": "x", "signature": solana.sign_message("x"), "scheme": "solana-raw"},
+        {"address": "alice", "message": "x", "signature": hive.sign_message("x"), "authorities": [hive.account]},
+    ]
+    for question in questions:
+        asked = {"expect": {"domain": "tickets.example"}, "now": IN_TIME} | question
+        assert verify(**asked).reason == "malformed_request", question
+        assert verify(**asked | {"expect": {"domain": None}}).ok, question
+        assert verify(**asked | {"expect": {}}).ok, question
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [10**400, -(10**400), 10**5000, float("nan"), True, [], "never"],
+    ids=["huge", "long ago", "unwritable", "nan", "true", "list", "text"],
+)
+def test_an_expectation_that_is_no_value_of_its_field_is_not_met(wanted: Any) -> None:
+    """No float holds the first, Python does not write the third, and nothing is later than nan."""
+    evm, alice = EvmWallet("a"), HiveWallet("alice")
+    text = SIWE.format("Ethereum account:", evm.address, 1)
+    question: dict[str, Any] = {"address": evm.address, "message": text, "signature": evm.sign_message(text)}
+    assert verify(**question, now=IN_TIME, expect={"time": wanted}).reason == "expired"
+    assert verify(**question, now=IN_TIME, expect={"nonce": wanted}).reason == "expectation_failed"
+    token = {"message": "", "signature": alice.login_token("tickets", 1_732_060_800)[1], "now": 1_732_060_801}
+    asked = verify(address="alice", **token, authorities=[alice.account], expect={"app": "tickets", "max_age": wanted})
+    assert asked.reason == "malformed_request"
 
 
 # --- sign-in texts
@@ -176,6 +233,27 @@ def test_an_envelope_is_held_against_text_signer_and_domain() -> None:
     assert ask(signed_message=foreign).reason == "wrong_signer"
     for broken in (envelope[:-1], envelope + b"x", envelope.replace(b"offchain", b"0ffchain"), b"", "zz"):
         assert ask(signed_message=broken).reason == "malformed_message"
+
+
+def test_what_has_no_application_domain_does_not_have_the_expected_one() -> None:
+    """Neither have raw signatures, the SDK's short envelope and version 1."""
+    wallet = SolanaWallet("a")
+    key, domain = bytes(wallet.key.verify_key), bytes(range(32))
+    signed = (
+        b"hello",
+        solana_envelopes.envelope_v0_sdk(b"hello"),
+        solana_envelopes.envelope_v1(b"hello", key),
+        solana_envelopes.envelope_v0(b"hello", key),
+    )
+    for data in signed:
+        question: dict[str, Any] = {"address": wallet.address, "message": "hello"}
+        question["signature"] = wallet.sign_message(data)
+        assert verify(**question)
+        assert verify(**question, expect={"signed_message": data})
+        assert not verify(**question, expect={"application_domain": domain})
+        assert not verify(**question, expect={"application_domain": domain, "signed_message": data})
+    ours = wallet.sign_message(solana_envelopes.envelope_v0(b"hello", key, domain))
+    assert verify(address=wallet.address, message="hello", signature=ours, expect={"application_domain": domain})
 
 
 @pytest.mark.parametrize("size", [1, 1212, 1213, 1232, 1233, 20_000])

@@ -2,9 +2,12 @@
 
 import asyncio
 import base64
+from dataclasses import replace
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Any
 
+import coincurve
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -12,9 +15,13 @@ from hypothesis import strategies as st
 from chainwatch.testing.effort import bounded
 from chainwatch.testing.rows import signed_rows
 from chainwatch.verifiers import SCHEMES, Policy, Reason, Status, Verification, averify, verify
+from chainwatch.verifiers.bip322 import to_spend_outpoint
+from chainwatch.verifiers.encodings import compact_size, segwit_text
 from chainwatch.verifiers.jsonl import answer_row, verify_row
 from chainwatch.verifiers.recorded import RecordedChain
-from chainwatch.verifiers.result import MAX_MESSAGE, MAX_SIGNATURE, STATUS_OF
+from chainwatch.verifiers.result import BTC_HEADERS, MAX_MESSAGE, MAX_SIGNATURE, STATUS_OF
+from chainwatch.verifiers.scripts import opcodes, push
+from chainwatch.verifiers.transactions import Input, Transaction
 
 ADDRESSES = [
     "17URFPGUkbWFPuKUGwDBaZfKNPvLRyHJZK",
@@ -50,7 +57,23 @@ CHAINS = [
     "ADA",
 ]
 
-scalars = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=40), st.binary(max_size=40))
+huge = st.builds(lambda sign, digits: sign * 10**digits, st.sampled_from([1, -1]), st.sampled_from([400, 5000]))
+"""No float holds these, and Python refuses to write the second."""
+scalars = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    huge,
+    st.floats(),
+    st.text(max_size=40),
+    st.binary(max_size=40),
+)
+LOOSE = [
+    replace(
+        Policy(), **{name: True for name in Policy.__dataclass_fields__ if name != "btc_headers"}, btc_headers=headers
+    )
+    for headers in BTC_HEADERS
+]
 documents = st.recursive(
     scalars,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=4),
@@ -83,6 +106,9 @@ members = st.fixed_dictionaries(
         "signed_message": scalars,
         "time": scalars,
         "nonce": scalars,
+        "app": scalars,
+        "max_age": scalars,
+        "application_domain": scalars,
     },
 )
 questions = st.fixed_dictionaries(
@@ -97,6 +123,7 @@ questions = st.fixed_dictionaries(
         "role": st.one_of(st.just("posting"), scalars),
         "expect": st.one_of(st.none(), members, documents),
         "now": st.one_of(st.none(), scalars, st.just("2024-11-20T00:00:00Z")),
+        "policy": st.sampled_from([Policy(), *LOOSE]),
     }
 )
 
@@ -180,6 +207,47 @@ def test_a_good_question_with_anything_in_one_place_gets_a_result(row: dict[str,
 def test_the_largest_and_deepest_inputs_stay_cheap(address: str, message: str, signature: Any) -> None:
     for scheme in (None, *SCHEMES):
         check(bounded(lambda name=scheme: verify(address=address, message=message, signature=signature, scheme=name)))
+
+
+@pytest.mark.parametrize("accents", [2_047, 30_000])
+def test_accents_in_the_wrong_order_cost_no_more_than_other_texts(accents: int) -> None:
+    """Python sorts the accents of a letter one by one: a text of 64 kB took two seconds."""
+    text = "a" + "\u0315" * (accents // 2) + "\u0300" * (accents // 2)
+    question = {"message": text, "signature": "0x" + "11" * 65, "policy": Policy(try_nfc=True)}
+    for address in ADDRESSES:
+        check(bounded(lambda where=address: verify(address=where, **question)))
+
+
+def test_a_script_tries_only_so_many_keys() -> None:
+    """One key, duplicated, costs the interpreter as much as twenty: 200 characters of signature took 120 ms."""
+    pytest.importorskip("btclib_wallet.bip322", reason="the script engine (chainwatch[scripts]) is not installed")
+    key = coincurve.PrivateKey(b"\x01" * 32)
+    first, others = key.public_key.format(), coincurve.PrivateKey(b"\x02" * 32).public_key.format()
+    many = b"\x51" + push(first) + push(others) + b"\x76" * 18 + push(bytes([20])) + b"\xae"
+    one, fifteen = push(first) + b"\xad", b"\x51" + push(first) + push(others) + b"\x76" * 13 + b"\x5f\xaf"
+    for script, keys in (
+        (many, 20),
+        (many + b"\x69\x51", 20),
+        ((fifteen + b"\x51\x75") * 8 + b"\x51", 120),
+        (one * 40 + b"\x51", 40),
+        (one * 8 + b"\x51", 8),
+        (one + b"\x61" * 150 + b"\x51", 1),
+    ):
+        answer = bounded(lambda script=script: spent(script, key))
+        assert answer.reason == ("ok" if keys <= 8 else "unknown_script")
+
+
+def spent(script: bytes, key: coincurve.PrivateKey) -> Verification:
+    """A spend of ``script`` by as many signatures of one key as it asks for, each with the empty element before it."""
+    address = segwit_text("bc", 0, sha256(script).digest())
+    outpoint = to_spend_outpoint(b"x", b"\x00\x20" + sha256(script).digest())
+    digest = Transaction(0, (Input(outpoint),), ((0, b"\x6a"),)).segwit_digest(0, script, 0)
+    signature = key.sign(digest, hasher=None) + b"\x01"
+    checks = [opcode for opcode in opcodes(script) if opcode in (0xAD, 0xAE, 0xAF)]
+    stack = [item for opcode in checks for item in ((signature,) if opcode == 0xAD else (b"", signature))]
+    witness = b"".join(compact_size(len(item)) + item for item in (*stack, script))
+    encoded = base64.b64encode(compact_size(len(stack) + 1) + witness).decode()
+    return verify(address=address, message="x", signature="smp" + encoded)
 
 
 def test_what_is_too_large_is_refused_before_it_is_read() -> None:
@@ -268,6 +336,18 @@ def test_times_are_text_moments_seconds_or_milliseconds() -> None:
         )
         assert not isinstance(request, Verification)
         assert request.now == 1732060800
+
+
+def test_a_row_may_say_null_for_what_it_does_not_say() -> None:
+    names = ("role", "now", "expect", "rpc", "app", "accounts", "typed_data", "key", "pubkey", "tx_base64", "preimage")
+    for row in GOOD:
+        assert verify_row({**row, "extra": dict.fromkeys(names) | row["extra"]}), row
+
+
+def test_what_another_scheme_would_need_does_not_stand_in_the_way_of_the_one_that_is_named() -> None:
+    for row in GOOD:
+        if not row["scheme"].startswith(("hivesigner", "solana-offchain")):
+            assert verify_row({**row, "extra": {"app": "tickets", "preimage": "00"} | row["extra"]}), row
 
 
 def test_every_reason_has_one_status_and_only_ok_is_valid() -> None:
