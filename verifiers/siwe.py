@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta, timezone
+from ipaddress import AddressValueError, IPv6Address
 from typing import Any
 
 from chainwatch.verifiers.addresses import detect_wallet
@@ -137,8 +138,9 @@ def _check(message: SignIn) -> SignIn:
     for name in _REQUIRED:
         if getattr(message, name) is None:
             raise SignInError(f"{name}: missing")
+    if not _is_uri(message.uri or ""):
+        raise SignInError("uri: not by the grammar")
     rules = (
-        ("uri", _URI),
         ("chain_id", _CHAIN_ID),
         ("nonce", _NONCE),
         ("request_id", _REQUEST_ID),
@@ -153,7 +155,7 @@ def _check(message: SignIn) -> SignIn:
         value = getattr(message, name)
         if value is not None and rfc3339(value) is None:
             raise SignInError(f"{name}: not an RFC 3339 time")
-    if any(not _URI.fullmatch(item) for item in message.resources or ()):
+    if not all(map(_is_uri, message.resources or ())):
         raise SignInError("resources: not a URI")
     if len(message.resources or ()) > MAX_RESOURCES:
         raise SignInError("resources: too many")
@@ -162,8 +164,24 @@ def _check(message: SignIn) -> SignIn:
 
 def _check_domain(domain: str) -> None:
     match = _DOMAIN.fullmatch(domain)
-    if match is None or not match.group("host"):
+    if match is None or not match["host"] or not _is_host(match["host"]):
         raise SignInError("domain: not an RFC 3986 authority with a host")
+
+
+def _is_uri(text: str) -> bool:
+    match = _URI.fullmatch(text)
+    return match is not None and _is_host(match["host"] or "")
+
+
+def _is_host(host: str) -> bool:
+    """Is what stands in brackets an IPv6 address (or of a version to come)?  Anything else was matched as a name."""
+    if host[:1] != "[" or host[1] == "v":
+        return True
+    try:
+        IPv6Address(host[1:-1])
+    except AddressValueError:
+        return False
+    return True
 
 
 # --- parse and render

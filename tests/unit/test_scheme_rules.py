@@ -202,6 +202,27 @@ def test_a_line_break_in_a_field_never_becomes_another_field(field: str) -> None
         siwe.build_ethereum(values | {field: "x\nNonce: attacker0attacker0"})
 
 
+@pytest.mark.parametrize(
+    ("host", "valid"),
+    [("[::1]", True), ("[2001:db8::1]:80", True), ("[::ffff:1.2.3.4]", True), ("[v1.a:b]", True)]
+    + [(host, False) for host in ("[1:2:3:4:5:6:7:8:9]", "[::1::]", "[.....]", "[:]", "[::1", "[::256.1.1.1]")],
+)
+def test_what_stands_in_brackets_is_an_address(host: str, valid: bool) -> None:
+    values = {
+        "address": EvmWallet("a").address,
+        "version": "1",
+        "chain_id": 1,
+        "nonce": "0123456789abcdef",
+        "issued_at": "2024-11-20T00:00:00Z",
+    }
+    for place in ({"domain": host, "uri": "urn:x:y"}, {"domain": "a.example", "uri": f"https://{host}/"}):
+        if valid:
+            assert siwe.build_ethereum(values | place)
+        else:
+            with pytest.raises(siwe.SignInError):
+                siwe.build_ethereum(values | place)
+
+
 # --- Solana envelopes
 
 
