@@ -21,6 +21,7 @@ from chainwatch.cli_door import devices
 from chainwatch.cli_events import event
 from chainwatch.cli_money import creator, payouts, refunds
 from chainwatch.cli_sales import guests, purchase, review
+from chainwatch.cli_verify import verify
 from chainwatch.cli_webhooks import webhooks
 from chainwatch.errors import ChainwatchError, Misconfigured, Rejected
 from chainwatch.terminal import (
@@ -63,6 +64,7 @@ app.add_typer(ledger, name="ledger")
 app.add_typer(db, name="db")
 app.add_typer(keys, name="keys")
 keys.add_typer(operator, name="operator")
+app.command()(verify)
 
 
 def main() -> NoReturn:
@@ -362,48 +364,6 @@ def backfill(
 
     done = asyncio.run(scan_again(settings_of(config), chain, first, last))
     say(done, json, lambda d: print(f"{d.chain}: blocks {d.first_height} to {d.last_height} were scanned again"))
-
-
-@app.command()
-def verify(
-    chain: Annotated[str | None, typer.Option("--chain")] = None,
-    address: Annotated[str | None, typer.Option("--address")] = None,
-    message: Annotated[str | None, typer.Option("--message")] = None,
-    signature: Annotated[str | None, typer.Option("--signature")] = None,
-    jsonl: Annotated[str | None, typer.Option("--jsonl", help="File of JSON lines, or -.")] = None,
-    config: ConfigOption = None,
-    json: JsonOption = False,
-) -> None:
-    """One signature, or one a line: is it by that wallet?"""
-    del config  # every command takes it; this one asks nothing of it
-    if jsonl is not None:
-        from chainwatch.verifiers.jsonl import answer_lines, read_lines
-
-        source = sys.stdin.buffer if jsonl == "-" else _open(jsonl)
-        with source:
-            for line in answer_lines(read_lines(source)):
-                print(line, flush=jsonl == "-")  # whoever writes to a pipe may wait for each answer
-        return
-    if address is None or message is None or signature is None:
-        raise Misconfigured("verify needs --address, --message and --signature, or --jsonl FILE")
-    from chainwatch.verifiers import verify as ask
-
-    result = ask(chain=chain, address=address, message=message, signature=signature)
-    answer = {
-        "valid": result.ok,
-        "status": str(result.status),
-        "scheme": result.scheme,
-        "reason": str(result.reason),
-    }
-    say(answer, json, lambda a: print(f"valid: {a['scheme']}" if a["valid"] else f"{a['status']}: {a['reason']}"))
-    raise typer.Exit(0 if result.ok else NO)
-
-
-def _open(path: str) -> Any:
-    try:
-        return Path(path).open("rb")
-    except OSError as error:
-        raise Misconfigured(f"{path}: {error.strerror}") from error
 
 
 # -- database and keys ---------------------------------------------------------------------------------------

@@ -4,13 +4,17 @@ import json
 import os
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
 from chainwatch.testing.rows import signed_rows
-from chainwatch.testing.wallets import EvmWallet
+from chainwatch.testing.wallets import EvmWallet, HiveWallet
 from chainwatch.verifiers import SCHEMES
 from chainwatch.verifiers.jsonl import MAX_ROW
 
@@ -24,9 +28,10 @@ UNRECORDED = {"eip1271-argent", "eip1271-loopring"}
 
 
 def run(*arguments: str, given: bytes = b"") -> tuple[int, str, str]:
-    """Exit code, standard output and standard error."""
+    """Exit code, standard output and standard error; no node is configured."""
     command = [sys.executable, "-m", "chainwatch", "verify", *arguments]
-    done = subprocess.run(command, input=given, capture_output=True, timeout=100, check=False)
+    with TemporaryDirectory() as empty:
+        done = subprocess.run(command, input=given, capture_output=True, timeout=100, check=False, cwd=empty)
     return done.returncode, done.stdout.decode(), done.stderr.decode()
 
 
@@ -65,6 +70,83 @@ def test_anything_else_prints_the_reason_and_exits_with_1(changes: dict[str, str
 
 def test_the_chain_is_found_from_the_address_when_none_is_named() -> None:
     assert run("--address", WALLET.address, "--message", "", "--signature", WALLET.sign_message(""))[0] == 0
+
+
+ALICE = HiveWallet("alice")
+SAFE = "0x" + "5a" * 20
+
+
+class Node(BaseHTTPRequestHandler):
+    """A node that knows alice, and a contract at ``SAFE`` that says yes to everything."""
+
+    def do_POST(self) -> None:
+        """Answer one question."""
+        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        code = {"eth_getCode": "0x60" if str(asked["params"][0:1]).lower() == str([SAFE]) else "0x"}
+        answers = {"eth_chainId": "0x1", "eth_call": "0x1626ba7e" + "00" * 28} | code
+        answers |= {"condenser_api.get_accounts": [ALICE.account | {"owner": EMPTY, "active": EMPTY, "memo_key": ""}]}
+        body = json.dumps({"jsonrpc": "2.0", "id": asked["id"], "result": answers[asked["method"]]}).encode()
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+EMPTY = {"weight_threshold": 1, "account_auths": [], "key_auths": []}
+
+
+@pytest.fixture(scope="module")
+def node() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Node)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def configured(folder: Path, url: str) -> tuple[str, str]:
+    file = folder / "nodes.toml"
+    sections = [
+        f'[chains.HIVE]\nendpoints = ["{url}"]\nreceive = ["till"]',
+        f'[chains.ETH]\nendpoints = ["{url}"]\nreceive = ["{WALLET.address}"]',
+    ]
+    file.write_text("\n".join(sections))
+    return "--config", str(file)
+
+
+@pytest.mark.network
+@pytest.mark.parametrize(
+    ("arguments", "printed", "code"),
+    [
+        (("--address", "alice", "--signature", ALICE.sign_message(TEXT)), "valid: hive-buffer", 0),
+        (
+            ("--address", "alice", "--signature", HiveWallet("bob").sign_message(TEXT)),
+            "invalid: authority_not_met",
+            1,
+        ),
+        (("--chain", "ETH", "--address", SAFE, "--signature", "0x"), "valid: eip191", 0),
+        (("--chain", "eip155:1", "--address", SAFE, "--signature", "0x" + "11" * 65), "valid: eip191", 0),
+        (("--chain", "ETH", "--address", WALLET.address, "--signature", "0x"), "invalid: wrong_signer", 1),
+        (("--chain", "eip155:137", "--address", SAFE, "--signature", "0x"), "unsupported: needs_chain_state", 1),
+        (("--address", SAFE, "--signature", "0x"), "unsupported: needs_chain_state", 1),
+    ],
+)
+def test_what_only_the_chain_knows_its_configured_node_is_asked(
+    arguments: tuple[str, ...], printed: str, code: int, node: str, tmp_path: Path
+) -> None:
+    assert run(*configured(tmp_path, node), "--message", TEXT, *arguments) == (code, printed + "\n", "")
+
+
+@pytest.mark.network
+def test_a_node_that_does_not_answer_is_unavailable_and_exits_with_3(tmp_path: Path) -> None:
+    dead = configured(tmp_path, "http://127.0.0.1:9")
+    asked = ("--address", "alice", "--message", TEXT, "--signature", ALICE.sign_message(TEXT))
+    assert run(*dead, *asked) == (3, "unavailable: node_unreachable\n", "")
+    assert run(*dead, "--address", WALLET.address, "--message", TEXT, "--signature", WALLET.sign_message(TEXT))[0] == 0
 
 
 def test_what_cannot_be_asked_exits_with_2(tmp_path: Path) -> None:
@@ -135,7 +217,7 @@ def test_every_wallet_row_of_every_shared_file_gets_its_verdict(file: Path) -> N
     rows = [
         row
         for row in json.loads(file.read_text("utf-8"))
-        if row.get("address") and row.get("signature") is not None and row["valid"] is not None
+        if row.get("address") is not None and row.get("signature") is not None and row["valid"] is not None
     ]
     rows = [row for row in rows if row["scheme"] in SCHEMES]
     if not rows:

@@ -77,6 +77,7 @@ TOP = {
     "cli_access",
     "cli_webhooks",
     "cli_door",
+    "cli_verify",
     "terminal",
     "progress",
     "__main__",

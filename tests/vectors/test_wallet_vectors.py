@@ -1,8 +1,6 @@
 """Every wallet row of every shared vector file: the command line's verdict is the recommended one."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -52,19 +50,3 @@ def test_every_row_has_the_recommended_verdict(vectors: Load, family: str, named
         elif result.ok is not row["valid"] or result.reason is Reason.INTERNAL:
             wrong.append((row["id"], result))
     assert not wrong
-
-
-def test_the_command_answers_every_row_of_every_file_in_one_go(vectors: Load) -> None:
-    """``chainwatch verify --jsonl -``: one line each, in order, exit 0, whatever the answers are."""
-    rows = [row for family in FAMILIES for row in cases(vectors(family))]
-    lines = "".join(json.dumps(row) + "\n" for row in rows)
-    command = [sys.executable, "-m", "chainwatch", "verify", "--jsonl", "-"]
-    done = subprocess.run(command, input=lines, capture_output=True, text=True, check=True, timeout=240)
-    answers = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [answer["id"] for answer in answers] == [row["id"] for row in rows]
-    for row, answer in zip(rows, answers, strict=True):
-        assert set(answer) == {"id", "valid", "status", "scheme", "reason"}
-        assert answer["valid"] is (answer["status"] == "valid") is (answer["reason"] == "ok")
-        assert answer["scheme"] == row["scheme"] or answer["scheme"] is None
-        assert answer["valid"] is (row["valid"] and row["id"] not in UNRECORDED), (row["id"], answer)
-    assert len(rows) > 1_000
