@@ -5,6 +5,7 @@ One record is ``{"method", "params", "result" | "error"}`` of JSON-RPC.  A quest
 data, as ``{"method": "eth_call(deployless …)"}``.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,21 +15,25 @@ from chainwatch.verifiers.result import Reverted, Unavailable
 MAX_RECORDS = 256
 """Records looked at for one signature; one signature asks at most four questions."""
 _DEPLOYLESS = "eth_call(deployless"
-_EXECUTION = ("revert", "out of gas", "outofgas", "invalid opcode", "invalid jump", "stack", "gas required exceeds")
+_EXECUTION_CODES = (3, -32015)
+"""Geth's and Erigon's code for a revert; Nethermind's and OpenEthereum's for a call that failed."""
+_EXECUTION = re.compile(
+    "revert|out ?of ?gas|invalid opcode|invalid jump|bad instruction|bad jump|opcode ?not ?found|invalid ?fe ?opcode"
+    "|stack ?underflow|stack ?overflow|stack limit|out of stack|gas required exceeds"
+)
 """What the message of an error says when the call ran and failed; other errors say nothing about the wallet."""
 
 
 def execution_error(error: object) -> bool:
     """Did the call itself fail (the contract's answer is no), rather than the node?
 
-    Code 3 is geth's for a revert; other clients use -32000, -32015 or -32603 and only the message tells.
+    Some clients have a code for it; of the others (-32000, -32603) only the message tells.
     """
     if isinstance(error, Mapping):
-        if error.get("code") == 3:
+        if error.get("code") in _EXECUTION_CODES:
             return True
         error = error.get("message")
-    text = error.lower() if isinstance(error, str) else ""
-    return any(word in text for word in _EXECUTION)
+    return isinstance(error, str) and _EXECUTION.search(error[:1000].lower()) is not None
 
 
 class RecordedChain:
