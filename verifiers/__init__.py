@@ -106,6 +106,7 @@ CHOOSERS: Mapping[str, str] = {
 was named, by the shape of signature and message.  The first valid one wins, else the refusal that tells most."""
 
 
+_OK = Reason.OK
 _RANK = (Status.UNAVAILABLE, Status.INCONCLUSIVE, Status.INVALID, Status.UNSUPPORTED, Status.MALFORMED)
 """Of several refusals the one that tells most is the answer."""
 
@@ -147,10 +148,10 @@ def verify(
     try:
         for attempt in _forms(request):
             for name in _names(attempt):
-                answer = _untried(attempt, name)
+                answer = _unread(attempt, name) if request.expect else None
                 if answer is None:
                     answer = _function(name)(attempt)
-                if answer.reason is Reason.OK:
+                if answer.reason is _OK:
                     return answer if attempt is request else _told(answer)
                 refusals.append(answer)
     except Exception as error:  # a fault of ours must neither crash the caller nor let anybody in
@@ -184,7 +185,7 @@ async def averify(
     try:
         for attempt in _forms(request):
             for name in _names(attempt):
-                answer = _untried(attempt, name)
+                answer = _unread(attempt, name) if request.expect else None
                 if answer is None:
                     resolved = SCHEMES[name].resolved if resolver is not None else None
                     answer = await _load(resolved)(attempt, resolver) if resolved else _function(name)(attempt)
@@ -214,9 +215,8 @@ def _names(request: Request) -> tuple[str, ...]:
     if scheme is None:
         names: tuple[str, ...] = _chooser(family)(request)
         return names
-    entry = SCHEMES.get(scheme)
-    # Of another family's scheme there is no attempt: the answer is ``unsupported``.
-    return (scheme,) if entry is None or family in entry.families else ()
+    # Of another family's scheme, or one that nobody knows, there is no attempt (``_best``).
+    return (scheme,) if scheme in SCHEMES and family in SCHEMES[scheme].families else ()
 
 
 def _told(answer: Verification) -> Verification:
@@ -226,21 +226,18 @@ def _told(answer: Verification) -> Verification:
 
 def _best(request: Request, refusals: list[Verification]) -> Verification:
     """The refusal that tells most; the first of equals."""
-    if not refusals:
-        return request.answer(Reason.UNSUPPORTED, request.scheme)
-    return min(refusals, key=lambda refusal: _RANK.index(refusal.status))
+    if refusals:
+        return min(refusals, key=lambda refusal: _RANK.index(refusal.status))
+    scheme = request.scheme or ""
+    return request.answer(Reason.UNSUPPORTED if scheme in SCHEMES else Reason.UNKNOWN_SCHEME, scheme[:64])
 
 
-def _untried(request: Request, name: str) -> Verification | None:
-    """Why a scheme is not tried: nobody knows it, or it does not check what is expected; None when it is."""
-    entry = SCHEMES.get(name)
-    if entry is None:
-        return request.answer(Reason.UNKNOWN_SCHEME, name[:64])
-    if not request.expect:
-        return None
-    checked = _load(entry.expects) if entry.expects else ()
-    for key, value in request.expect.items():
-        if value is not None and key not in checked:
+def _unread(request: Request, name: str) -> Verification | None:
+    """The refusal of a scheme that does not check all that is expected; None when it does."""
+    where = SCHEMES[name].expects
+    read = _load(where) if where else ()
+    for key, value in (request.expect or {}).items():
+        if value is not None and key not in read:
             named = key[:64] if isinstance(key, str) else type(key).__name__
             return request.answer(Reason.MALFORMED_REQUEST, name, detail={"expect": named})
     return None

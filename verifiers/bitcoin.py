@@ -25,6 +25,7 @@ _MAGICS = {
     "GRS": b"GroestlCoin Signed Message:\n",
 }
 _PREFIXES = {chain: compact_size(len(magic)) + magic for chain, magic in _MAGICS.items()}
+_OK = Reason.OK
 _SEGWIT = ("BTC", "LTC", "GRS")
 _ANY = range(256)
 _HEADERS: dict[str, dict[str, Collection[int]]] = {
@@ -103,14 +104,14 @@ def verify_compact(request: Request, scheme: str) -> Verification:
     if key is None:
         return request.answer(Reason.BAD_SIGNATURE, scheme, method="ecdsa", malleable=True)
     # 5. compare
-    reason = Reason.OK if _pays_to(key, wallet, policy) else Reason.WRONG_SIGNER
+    paid = _pays_to(key, wallet, policy)
     return Verification(
-        reason,
+        _OK if paid else Reason.WRONG_SIGNER,
         scheme,
         "ecdsa",
         wallet.canonical,
         wallet.chain,
-        key.hex() if reason is Reason.OK else None,
+        key.hex() if paid else None,
         malleable=True,
         warnings=() if curves.low_s(compact) else ("high_s",),
         detail={"header": header, "network": wallet.network},

@@ -1,4 +1,4 @@
-"""The one door to the crypto libraries, each imported at first use.
+"""The one door to the crypto libraries; those that take long to import are imported at first use.
 
 Nothing here computes on a curve: coincurve (libsecp256k1), PyNaCl (libsodium), safe-pysha3 and
 pycryptodomex do.  Functions take and return bytes; wrong input is None or False, never an exception.
@@ -39,11 +39,6 @@ def _coincurve() -> Any:
     import coincurve
 
     return coincurve
-
-
-@cache
-def _keccak() -> native.Keccak:
-    return native.keccak_function()
 
 
 @cache
@@ -92,9 +87,8 @@ def hash160(data: bytes) -> bytes:
     return digest
 
 
-def keccak256(data: bytes) -> bytes:
-    """Keccak-256 as Ethereum and Monero use it (the padding before FIPS 202)."""
-    return _keccak()(data)
+keccak256 = native.keccak_function()
+"""Keccak-256 as Ethereum and Monero use it (the padding before FIPS 202)."""
 
 
 # --- secp256k1
@@ -102,7 +96,7 @@ def keccak256(data: bytes) -> bytes:
 
 def low_s(compact: bytes) -> bool:
     """Is the s of ``r ‖ s`` in the lower half of the group order (BIP-62, EIP-2)?"""
-    return compact[32:64] <= _HALF_N
+    return compact[32:] <= _HALF_N
 
 
 def recover(compact: bytes, recovery_id: int, digest: bytes, *, compressed: bool = True) -> bytes | None:

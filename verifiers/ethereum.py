@@ -21,6 +21,8 @@ EIP191_PREFIX = b"\x19Ethereum Signed Message:\n"
 ERC6492_SUFFIX = bytes.fromhex("6492" * 16)
 _V = {0: 0, 1: 1, 27: 0, 28: 1}
 _NOTHING: Mapping[str, Any] = {}
+_OK = Reason.OK
+"""Python 3.11 looks for a member of an enumeration for as long as it calls a function."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,31 +168,29 @@ def _ecdsa(request: Request, scheme: str, digest: bytes, detail: Mapping[str, An
         shaped = not signature or len(signature) > 65 or signature.endswith(ERC6492_SUFFIX)
         contract = request.policy.contracts and shaped
         return request.answer(Reason.NEEDS_CHAIN_STATE if contract else Reason.MALFORMED_SIGNATURE, scheme)
-    reason, account = signer(digest, signature, request.policy)  # 2
-    if account is None:
+    account = signer(digest, signature, request.policy)  # 2
+    wallet = request.wallet
+    if account != wallet.payload:  # 3
+        reason = account if isinstance(account, Reason) else Reason.WRONG_SIGNER
         return request.answer(reason, scheme, method="ecdsa")
-    if account != request.wallet.payload:  # 3
-        return request.answer(Reason.WRONG_SIGNER, scheme, method="ecdsa")
-    wallet, policy = request.wallet, request.policy
-    chain = wallet.chain or wallet.family
+    chain, malleable = wallet.chain or wallet.family, request.policy.allow_high_s
     # In the order of the fields: naming them costs as much again as filling them.
-    return Verification(Reason.OK, scheme, "ecdsa", wallet.canonical, chain, None, policy.allow_high_s, (), detail)
+    return Verification(_OK, scheme, "ecdsa", wallet.canonical, chain, None, malleable, (), detail)
 
 
 def signature_bytes(signature: object, policy: Policy) -> bytes:
     """The bytes of a signature as wallets return it: ``0x`` and hex in either case.  ``EncodingError`` otherwise."""
-    if isinstance(signature, bytes):
+    if isinstance(signature, str):
+        if signature[:2] == "0x" or (policy.normalise and signature[:2] == "0X"):
+            return hex_bytes(signature[2:])
+        if policy.normalise and signature:
+            return hex_bytes(signature)
+    elif isinstance(signature, bytes):
         return signature
-    if not isinstance(signature, str):
-        raise EncodingError("not a text")
-    if signature[:2] == "0x" or (policy.normalise and signature.startswith("0X")):
-        return hex_bytes(signature[2:])
-    if policy.normalise and signature:
-        return hex_bytes(signature)
-    raise EncodingError("no 0x")
+    raise EncodingError("neither bytes nor 0x and hex")
 
 
-def signer(digest: bytes, signature: bytes, policy: Policy) -> tuple[Reason, bytes | None]:
+def signer(digest: bytes, signature: bytes, policy: Policy) -> bytes | Reason:
     """The 20-byte account that made a 64- or 65-byte signature over ``digest``, or the reason why there is none."""
     if len(signature) == 64:  # EIP-2098: the parity is the top bit of s
         parity: int | None = signature[32] >> 7
@@ -202,10 +202,8 @@ def signer(digest: bytes, signature: bytes, policy: Policy) -> tuple[Reason, byt
             parity = (v - 35) & 1  # EIP-155 v of a transaction, which some wallets also write here
         compact = signature[:64]
     if parity is None:
-        return Reason.MALFORMED_SIGNATURE, None
+        return Reason.MALFORMED_SIGNATURE
     if not low_s(compact) and not policy.allow_high_s:
-        return Reason.NON_CANONICAL, None
+        return Reason.NON_CANONICAL
     key = recover(compact, parity, digest, compressed=False)
-    if key is None:
-        return Reason.BAD_SIGNATURE, None
-    return Reason.OK, keccak256(key[1:])[12:]
+    return Reason.BAD_SIGNATURE if key is None else keccak256(key[1:])[12:]
