@@ -124,15 +124,24 @@ def _template(script: bytes) -> _Template | None:
         return _Template(1, (script[1:-1],), multisig=False)
     if len(script) < 37 or script[-1] != OP_CHECKMULTISIG:
         return None
+    required, offset = _small_number(script, 0)
     keys = []
-    offset, end = 1, len(script) - 2
-    while offset < end and script[offset] in (33, 65):
+    while script[offset] in (33, 65):
         keys.append(script[offset + 1 : offset + 1 + script[offset]])
         offset += 1 + script[offset]
-    required, count = script[0] - 0x50, script[end] - 0x50
-    if offset != end or not 1 <= required <= count <= 16 or count != len(keys) or not all(map(_is_key, keys)):
+        if offset >= len(script):
+            return None
+    count, offset = _small_number(script, offset)
+    if offset != len(script) - 1 or not 1 <= required <= count <= MAX_KEYS or count != len(keys):
         return None
-    return _Template(required, tuple(keys), multisig=True)
+    return _Template(required, tuple(keys), multisig=True) if all(map(_is_key, keys)) else None
+
+
+def _small_number(script: bytes, offset: int) -> tuple[int, int]:
+    """The number pushed minimally at ``offset`` and what comes after it: OP_1 to OP_16, or one byte above; else 0."""
+    if script[offset] == 1 and 17 <= script[offset + 1] <= MAX_KEYS:
+        return script[offset + 1], offset + 2
+    return max(script[offset] - 0x50, 0), offset + 1
 
 
 def _satisfy(script: bytes, stack: tuple[bytes, ...], digest: Callable[[], bytes]) -> Spend:

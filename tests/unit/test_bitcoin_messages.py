@@ -260,6 +260,33 @@ def test_two_of_three_takes_two_different_keys_in_their_order() -> None:
         assert judge(*wrong).status is Status.INVALID
 
 
+@pytest.mark.parametrize(("required", "count"), [(1, 1), (1, 16), (16, 16), (2, 17), (17, 17), (20, 20), (2, 21)])
+def test_a_multisig_has_up_to_twenty_keys(required: int, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From 17 on the numbers are pushed as a byte."""
+    monkeypatch.setattr("chainwatch.verifiers.engine._load", lambda: None)
+    keys = [coincurve.PrivateKey(bytes([number]) * 32) for number in range(1, count + 1)]
+
+    def number(value: int) -> bytes:
+        return bytes([0x50 + value]) if value <= 16 else bytes([1, value])
+
+    listed = b"".join(b"\x21" + key.public_key.format() for key in keys)
+    script = number(required) + listed + number(count) + b"\xae"
+    result = verify(address=p2wsh(script), message=TEXT, signature=spend_p2wsh(script, *keys[-required:]))
+    assert (result.reason, result.method) == (("ok", "multisig") if count <= 20 else ("unknown_script", None))
+    longer = b"\x01" + bytes([required]) + listed + number(count) + b"\xae"  # which only some numbers are minimally
+    if required <= 16:
+        result = verify(address=p2wsh(longer), message=TEXT, signature=spend_p2wsh(longer, *keys[-required:]))
+        assert result.reason == "unknown_script"
+
+
+@pytest.mark.parametrize("cut", range(1, 75))
+def test_a_script_that_breaks_off_is_no_multisig(cut: int) -> None:
+    script = MULTISIG[:cut] + b"\xae"
+    result = verify(address=p2wsh(script), message=TEXT, signature=spend_p2wsh(script, KEYS[0], KEYS[1]))
+    assert not result
+    assert result.reason is not Reason.INTERNAL
+
+
 def test_a_script_of_one_key_is_a_wallet_too() -> None:
     script = b"\x21" + KEYS[0].public_key.format() + b"\xac"
     assert verify(address=p2wsh(script), message=TEXT, signature=spend_p2wsh(script, KEYS[0], dummy=False)).ok
