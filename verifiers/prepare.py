@@ -74,7 +74,7 @@ def prepare(
             scheme,
             None if typed_data is None else _document(typed_data, "typed_data"),
             authorities,  # the schemes that read them bound what they read
-            role,  # type: ignore[arg-type]  # text, as was seen above
+            role,
             None if expect is None else _document(expect, "expect"),
             time() if now is None else _seconds(now),
             policy,
