@@ -10,6 +10,7 @@ answer mean something is that the address was fixed beforehand.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from chainwatch.verifiers import siwe
@@ -55,7 +56,13 @@ def choose(request: Request) -> tuple[str, ...]:
 
 def personal_digest(message: bytes, prefix: bytes = EIP191_PREFIX) -> bytes:
     """EIP-191 version 0x45: keccak256(prefix ‖ decimal length in bytes ‖ message)."""
-    return keccak256(b"%b%d%b" % (prefix, len(message), message))
+    return keccak256(_head(prefix, len(message)) + message)
+
+
+@lru_cache(maxsize=1024)
+def _head(prefix: bytes, length: int) -> bytes:
+    """What stands before a message of this length; remembered, for the texts of a door have one length or two."""
+    return b"%b%d" % (prefix, length)
 
 
 def verify_eip191(request: Request) -> Verification:

@@ -20,6 +20,8 @@ from chainwatch.verifiers.addresses import detect_wallet
 
 MAX_RESOURCES = 64
 """Resource lines: far more than any wallet shows, few enough to parse in well under a millisecond."""
+MAX_FIRST_LINE = 1_024
+"""Bytes of a line that may be the sentence: no authority is longer than some hundred."""
 
 ETHEREUM = "Ethereum"
 SOLANA = "Solana"
@@ -96,8 +98,8 @@ _FIELD_NAMES = (*(label for label, _ in _LINES), "Resources:")
 
 def looks_like(message: bytes, account: str) -> bool:
     """Is the first line the sentence of a sign-in text?  Cheap: decides whether to parse."""
-    end = message.find(b"\n", 0, 1024)
-    return end > 0 and message[:end].endswith(_SENTENCE.format(account).encode())
+    end = message.find(b"\n")
+    return 0 < end < MAX_FIRST_LINE and message[:end].endswith(_SENTENCE.format(account).encode())
 
 
 # --- times
