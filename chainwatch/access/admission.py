@@ -99,7 +99,7 @@ class Admission:
     async def join(self, attempt: Attempt) -> Decision:
         """Let it in, or not: the text is used up, the entry counted, a session begun."""
         proved = await self._prove(attempt, consume=True)
-        decision = await self._deps.store.write_together(self._enter, attempt, proved)
+        decision = await self._deps.store.write_often(self._enter, attempt, proved)
         self._deps.metrics.access("granted" if decision.granted else "denied", decision.reason)
         if decision.classic:
             self._deps.metrics.classic("granted" if decision.granted else "denied")
@@ -143,8 +143,9 @@ class Admission:
         if isinstance(found, str):
             return found
         refusals = []
+        chains = self._chains_of(attempt.event, wallet)
         for candidate in found:
-            answer = await self._signed(attempt, candidate, wallet)
+            answer = await self._signed(attempt, candidate, wallet, chains)
             if isinstance(answer, Proved):
                 return answer
             refusals.append(answer)
@@ -179,7 +180,9 @@ class Admission:
             return str(found)
         return [found] if isinstance(found, Candidate) else found
 
-    async def _signed(self, attempt: Attempt, candidate: Candidate, wallet: str) -> Proved | str:
+    async def _signed(
+        self, attempt: Attempt, candidate: Candidate, wallet: str, contract_chains: signatures.Chains
+    ) -> Proved | str:
         message, reading = candidate.message, candidate.reading
         evm = reading.wallet.family == "evm"
         assert attempt.signature is not None
@@ -190,7 +193,7 @@ class Admission:
             text=message.render(),
             signature=attempt.signature,
             chain_id=reading.wallet.network if evm and not message.is_classic else None,
-            contract_chains=partial(self._chains_of, attempt.event, wallet),
+            contract_chains=contract_chains,
         )
         if not answer:
             return signatures.refusal(answer)
@@ -205,9 +208,19 @@ class Admission:
             contract_chain=door.chain_code(self._deps, reading.wallet.network) if contract else None,
         )
 
-    async def _chains_of(self, event: str, wallet: str) -> set[str]:
-        """The chains on which a contract wallet counts here: where its purchases were bound, or paid."""
-        return await self._deps.store.read(self._read_chains, event, wallet)
+    def _chains_of(self, event: str, wallet: str) -> signatures.Chains:
+        """The chains on which a contract wallet counts here: where its purchases were bound, or paid.
+
+        Asked of the database when the first text needs it, once for all texts of an attempt.
+        """
+        known: list[set[str]] = []
+
+        async def ask() -> set[str]:
+            if not known:
+                known.append(await self._deps.store.read(self._read_chains, event, wallet))
+            return known[0]
+
+        return ask
 
     def _read_chains(self, connection: Connection, event: str, wallet: str) -> set[str]:
         known = [e.id for e in holders.events_named(connection, {event}).values()]
@@ -230,7 +243,7 @@ class Admission:
             group = self._asked[:TOGETHER]
             answers: Sequence[Decision | Exception]
             try:
-                answers = await self._deps.store.write_together(self._answer, [(a, p) for a, p, _ in group])
+                answers = await self._deps.store.write_often(self._answer, [(a, p) for a, p, _ in group])
             except Exception as error:  # the transaction failed: for each of them
                 answers = [error] * len(group)
             del self._asked[: len(group)]
@@ -252,17 +265,16 @@ class Admission:
         chains = holders.chain_of_assets(self._deps)
         decisions = []
         granted: list[attempts.Entry] = []
+        denied: list[attempts.Entry] = []
         for attempt, proved in asked:
             event = known.get(attempt.event)
             reason, ticket = self._reason(proved, event, used, held, chains, now_ms)
             entry = self._entry(attempt, proved, reason, attempts.VERIFY, ticket)
-            if reason == GRANTED:
-                granted.append(entry)
-            else:
-                self._attempts.deny(connection, now_ms, entry)
+            (granted if reason == GRANTED else denied).append(entry)
             uuid = None if ticket is None else ticket.uuid
             decisions.append(Decision(reason == GRANTED, str(reason), now_ms, uuid))
         attempts.grant(connection, now_ms, granted)
+        self._attempts.deny_all(connection, now_ms, denied)
         return decisions
 
     def _reason(

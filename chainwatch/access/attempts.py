@@ -3,13 +3,14 @@
 One row holds the like denials of a minute (``audit_log.times``), so that a flood of them is a number in a row.
 """
 
+import functools
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, Update, bindparam, delete, insert, select, update
 
 from chainwatch.ledger.bulk import among, insert_rows
 from chainwatch.ledger.tables import audit_log
@@ -33,10 +34,20 @@ class Entry(msgspec.Struct, frozen=True):
     granted: bool
     more: dict[str, Any]
 
+    @property
+    def kind(self) -> tuple[str, ...]:
+        """What alike attempts have in common: those of a minute are one row."""
+        return (self.action, self.event, self.actor, self.reason)
+
+    @property
+    def subject(self) -> str:
+        """What it is about, as the audit log says it."""
+        return f"event:{self.event}"
+
     def row(self, now_ms: int) -> dict[str, Any]:
         """As a row of the audit log."""
         detail = msgspec.json.encode({"granted": self.granted, "reason": self.reason, **self.more}).decode()
-        row = {"at_ms": now_ms, "actor": self.actor, "action": self.action, "subject": f"event:{self.event}"}
+        row = {"at_ms": now_ms, "actor": self.actor, "action": self.action, "subject": self.subject}
         return row | {"detail": detail, "times": 1}
 
 
@@ -61,8 +72,8 @@ class Attempts:
 
     def deny(self, connection: Connection, now_ms: int, entry: Entry, times: int = 1) -> bool:
         """Write one attempt (or ``times`` alike); False when it was counted into the row of its like of this minute."""
-        key = (entry.action, entry.event, entry.actor, entry.reason)
-        if self._again(connection, key, now_ms // MINUTE_MS, times):
+        key = entry.kind
+        if self._again(connection, entry, now_ms // MINUTE_MS, times):
             return False
         written = insert(audit_log).values(entry.row(now_ms) | {"times": times}).returning(audit_log.c.id)
         row_id = connection.execute(written).scalar_one()
@@ -73,11 +84,30 @@ class Attempts:
                 self._rows.popitem(last=False)
         return True
 
-    def _again(self, connection: Connection, key: tuple[str, ...], minute: int, times: int) -> bool:
-        """Count it into the row of its like.  A row whose transaction was rolled back is not there: then it is new."""
+    def deny_all(self, connection: Connection, now_ms: int, entries: Sequence[Entry]) -> None:
+        """Write attempts that came together: one statement for those that are alike."""
+        alike: dict[tuple[str, ...], list[Entry]] = {}
+        for entry in entries:
+            alike.setdefault(entry.kind, []).append(entry)
+        for same in alike.values():
+            self.deny(connection, now_ms, same[0], len(same))
+
+    def _again(self, connection: Connection, entry: Entry, minute: int, times: int) -> bool:
+        """Count it into the row of its like.
+
+        A row whose transaction was rolled back is not there, or is another's (SQLite gives its id again): then it is
+        new.
+        """
         with self._lock:
-            known = self._rows.get(key)
+            known = self._rows.get(entry.kind)
         if known is None or known[1] != minute:
             return False
-        counted = update(audit_log).where(audit_log.c.id == known[0], audit_log.c.action == key[0])
-        return connection.execute(counted.values(times=audit_log.c.times + times)).rowcount == 1
+        given = {"row_id": known[0], "what": entry.action, "who": entry.actor, "where": entry.subject, "more": times}
+        return connection.execute(_counted(), given).rowcount == 1
+
+
+@functools.cache  # a flood runs it for each of its attempts, and building it takes longer
+def _counted() -> Update:
+    row, same = audit_log.c, {"action": "what", "actor": "who", "subject": "where"}
+    counted = update(audit_log).where(row.id == bindparam("row_id"), *(row[c] == bindparam(n) for c, n in same.items()))
+    return counted.values(times=row.times + bindparam("more"))

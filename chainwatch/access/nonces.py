@@ -17,10 +17,15 @@ others found a window between a text's last moment and its record's: Myriad #419
 
 def consume(connection: Connection, key: str, expires_ms: int) -> bool:
     """Mark ``key`` as used; False when it was already.  Atomic on both databases: one of many at once wins."""
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    statement = insert(used_nonces).values(key=key, expires_ms=expires_ms + KEPT_MS).on_conflict_do_nothing()
+    given = {"key": key, "expires_ms": expires_ms + KEPT_MS}
     # What came back, not the row count: psycopg gives none for an INSERT.
-    return connection.execute(statement.returning(used_nonces.c.key)).first() is not None
+    return connection.execute(_use(connection.dialect.name), given).first() is not None
+
+
+@functools.cache  # building it takes longer than running it
+def _use(dialect: str) -> Any:
+    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    return insert(used_nonces).on_conflict_do_nothing().returning(used_nonces.c.key)
 
 
 def used_of(connection: Connection, keys: Collection[str]) -> frozenset[str]:
@@ -31,7 +36,7 @@ def used_of(connection: Connection, keys: Collection[str]) -> frozenset[str]:
     return frozenset(connection.scalars(_used(dialect), {"keys": keys_for(dialect, keys)}))
 
 
-@functools.cache  # building it takes longer than running it
+@functools.cache
 def _used(dialect: str) -> Select[Any]:
     return select(used_nonces.c.key).where(listed(dialect, used_nonces.c.key, "keys"))
 
