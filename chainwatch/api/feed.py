@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 
 from sqlalchemy import Connection, func, select
 
+from chainwatch.api.limits import network
 from chainwatch.api.problems import Problem
 from chainwatch.errors import ChainwatchError
 from chainwatch.ledger.store import Store
@@ -27,7 +28,7 @@ MAX_STREAMS = 2_000
 """Open streams of a process: each costs a connection and some 20 kB."""
 
 MAX_OF_ONE = 20
-"""Open streams of one address: a family behind one line, with several pages each."""
+"""Open streams of one address (IPv6: of one line): a family behind one line, with several pages each."""
 
 Seen = tuple[object, ...]
 
@@ -54,6 +55,7 @@ class Feed:
     @asynccontextmanager
     async def listening(self, address: str) -> AsyncIterator["Feed"]:
         """Count one stream of ``address``; ``Problem`` when there are too many."""
+        address = network(address)
         if self._listeners.total() >= MAX_STREAMS or self.stopping:
             raise Problem("unavailable", "no further stream now", headers={"Retry-After": "10"})
         if self._listeners[address] >= MAX_OF_ONE:

@@ -55,9 +55,7 @@ def around(http: Callable[[], Http], limits: Limits, stopping: Stopping = lambda
         response = await _answered(request, handler, settings, limits, stopping)
         if not response.prepared:
             response.headers["X-Request-Id"] = request_id
-            response.headers["Server"] = "chainwatch"
-            response.headers.setdefault("X-Content-Type-Options", "nosniff")
-            response.headers.setdefault("Cache-Control", "no-store")
+            dress(response)
             if (standing := request.get(STANDING)) is not None:
                 for name, value in standing.headers().items():
                     response.headers.setdefault(name, value)
@@ -65,6 +63,13 @@ def around(http: Callable[[], Http], limits: Limits, stopping: Stopping = lambda
         return response
 
     return handle
+
+
+def dress(response: web.StreamResponse) -> None:
+    """Set the headers of every answer."""
+    response.headers["Server"] = "chainwatch"
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    response.headers.setdefault("Cache-Control", "no-store")
 
 
 async def _answered(

@@ -14,7 +14,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from chainwatch.api.limits import Limits
-from chainwatch.api.middleware import around
+from chainwatch.api.middleware import around, dress
+from chainwatch.api.problems import Problem
 from chainwatch.clock import Clock, SystemClock
 from chainwatch.config.sections import Http
 from chainwatch.errors import Misconfigured
@@ -41,6 +42,31 @@ SWEEP_S = 5.0
 Routes = Callable[[web.Application], None]
 
 
+class Connection(web.RequestHandler):
+    """One connection.  What is no HTTP is refused with a problem document like everything else."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what never came to a handler; the connection is closed."""
+        if status >= 500:  # a fault of ours: logged, and refused when an answer has begun
+            super().handle_error(request, status, exc, message)
+            problem = Problem("internal", "this should not have happened", status=status)
+        else:  # anybody sends nonsense as often as he likes: that is no line in a log
+            log.debug("no HTTP: %s", type(exc).__name__)
+            problem = Problem("bad_request", "this is no HTTP request that is taken here", status=status)
+        answer = problem.response()
+        dress(answer)
+        answer.force_close()
+        return answer
+
+
 class Server:
     """Listens from ``start`` to ``stop``.
 
@@ -63,6 +89,7 @@ class Server:
         self._limits = limits or Limits(clock or SystemClock(), http)
         self._on_stop = on_stop
         self._runner: web.AppRunner | None = None
+        self._listener: asyncio.Server | None = None
         self._sweeper: asyncio.Task[None] | None = None
         self._busy: dict[Any, int] = {}
         """Connection to its running requests; one that is not here has never made a whole request."""
@@ -87,22 +114,15 @@ class Server:
         )
         for add in self._routes:
             add(app)
-        self._runner = web.AppRunner(
-            app,
-            access_log=None,
-            shutdown_timeout=SHUTDOWN_S,
-            keepalive_timeout=IDLE_S,
-            max_headers=MAX_HEADERS,
-            max_field_size=MAX_HEADER,
-            auto_decompress=False,  # a small body must not become a large one
-        )
+        self._runner = web.AppRunner(app, shutdown_timeout=SHUTDOWN_S)
         await self._runner.setup()
+        loop = asyncio.get_running_loop()
         try:
-            await web.TCPSite(self._runner, self.host, self.port, backlog=1024).start()
+            self._listener = await loop.create_server(self._connection, self.host, self.port, backlog=1024)
         except OSError as error:
             await self.stop()
             raise Misconfigured(f"[http] listen: {self.host}:{self.port}: {error.strerror}") from error
-        self.port = self._runner.addresses[0][1]
+        self.port = self._listener.sockets[0].getsockname()[1]
         self._sweeper = asyncio.create_task(self._sweep(), name="sweep connections")
 
     async def stop(self) -> None:
@@ -116,8 +136,24 @@ class Server:
             self._sweeper = None
         if self._runner is not None:
             await self._drain()
+            if self._listener is not None:
+                self._listener.close()
+                self._listener = None
             await self._runner.cleanup()
             self._runner = None
+
+    def _connection(self) -> Connection:
+        if self._runner is None or self._runner.server is None:
+            raise RuntimeError("the server has not started")
+        return Connection(
+            self._runner.server,
+            loop=asyncio.get_running_loop(),
+            access_log=None,  # type: ignore[arg-type]
+            keepalive_timeout=IDLE_S,
+            max_headers=MAX_HEADERS,
+            max_field_size=MAX_HEADER,
+            auto_decompress=False,  # a small body must not become a large one
+        )
 
     async def _drain(self) -> None:
         """Wait for running requests while new ones are refused by name; aiohttp itself would close the door at once."""

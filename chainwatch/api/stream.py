@@ -5,8 +5,10 @@ state is another one; so nothing can be missed in between, and no history is kep
 keeps proxies from closing the line.
 """
 
+import asyncio
 import contextlib
 import hashlib
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -16,8 +18,13 @@ from chainwatch.api import cors, wire
 from chainwatch.api.endpoints import Call
 from chainwatch.api.middleware import REQUEST_ID
 from chainwatch.api.problems import Problem
+from chainwatch.errors import ChainwatchError
+
+log = logging.getLogger(__name__)
 
 HEARTBEAT_S = 15.0
+WRITE_S = 30.0
+"""Seconds for one write: whoever reads nothing for so long, with full buffers between us, has gone away."""
 RETRY_MS = 2_000
 """How long a browser waits before it comes back."""
 MAX_S = 3_600.0
@@ -36,8 +43,12 @@ async def states(call: Call, read: Read, is_final: Callable[[Any], bool]) -> web
         return web.Response(status=204)
     async with feed.listening(call.address):
         response = _response(call)
-        with contextlib.suppress(ConnectionError):  # who listened has gone away
-            await _tell(call, response, read, is_final, value, known, since)
+        try:
+            with contextlib.suppress(ConnectionError):  # who listened has gone away
+                await _tell(call, response, read, is_final, value, known, since)
+        except TimeoutError:
+            if (transport := call.request.transport) is not None:
+                transport.abort()  # closing would wait for what is not read
         return response
 
 
@@ -53,24 +64,32 @@ async def _tell(
     """Write ``value``, and every state after it."""
     feed = call.backend.feed
     await response.prepare(call.request)
-    await response.write(b"retry: %d\n\n" % RETRY_MS)
+    await _write(response, b"retry: %d\n\n" % RETRY_MS)
     ends = call.backend.clock.monotonic() + MAX_S
     while True:
         raw = wire.encode(value)
         if (now := _id(raw)) != known:
-            await response.write(b"id: %s\nevent: state\ndata: %s\n\n" % (now.encode(), raw))
+            await _write(response, b"id: %s\nevent: state\ndata: %s\n\n" % (now.encode(), raw))
             known = now
         if is_final(value) or feed.stopping or call.backend.clock.monotonic() > ends:
             break
         if await feed.wait(since, HEARTBEAT_S):
             since = feed.mark()
         else:
-            await response.write(b": still here\n\n")
+            await _write(response, b": still here\n\n")
         try:  # after a heartbeat too: a time that passed may have changed it
             value = await read(call)
-        except Problem:
+        except (Problem, ChainwatchError):
+            break  # the answer has begun and can say no more: whoever listens comes back and hears why
+        except Exception:
+            log.exception("a stream (%s)", call.request.get(REQUEST_ID, ""))
             break
     await response.write_eof()
+
+
+async def _write(response: web.StreamResponse, data: bytes) -> None:
+    async with asyncio.timeout(WRITE_S):
+        await response.write(data)
 
 
 def _response(call: Call) -> web.StreamResponse:

@@ -1,6 +1,7 @@
 """Hostile HTTP: whatever comes, the answer has a type, and the next caller is served."""
 
 import asyncio
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -107,11 +108,19 @@ async def test_bodies_that_are_none(
     ],
     ids=["headers", "header", "path", "negative", "smuggled", "chunks", "tls", "nonsense"],
 )
-async def test_what_is_no_http_is_refused_and_the_next_is_served(tmp_path: Path, sent: bytes) -> None:
+async def test_what_is_no_http_is_refused_and_the_next_is_served(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, sent: bytes
+) -> None:
     async with served(tmp_path) as api:
         got = await raw(api, sent, wait=0.4)
         assert got[:8] in (b"HTTP/1.0", b"HTTP/1.1", b"")
         assert got[8:10] in (b" 4", b"")
+        if got:
+            head, _, body = got.partition(b"\r\n\r\n")
+            assert b"content-type: application/problem+json" in head.lower()
+            assert b"python" not in head.lower()  # what we are made of is nobody's business
+            assert {"code", "error", "status"} <= msgspec.json.decode(body).keys()
+        assert not [r for r in caplog.records if r.levelno >= logging.WARNING]  # anybody could fill the log
         assert await posted(api, b"{}") == (200, {"text": "", "number": None})
 
 

@@ -6,12 +6,17 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import msgspec
 import pytest
+from aiohttp import web
 
 from chainwatch.api import feed, stream
+from chainwatch.api.problems import Problem
 from chainwatch.api.wallet_kind import WalletKinds
+from chainwatch.errors import Rejected, Unreachable
 from chainwatch.finality import Rule, Tier
+from chainwatch.ledger import views
 from chainwatch.testing.callers import operator
 from chainwatch.testing.paying import Payer
 from chainwatch.testing.served import Served, served
@@ -315,3 +320,53 @@ async def test_a_stream_of_nothing_is_an_ordinary_error(tmp_path: Path) -> None:
     async with served(tmp_path) as api:
         status, answer = await api.get(f"/api/purchases/{'x' * 22}/stream")
         assert (status, answer["code"]) == (404, "unknown_purchase")
+
+
+@pytest.mark.parametrize("error", [Rejected("unknown_purchase"), Unreachable("database"), RuntimeError("bug")])
+async def test_a_stream_that_cannot_go_on_ends_without_a_second_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """The answer has begun: whoever listens comes back, and hears then what is wrong."""
+    monkeypatch.setattr(stream, "HEARTBEAT_S", 0.05)
+    async with served(tmp_path) as api:
+        await gala(api)
+        bought = await buy(api)
+        async with listening(api, bought["purchase_id"]) as response:
+            await next_event(response)
+
+            def broken(*_a: object) -> None:
+                raise error
+
+            monkeypatch.setattr(views, "view", broken)
+            async with asyncio.timeout(5):
+                rest = await response.content.read()
+        assert b"HTTP/1.1" not in rest
+        assert b"problem" not in rest
+
+
+async def test_who_never_reads_his_stream_is_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "HEARTBEAT_S", 0.001)
+    monkeypatch.setattr(stream, "WRITE_S", 0.2)
+
+    async def stuck(_response: object, _data: bytes) -> None:
+        await asyncio.sleep(30)
+
+    async with served(tmp_path) as api:
+        await gala(api)
+        bought = await buy(api)
+        async with listening(api, bought["purchase_id"]) as response:
+            await next_event(response)
+            monkeypatch.setattr(web.StreamResponse, "write", stuck)
+            with pytest.raises(aiohttp.ClientError):
+                async with asyncio.timeout(5):
+                    await response.content.read()
+        assert api.backend.feed._listeners.total() == 0
+
+
+async def test_one_line_of_ipv6_has_the_streams_of_one_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed, "MAX_OF_ONE", 2)
+    async with served(tmp_path) as api, contextlib.AsyncExitStack() as stack:
+        for i in range(2):
+            await stack.enter_async_context(api.backend.feed.listening(f"2001:db8::{i}"))
+        with pytest.raises(Problem, match="at most 2 streams"):
+            await stack.enter_async_context(api.backend.feed.listening("2001:db8::3"))
