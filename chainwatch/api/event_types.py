@@ -294,15 +294,9 @@ def filter_of(query: EventsQuery, assets: Mapping[str, Asset], now_ms: int) -> e
         currency=None if query.currency is None else _currency(query.currency, assets),
         min_price=query.min_price,
         max_price=query.max_price,
-        starts_after_ms=_bound(query.starts_after, "starts_after"),
-        starts_before_ms=_bound(query.starts_before, "starts_before"),
+        starts_after_ms=wire.time_ms(query.starts_after, "starts_after"),
+        starts_before_ms=wire.time_ms(query.starts_before, "starts_before"),
     )
-
-
-def _bound(text: str | None, name: str) -> int | None:
-    if text is not None and text.isascii() and text.isdigit() and len(text) <= 15:
-        return int(text)
-    return wire.time_ms(text, name)
 
 
 # -- answers ---------------------------------------------------------------------------------------------

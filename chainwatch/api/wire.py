@@ -7,10 +7,12 @@ milliseconds.
 
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
+from msgspec import inspect
 
 from chainwatch.api.problems import Problem
 from chainwatch.errors import ChainwatchError
@@ -22,6 +24,9 @@ JSON = "application/json"
 
 MAX_DEPTH = 16
 """Levels of a JSON body: the deepest legitimate one, typed data of a signature, has six."""
+
+MAX_DIGITS = 15
+"""Digits of Unix milliseconds: those of the year 9999."""
 
 _BORDER = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
@@ -70,17 +75,9 @@ def _depth(value: Any) -> int:
 def convert(data: Mapping[str, Any], kind: type[T], *, strict: bool = True) -> T:
     """Read ``data`` as ``kind``; keys may be camelCase.  Unknown keys are ignored: clients send more than we read."""
     struct: Any = kind
-    names = _names(struct)
-    renamed: dict[str, Any] = {}
-    for key, value in data.items():
-        name = names.get(key) or names.get(snake(key))
-        if name is None:
-            continue
-        if name in renamed and renamed[name] != value:
-            raise Problem("bad_request", f"{name} is given twice, differently")
-        renamed[name] = value
+    rename = _renaming(struct)
     try:
-        return msgspec.convert(renamed, kind, strict=strict)
+        return msgspec.convert(rename(data) if rename is not None else data, kind, strict=strict)
     except msgspec.ValidationError as error:
         raise Problem("bad_request", str(error).replace(" - at `$.", ": `")) from error
 
@@ -91,16 +88,68 @@ def query(items: Mapping[str, str], kind: type[T]) -> T:
 
 
 def time_ms(value: str | int | None, name: str) -> int | None:
-    """Read a time of a request: RFC 3339, or Unix milliseconds as a number."""
+    """Read a time of a request: RFC 3339, or Unix milliseconds as a number (in a query: as its digits)."""
     if value is None or isinstance(value, int):
         return value
+    if value.isascii() and value.isdigit() and len(value) <= MAX_DIGITS:
+        return int(value)
     try:
         return parse_ms(value)
     except ChainwatchError as error:
         raise Problem("bad_request", f"{name}: {error}") from error
 
 
+# -- names -----------------------------------------------------------------------------------------------
+
+Rename = Callable[[Any], Any]
+"""Returns the same value with the keys of its objects as we write them; what is of another type stays as it is."""
+
+
 @functools.cache
-def _names(kind: Any) -> dict[str, str]:
-    fields = msgspec.structs.fields(kind)
-    return {f.encode_name: f.encode_name for f in fields} | {f.name: f.encode_name for f in fields}
+def _renaming(kind: Any) -> Rename | None:
+    return _renaming_of(inspect.type_info(kind))
+
+
+def _renaming_of(info: inspect.Type) -> Rename | None:
+    """Return what renames the keys in a value of a type; None where it holds no object with names of ours."""
+    match info:
+        case inspect.StructType(fields=fields):
+            found = {f.encode_name: (f.encode_name, _renaming_of(f.type)) for f in fields}
+            return partial(_object, names=found | {f.name: found[f.encode_name] for f in fields})
+        case inspect.ListType(item_type=item) | inspect.VarTupleType(item_type=item):
+            each = _renaming_of(item)
+            return None if each is None else partial(_items, rename=each)
+        case inspect.DictType(value_type=item):  # its keys are values: codes of coins, names
+            each = _renaming_of(item)
+            return None if each is None else partial(_values, rename=each)
+        case inspect.UnionType(types=types):
+            choices = [r for t in types if (r := _renaming_of(t)) is not None]
+            return partial(_any, renames=choices) if choices else None
+    return None
+
+
+def _object(data: Any, names: Mapping[str, tuple[str, Rename | None]]) -> Any:
+    if not isinstance(data, Mapping):
+        return data
+    renamed: dict[str, Any] = {}
+    for key, value in data.items():
+        known = names.get(key) or names.get(snake(key))
+        if known is None:
+            continue
+        name, rename = known
+        if name in renamed and renamed[name] != value:
+            raise Problem("bad_request", f"{name} is given twice, differently")
+        renamed[name] = value if rename is None else rename(value)
+    return renamed
+
+
+def _items(data: Any, rename: Rename) -> Any:
+    return [rename(item) for item in data] if isinstance(data, list) else data
+
+
+def _values(data: Any, rename: Rename) -> Any:
+    return {key: rename(item) for key, item in data.items()} if isinstance(data, Mapping) else data
+
+
+def _any(data: Any, renames: Sequence[Rename]) -> Any:
+    return functools.reduce(lambda value, rename: rename(value), renames, data)

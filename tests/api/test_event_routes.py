@@ -203,3 +203,30 @@ async def test_how_large_an_event_may_be_is_the_platforms_word(tmp_path: Path) -
             assert answer.get("code") == expected, answer
         status, answer = await alice.write(api, "PATCH", "/api/events/gala", {"max_attendees": 500})
         assert answer["code"] == "over_cap"
+
+
+async def test_camel_case_is_read_at_every_depth(tmp_path: Path) -> None:
+    """What stands in a list too; the keys of prices are coins and stay as they are."""
+    async with served(tmp_path) as api:
+        tier = {
+            "code": "vip",
+            "ticketPrice": "100",
+            "ticketCurrency": "HIVE",
+            "prices": {"ETH": "1"},
+            "salesEnd": NOW_MS,
+        }
+        made = await make(api, await operator(api), tiers=[tier])
+        assert made["tiers"][0]["ticket_price"] == "100"
+        assert [p["currency"] for p in made["tiers"][0]["prices"]] == ["ETH", "HIVE"]
+        assert made["tiers"][0]["sales_end"] is not None
+        twice = {"tiers": [{"code": "a", "ticketPrice": "1", "ticket_price": "2"}]}
+        status, answer = await api.call("PATCH", "/api/events/gala", twice, **(await operator(api, name="b")))
+        assert (status, answer["code"]) == (400, "bad_request")
+
+
+async def test_a_head_is_a_get_without_its_body(tmp_path: Path) -> None:
+    async with served(tmp_path) as api:
+        await make(api, await operator(api))
+        for path, status in (("/api/events/gala", 200), ("/api/events/none", 404), ("/openapi.json", 200)):
+            async with api.session.head(api.server.url + path) as response:
+                assert (response.status, await response.read()) == (status, b"")
