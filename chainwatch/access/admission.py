@@ -10,7 +10,7 @@ a ``join`` whatever the answer; one whose signature is not stays good.
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -76,6 +76,10 @@ class Proved(msgspec.Struct, frozen=True):
     contract_chain: str | None = None
 
 
+Kept = Callable[[Connection, Decision, Session], None]
+"""Told of a guest who comes in, in the same transaction."""
+
+
 class Admission:
     """The door of every event."""
 
@@ -96,10 +100,13 @@ class Admission:
         self._deps.metrics.access("granted" if decision.granted else "denied", decision.reason)
         return decision
 
-    async def join(self, attempt: Attempt) -> Decision:
-        """Let it in, or not: the text is used up, the entry counted, a session begun."""
+    async def join(self, attempt: Attempt, kept: Kept | None = None) -> Decision:
+        """Let it in, or not: the text is used up, the entry counted, a session begun.
+
+        ``kept`` is told of a session in the transaction that begins it.
+        """
         proved = await self._prove(attempt, consume=True)
-        decision = await self._deps.store.write_often(self._enter, attempt, proved)
+        decision = await self._deps.store.write_often(self._enter, attempt, proved, kept)
         self._deps.metrics.access("granted" if decision.granted else "denied", decision.reason)
         if decision.classic:
             self._deps.metrics.classic("granted" if decision.granted else "denied")
@@ -302,7 +309,9 @@ class Admission:
 
     # -- entering ------------------------------------------------------------------------------------
 
-    def _enter(self, connection: Connection, attempt: Attempt, proved: Proved | str) -> Decision:
+    def _enter(
+        self, connection: Connection, attempt: Attempt, proved: Proved | str, kept: Kept | None = None
+    ) -> Decision:
         now_ms = self._deps.now_ms()
         deny = partial(self._deny, connection, attempt, now_ms=now_ms, proved=proved)
         event = holders.events_named(connection, {attempt.event}).get(attempt.event)
@@ -329,7 +338,10 @@ class Admission:
                 attempts.grant(connection, now_ms, [entry])
                 session = sessions.begin(connection, self._deps, ticket, event, now_ms)
                 self._tell(connection, "access.granted", event, ticket, GRANTED, now_ms)
-                return Decision(True, GRANTED, now_ms, ticket.uuid, session, proved.classic)
+                decision = Decision(True, GRANTED, now_ms, ticket.uuid, session, proved.classic)
+                if kept is not None:
+                    kept(connection, decision, session)
+                return decision
             reason = why if i == 0 else reason
         return deny(reason, tickets=tickets, told=event)
 

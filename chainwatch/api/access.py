@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from aiohttp import web
+from sqlalchemy import Connection
 
 from chainwatch.access import attempts, challenges, holders, media, sessions
-from chainwatch.access.admission import Admission, Attempt, Decision
+from chainwatch.access.admission import Admission, Attempt, Decision, Kept
 from chainwatch.access.sessions import Session, Stay
 from chainwatch.api import wire
 from chainwatch.api.backend import Backend
@@ -36,7 +37,14 @@ WORDS = {
     "future": "this text is from the future: a clock is wrong",
     "classic_refused": "this text is not taken any more: ask for a challenge",
     "unknown_nonce": "this text was not issued here: ask for a challenge",
+    "malformed": "this is no text of the door: ask for a challenge and sign it as it is",
     "domain": "this text is for another site",
+    "uri": "this text is for another site",
+    "wallet": "this text is for another wallet",
+    "chain_id": "this text is for another chain",
+    "event": "this text is for another event",
+    "timestamp_mismatch": "the timestamp is not the one in the text",
+    "ttl": "this text would live for too long",
     "not_yet": "the event has not begun",
     "over": "the event is over",
     "cancelled": "the event was cancelled",
@@ -184,10 +192,22 @@ class Door:
 
     async def join(self, call: Call) -> JoinAnswer:
         """Go in."""
-        decision = await self._admission.join(_attempt(call))
-        session = decision.session
-        if session is None:
+        decision = await self._admission.join(_attempt(call), self._kept(call))
+        if decision.session is None:
             raise _problem(decision)
+        return self._joined(decision, decision.session)
+
+    def _kept(self, call: Call) -> Kept | None:
+        """Who loses the answer of the one entry that a ticket has hears it again."""
+        if (keep := call.keep) is None:
+            return None
+
+        def kept(connection: Connection, decision: Decision, session: Session) -> None:
+            keep(connection, self._joined(decision, session))
+
+        return kept
+
+    def _joined(self, decision: Decision, session: Session) -> JoinAnswer:
         return JoinAnswer(
             access_granted=True,
             reason=decision.reason,
@@ -202,13 +222,23 @@ class Door:
 
     async def refresh(self, call: Call) -> RefreshAnswer:
         """Go on: ticket and event are looked at again."""
-        jti = (call.caller.token or {})["jti"]
+        jti, now_ms, keep = (call.caller.token or {})["jti"], call.now_ms, call.keep
+
+        def write(connection: Connection) -> Session | str:
+            found = sessions.refresh(connection, self._backend, jti, now_ms)
+            if keep is not None and isinstance(found, Session):
+                keep(connection, self._refreshed(found))
+            return found
+
         try:
-            session = await self._backend.store.write_together(sessions.refresh, self._backend, jti, call.now_ms)
+            session = await self._backend.store.write_together(write)
         except Rejected as error:
-            raise Problem(error.code, str(error), status=401) from error
+            raise _over(error) from error
         if isinstance(session, str):
             raise Problem(session, WORDS.get(session, ""), status=403, access_granted=False, reason=session)
+        return self._refreshed(session)
+
+    def _refreshed(self, session: Session) -> RefreshAnswer:
         return RefreshAnswer(
             session_token=sessions.token(self._backend, session),
             session_expires_at=_time(session.expires_ms),
@@ -223,11 +253,14 @@ class Door:
             raise Problem("forbidden", "this session is for another event")
         stay = Stay(**msgspec.structs.asdict(call.body))
         now_ms = call.now_ms
+
+        def write(connection: Connection) -> LeaveAnswer:
+            return LeaveAnswer(_time(now_ms), sessions.leave(connection, claims["jti"], stay, now_ms))
+
         try:
-            minutes = await self._backend.store.write_together(sessions.leave, claims["jti"], stay, now_ms)
+            return await call.write_together(write)
         except Rejected as error:
-            raise Problem(error.code, str(error), status=401) from error
-        return LeaveAnswer(_time(now_ms), minutes)
+            raise _over(error) from error
 
     def _turn(self, session: Session) -> Turn | None:
         backend = self._backend
@@ -293,8 +326,10 @@ def _coming(handlers: Door) -> Sequence[Endpoint]:
             body=AccessBody,
             answer=JoinAnswer,
             limit="access",
+            writes=True,
             problems=tuple(WORDS),
             refusal=403,
+            statuses={code: STATUS.get(code, 403) for code in WORDS},
         ),
     )
 
@@ -310,7 +345,9 @@ def _staying(handlers: Door) -> Sequence[Endpoint]:
             who=SESSION,
             body=LeaveBody,
             answer=LeaveAnswer,
+            writes=True,
             problems=("bad_session", "forbidden"),
+            statuses={"bad_session": 401},
         ),
         Endpoint(
             method="POST",
@@ -320,8 +357,10 @@ def _staying(handlers: Door) -> Sequence[Endpoint]:
             tag="access",
             who=SESSION,
             answer=RefreshAnswer,
+            writes=True,
             problems=("bad_session", "over", "cancelled", "revoked", "suspended", "refunded"),
             refusal=403,
+            statuses={"bad_session": 401},
         ),
         Endpoint(
             method="GET",
@@ -375,7 +414,7 @@ def _event_id(text: str) -> str:
     return text
 
 
-def _public_id(connection: Any, public: str) -> str:
+def _public_id(connection: Connection, public: str) -> str:
     return holders.public_id(events.find(connection, _event_id(public)))
 
 
@@ -391,6 +430,11 @@ def _problem(decision: Decision) -> Problem:
         ticket_id=decision.ticket_id,
         checked_at=_time(decision.checked_ms),
     )
+
+
+def _over(error: Rejected) -> Problem:
+    """The session is no more (or the answer was being given twice)."""
+    return Problem(error.code, str(error), status=401 if error.code == "bad_session" else None)
 
 
 def _time(ms: int) -> str:

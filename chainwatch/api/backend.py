@@ -1,7 +1,10 @@
 """What handlers may use: the parts that the composition root built, in one place."""
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from sqlalchemy import Connection
 
 from chainwatch.api.feed import Feed
 from chainwatch.api.limits import Limits
@@ -11,6 +14,7 @@ from chainwatch.api.simulation import Simulation
 from chainwatch.api.wallet_kind import WalletKinds
 from chainwatch.clock import Clock
 from chainwatch.config.settings import Settings
+from chainwatch.errors import Rejected
 from chainwatch.ledger.context import Context
 from chainwatch.ledger.crowd import Buyer, quote_all
 from chainwatch.ledger.grouped import Grouped
@@ -20,6 +24,22 @@ from chainwatch.metrics import Metrics
 from chainwatch.model import Asset
 from chainwatch.tickets.token import Issuer
 from chainwatch.verifiers.result import Resolver
+
+
+class Request(NamedTuple):
+    """A buyer, and what keeps the answer in the transaction that opens the purchase."""
+
+    buyer: Buyer
+    keep: Callable[[Connection, Quote], None] | None = None
+
+
+def open_all(connection: Connection, requests: Sequence[Request], now_ms: int) -> list[Quote | Rejected]:
+    """Open purchases, and keep the answers that are to be kept."""
+    answers = quote_all(connection, [request.buyer for request in requests], now_ms)
+    for (_, keep), answer in zip(requests, answers, strict=True):
+        if keep is not None and not isinstance(answer, Rejected):
+            keep(connection, answer)
+    return answers
 
 
 class Backend:
@@ -50,7 +70,7 @@ class Backend:
         self._assets: dict[str, Asset] | None = None
         self.limits = Limits(clock, lambda: self.settings.http)
         self.premium, self.proved = Premium(clock), Proofs()
-        self.crowd: Grouped[Buyer, Quote] = Grouped(store, lambda c, buyers: quote_all(c, buyers, self.now_ms()))
+        self.crowd: Grouped[Request, Quote] = Grouped(store, lambda c, asked: open_all(c, asked, self.now_ms()))
         self.feed, self.wallet_kinds = Feed(store), WalletKinds()
 
     async def stop(self) -> None:

@@ -14,7 +14,9 @@ from chainwatch.api.endpoints import Call, Endpoint, creator
 from chainwatch.api.fields import Address, Text
 from chainwatch.api.problems import Problem
 from chainwatch.config.networks import canonical_code
-from chainwatch.ledger import creators
+from chainwatch.errors import Rejected
+from chainwatch.ledger import creators, events
+from chainwatch.ledger.events import Filter
 from chainwatch.times import format_ms
 
 CHALLENGE_MS = 300_000
@@ -76,10 +78,12 @@ async def challenge(call: Call) -> ChallengeAnswer:
 
 async def show(call: Call) -> PayoutAddresses:
     """List where a creator is paid."""
-    account = _own(call)
-    rows = await call.backend.store.read(creators.addresses, account)
+    return await call.backend.store.read(_read, _own(call), call.now_ms)
+
+
+def _read(connection: Connection, account: str, now_ms: int) -> PayoutAddresses:
     newest: dict[str, PayoutAddress] = {}
-    for r in rows:  # newest first
+    for r in creators.addresses(connection, account):  # newest first
         newest.setdefault(
             r.chain,
             PayoutAddress(
@@ -87,7 +91,7 @@ async def show(call: Call) -> PayoutAddresses:
                 address=r.address,
                 set_at=format_ms(r.set_ms) or "",
                 valid_from=format_ms(r.valid_from_ms) or "",
-                in_force=r.valid_from_ms <= call.now_ms,
+                in_force=r.valid_from_ms <= now_ms,
             ),
         )
     return PayoutAddresses(account, [newest[chain] for chain in sorted(newest)])
@@ -102,12 +106,14 @@ async def put(call: Call) -> PayoutAddresses:
     if unknown := sorted(set(wanted) - set(call.backend.contexts)):
         raise Problem("unknown_chain", f"{unknown[0]!r} is no configured chain")
 
-    def body(connection: Connection) -> None:
+    def body(connection: Connection) -> PayoutAddresses:
+        if creator_auth.account_of(account) != account and not events.search(connection, Filter(creator=account), 1):
+            raise Rejected("bad_account", f"{account[:64]!r} is no Hive account, and no event is by it")
         for chain, address in sorted(wanted.items()):
             creators.set_address(connection, account, chain, address, call.caller.actor, now_ms, wait_ms)
+        return _read(connection, account, now_ms)
 
-    await call.backend.store.write(body)
-    return await show(call)
+    return await call.write(body)
 
 
 def _own(call: Call) -> str:

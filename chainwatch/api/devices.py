@@ -71,7 +71,7 @@ def endpoints(backend: Backend) -> Sequence[Endpoint]:
             body=NewDevice,
             answer=DeviceMade,
             status=201,
-            # No stored answer: it would keep the key that is kept nowhere.
+            writes=True,  # a kept answer holds the key, encrypted under what only its caller has
             problems=(*problems, "bad_name", "too_many"),
         ),
         Endpoint(
@@ -92,6 +92,7 @@ def endpoints(backend: Backend) -> Sequence[Endpoint]:
             tag="door",
             who=creator("door"),
             answer=Revoked,
+            writes=True,
             problems=(*problems, "unknown_device"),
         ),
     ]
@@ -108,14 +109,15 @@ def enrol_url(public_url: str, key: str, manifest_key: bytes) -> str:
 async def _add(call: Call) -> DeviceMade:
     body: NewDevice = call.body
 
-    def write(connection: Connection) -> tuple[int, str]:
-        event = event_of_caller(connection, call)
-        return devices.add(connection, event, body.name, call.now_ms, call.caller.actor)
+    public, manifest_key = call.backend.settings.http.public_url, call.backend.issuer.signer("manifest").public
 
-    device_id, key = await call.backend.store.write(write)
-    public = call.backend.settings.http.public_url
-    url = enrol_url(public, key, call.backend.issuer.signer("manifest").public)
-    return DeviceMade(device_id, call.path["id"], body.name.strip(), key, url)
+    def write(connection: Connection) -> DeviceMade:
+        event = event_of_caller(connection, call)
+        device_id, key = devices.add(connection, event, body.name, call.now_ms, call.caller.actor)
+        url = enrol_url(public, key, manifest_key)
+        return DeviceMade(device_id, call.path["id"], body.name.strip(), key, url)
+
+    return await call.write(write)
 
 
 async def _list(call: Call) -> Devices:
@@ -135,8 +137,8 @@ async def _revoke(call: Call) -> Revoked:
         raise Problem("unknown_device", "a device's id is a number")
     device_id = int(text)
 
-    def write(connection: Connection) -> bool:
+    def write(connection: Connection) -> Revoked:
         event = event_of_caller(connection, call)
-        return devices.revoke(connection, event, device_id, call.now_ms, call.caller.actor)
+        return Revoked(device_id, devices.revoke(connection, event, device_id, call.now_ms, call.caller.actor))
 
-    return Revoked(device_id, await call.backend.store.write(write))
+    return await call.write(write)

@@ -7,10 +7,12 @@ are they too many, what do they send, was it sent before, the handler, the answe
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Literal
+from functools import partial
+from typing import Any, Literal, TypeVar
 
 import msgspec
 from aiohttp import web
+from sqlalchemy import Connection
 
 from chainwatch.api import auth, idempotency, limits, wire
 from chainwatch.api.backend import Backend
@@ -19,8 +21,10 @@ from chainwatch.api.middleware import ADDRESS, APART, ENDLESS, STANDING
 from chainwatch.api.problems import Problem
 from chainwatch.api.server import Routes
 from chainwatch.errors import Rejected
+from chainwatch.wallets import canonical_wallet
 
 Scope = Literal["", "events", "money", "door", "read"]
+Answer = TypeVar("Answer")
 
 
 DOOR = "door"
@@ -58,7 +62,10 @@ def creator(scope: Scope, role: Literal["posting", "active"] = "posting") -> Who
 
 
 class Call(msgspec.Struct):
-    """One request, read and checked.  ``address``: the caller's network address (behind trusted proxies)."""
+    """One request, read and checked.  ``address``: the caller's network address (behind trusted proxies).
+
+    ``keep`` keeps an answer under the request's ``Idempotency-Key``; None where it has none.
+    """
 
     request: web.Request
     backend: Backend
@@ -67,11 +74,33 @@ class Call(msgspec.Struct):
     path: Mapping[str, str]
     body: Any = None
     query: Any = None
+    keep: Callable[[Connection, Any], None] | None = None
 
     @property
     def now_ms(self) -> int:
         """Unix milliseconds."""
         return self.backend.now_ms()
+
+    async def write(self, body: Callable[[Connection], Answer]) -> Answer:
+        """Run ``body`` as one transaction.  It returns the answer, which is kept in the same transaction."""
+        return await self.backend.store.write(self.keeping(body))
+
+    async def write_together(self, body: Callable[[Connection], Answer]) -> Answer:
+        """As ``write``, in a transaction that small writes share."""
+        return await self.backend.store.write_together(self.keeping(body))
+
+    def keeping(self, body: Callable[[Connection], Answer]) -> Callable[[Connection], Answer]:
+        """Return ``body`` with its answer kept."""
+        keep = self.keep
+        if keep is None:
+            return body
+
+        def whole(connection: Connection) -> Answer:
+            answer = body(connection)
+            keep(connection, answer)
+            return answer
+
+        return whole
 
 
 Handler = Callable[[Call], Awaitable[Any]]
@@ -82,8 +111,9 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """``path`` in aiohttp's form (``/api/events/{id}``).
 
     ``limit`` names the bucket that a call takes from (``chainwatch.api.limits``).  ``writes``: an ``Idempotency-Key``
-    is honoured.  ``problems``: codes that it answers beside those of every endpoint, for the document; ``refusal``:
-    the status of those that have none of their own.
+    is honoured; then the handler writes by ``Call.write``.  ``problems``: codes that it answers beside those of every
+    endpoint, for the document; ``refusal``: the status of those that have none of their own.
+    ``statuses``: of codes that have another status here than everywhere.
     ``endless``: its answer is a stream of events, which no time limit ends.  ``limited``: told of each request that the
     limit refused.
     """
@@ -102,6 +132,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     writes: bool = False
     problems: tuple[str, ...] = ()
     refusal: int = 400
+    statuses: Mapping[str, int] = {}
     content_type: str = wire.JSON
     endless: bool = False
     documented: bool = True
@@ -113,7 +144,10 @@ def routes(endpoints: Sequence[Endpoint], backend: Backend) -> Routes:
 
     def add(app: web.Application) -> None:
         for endpoint in endpoints:
-            app.router.add_route(endpoint.method, endpoint.path, _bound(endpoint, backend))
+            handler = _bound(endpoint, backend)
+            app.router.add_route(endpoint.method, endpoint.path, handler)
+            if endpoint.method == "GET" and not endpoint.endless:
+                app.router.add_route("HEAD", endpoint.path, handler)
 
     return add
 
@@ -132,10 +166,10 @@ def _bound(endpoint: Endpoint, backend: Backend) -> Callable[[web.Request], Awai
             call.query = wire.query(request.query, endpoint.query)
         if endpoint.body is not None:
             call.body = wire.body(raw, endpoint.body)
-        _count(request, backend, endpoint, "wallet", _named(call, ("wallet_address", "wallet")))
+        _count(request, backend, endpoint, "wallet", _wallet(call) if endpoint.limit != "requests" else None)
         _count(request, backend, endpoint, "event", call.path.get("id") or _named(call, ("event_id",)))
         if endpoint.writes:
-            return await idempotency.once(request, backend, caller, address, lambda: _whole(endpoint, call))
+            return await idempotency.once(request, backend, caller, address, partial(_whole, endpoint, call))
         return await _run(endpoint, call)
 
     handle.__dict__ |= {ENDLESS: endpoint.endless, APART: endpoint.limit == DOOR}
@@ -187,6 +221,12 @@ def _named(call: Call, names: Sequence[str]) -> str | None:
     return None
 
 
+def _wallet(call: Call) -> str | None:
+    """Return the wallet that the request is about: one, in however many ways it is written."""
+    named = _named(call, ("wallet_address", "wallet"))
+    return named and (canonical_wallet(named) or named)
+
+
 def _count(
     request: web.Request, backend: Backend, endpoint: Endpoint, dimension: limits.Dimension, key: str | None
 ) -> None:
@@ -209,13 +249,22 @@ async def _run(endpoint: Endpoint, call: Call) -> web.StreamResponse:
         answer = await endpoint.handler(call)
     except Rejected as error:
         raise Problem.of(error) from error
+    return _response(endpoint, answer)
+
+
+def _response(endpoint: Endpoint, answer: Any) -> web.StreamResponse:
     if isinstance(answer, web.StreamResponse):
         return answer
     return web.Response(body=wire.encode(answer), status=endpoint.status, content_type=endpoint.content_type)
 
 
-async def _whole(endpoint: Endpoint, call: Call) -> web.Response:
-    response = await _run(endpoint, call)
+async def _whole(endpoint: Endpoint, call: Call, keep: idempotency.Keep | None) -> web.Response:
+    if keep is not None:
+        call.keep = lambda connection, answer: keep(connection, _entire(endpoint, _response(endpoint, answer)))
+    return _entire(endpoint, await _run(endpoint, call))
+
+
+def _entire(endpoint: Endpoint, response: web.StreamResponse) -> web.Response:
     if not isinstance(response, web.Response):  # a stream cannot be stored
         raise TypeError(f"{endpoint.path}: a write answers with a whole response")
     return response

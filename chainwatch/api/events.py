@@ -1,6 +1,6 @@
 """Events: made and changed by operators and creators, listed for everybody."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection
@@ -13,6 +13,7 @@ from chainwatch.api.event_types import Cancelled, ChangeEvent, CreateEvent, Even
 from chainwatch.api.problems import Problem
 from chainwatch.errors import Unreachable
 from chainwatch.ledger import events, queries
+from chainwatch.model import Asset
 
 Act = Callable[[Connection, str, int, str], None]
 
@@ -28,8 +29,12 @@ async def create(call: Call) -> Event:
     assets = call.backend.assets()
     new = types.new_event(body, account, assets)
     bps, now_ms = call.backend.settings.tickets.commission_bps, call.now_ms
-    made = await call.backend.store.write(events.create, new, assets, bps, now_ms, call.caller.actor, cap)
-    return await _shown(call, made)
+
+    def write(connection: Connection) -> Event:
+        made = events.create(connection, new, assets, bps, now_ms, call.caller.actor, cap)
+        return _read(connection, made, assets)
+
+    return await call.write(write)
 
 
 async def _cap(call: Call) -> int | None:
@@ -60,16 +65,12 @@ async def listed(call: Call) -> Events:
 
 async def show(call: Call) -> Event:
     """Return one event."""
-    return await _shown(call, call.path["id"])
+    return await call.backend.store.read(_read, call.path["id"], call.backend.assets())
 
 
-async def _shown(call: Call, public_id: str) -> Event:
-    def body(connection: Connection) -> tuple[Any, queries.Offer]:
-        row = events.find(connection, public_id)
-        return row, queries.offers_of(connection, [row.id])[row.id]
-
-    row, offer = await call.backend.store.read(body)
-    return types.event_of(row, offer, call.backend.assets())
+def _read(connection: Connection, public_id: str, assets: Mapping[str, Asset]) -> Event:
+    row = events.find(connection, public_id)
+    return types.event_of(row, queries.offers_of(connection, [row.id])[row.id], assets)
 
 
 def own(connection: Connection, call: Call) -> None:
@@ -86,36 +87,36 @@ async def change(call: Call) -> Event:
     changes = types.changes(call.body, assets)
     cap = await _cap(call) if call.caller.kind == "creator" else None
 
-    def body(connection: Connection) -> None:
+    def body(connection: Connection) -> Event:
         own(connection, call)
         events.change(connection, call.path["id"], changes, assets, now_ms, call.caller.actor, cap)
+        return _read(connection, call.path["id"], assets)
 
-    await call.backend.store.write(body)
-    return await _shown(call, call.path["id"])
+    return await call.write(body)
 
 
 async def cancel(call: Call) -> Cancelled:
     """Cancel an event: every live ticket's refund falls due."""
-    now_ms = call.now_ms
+    now_ms, backend = call.now_ms, call.backend
 
-    def body(connection: Connection) -> int:
+    def body(connection: Connection) -> Cancelled:
         own(connection, call)
-        return events.cancel(connection, call.path["id"], call.backend.contexts, now_ms, call.caller.actor)
+        cancelled = events.cancel(connection, call.path["id"], backend.contexts, now_ms, call.caller.actor)
+        return Cancelled(_read(connection, call.path["id"], backend.assets()), cancelled)
 
-    cancelled = await call.backend.store.write(body)
-    return Cancelled(await _shown(call, call.path["id"]), cancelled)
+    return await call.write(body)
 
 
 def _acting(act: Act) -> Any:
     async def handle(call: Call) -> Event:
-        now_ms = call.now_ms
+        now_ms, assets = call.now_ms, call.backend.assets()
 
-        def body(connection: Connection) -> None:
+        def body(connection: Connection) -> Event:
             own(connection, call)
             act(connection, call.path["id"], now_ms, call.caller.actor)
+            return _read(connection, call.path["id"], assets)
 
-        await call.backend.store.write(body)
-        return await _shown(call, call.path["id"])
+        return await call.write(body)
 
     return handle
 

@@ -121,11 +121,13 @@ def _kind(kind: exports.Kind) -> Any:
         rules = rules_of(call.backend)
 
         plan = planner(context.spec, _options(asked.options))
+        now_ms, assets = call.now_ms, call.backend.assets()
 
-        def body(connection: Connection) -> int:
-            return exports.make(connection, ask, context, rules, plan, call.now_ms, call.caller.actor)
+        def body(connection: Connection) -> Export:
+            made = exports.make(connection, ask, context, rules, plan, now_ms, call.caller.actor)
+            return _read(connection, made, assets)
 
-        return await _shown(call, await call.backend.store.write(body))
+        return await call.write(body)
 
     return make
 
@@ -183,32 +185,32 @@ async def document(call: Call) -> web.Response:
 
 async def show(call: Call) -> Export:
     """Return one export."""
-    return await _shown(call, _number(call.path["id"]))
+    return await call.backend.store.read(_read, _number(call.path["id"]), call.backend.assets())
 
 
 async def approve(call: Call) -> Export:
     """Let it leave."""
-    export_id, options = _number(call.path["id"]), _options(call.body.options)
+    export_id, options, now_ms = _number(call.path["id"]), _options(call.body.options), call.now_ms
 
-    def body(connection: Connection) -> None:
+    def body(connection: Connection) -> Export:
         context = _context(call.backend, exports.find(connection, export_id))
         plan = planner(context.spec, options)
-        exports.approve(connection, export_id, context, plan, call.now_ms, call.caller.actor)
+        exports.approve(connection, export_id, context, plan, now_ms, call.caller.actor)
+        return _read(connection, export_id, call.backend.assets())
 
-    await call.backend.store.write(body)
-    return await _shown(call, export_id)
+    return await call.write(body)
 
 
 async def void(call: Call) -> Export:
     """Take it back, or attest that it cannot be paid any more."""
-    export_id = _number(call.path["id"])
+    export_id, now_ms = _number(call.path["id"]), call.now_ms
 
-    def body(connection: Connection) -> None:
+    def body(connection: Connection) -> Export:
         context = _context(call.backend, exports.find(connection, export_id))
-        exports.void(connection, export_id, context, call.now_ms, call.caller.actor)
+        exports.void(connection, export_id, context, now_ms, call.caller.actor)
+        return _read(connection, export_id, call.backend.assets())
 
-    await call.backend.store.write(body)
-    return await _shown(call, export_id)
+    return await call.write(body)
 
 
 def _context(backend: Backend, row: Row[Any]) -> Context:
@@ -218,8 +220,8 @@ def _context(backend: Backend, row: Row[Any]) -> Context:
     return context
 
 
-async def _shown(call: Call, export_id: int) -> Export:
-    return _export(await call.backend.store.read(exports.find, export_id), call.backend.assets())
+def _read(connection: Connection, export_id: int, assets: Mapping[str, Asset]) -> Export:
+    return _export(exports.find(connection, export_id), assets)
 
 
 def _export(row: Row[Any], assets: Mapping[str, Asset]) -> Export:

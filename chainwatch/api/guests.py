@@ -117,13 +117,14 @@ async def invite(call: Call) -> MadeInvite:
     wallet = None if call.body.wallet_address is None else _wallet(call.body.wallet_address)
     uses, now_ms, actor = call.body.uses, call.now_ms, call.caller.actor
 
-    def body(connection: Connection) -> str:
+    def body(connection: Connection) -> MadeInvite:
         event = _event(connection, call)
-        return invites.make(
+        code = invites.make(
             connection, event.id, uses=uses, wallet=wallet, now_ms=now_ms, actor=actor, public_id=call.path["id"]
         )
+        return MadeInvite(code)
 
-    return MadeInvite(await call.backend.store.write(body))
+    return await call.write(body)
 
 
 async def invited(call: Call) -> Invites:
@@ -150,12 +151,12 @@ async def revoke(call: Call) -> web.Response:
     if not (number.isascii() and number.isdigit() and len(number) <= 18):
         raise Rejected("unknown_invite", "an invite's id is a number")
 
-    def body(connection: Connection) -> None:
+    def body(connection: Connection) -> web.Response:
         event = _event(connection, call)
         invites.revoke(connection, event.id, int(number), now_ms, call.caller.actor, call.path["id"])
+        return web.Response(status=204)
 
-    await call.backend.store.write(body)
-    return web.Response(status=204)
+    return await call.write(body)
 
 
 async def challenge(call: Call) -> GuestChallenge:
@@ -178,14 +179,14 @@ async def ask(call: Call) -> Guest:
     )
     now_ms = call.now_ms
 
-    def body(connection: Connection) -> str:
+    def body(connection: Connection) -> Guest:
         signed.consume(connection, checked)
         event = events.find(connection, call.path["id"])
         if event.admission != "approval":
             raise Rejected("not_needed", "this event does not approve its guests")
-        return invites.request(connection, event.id, checked.wallet, now_ms)
+        return Guest(checked.wallet, invites.request(connection, event.id, checked.wallet, now_ms))
 
-    return Guest(checked.wallet, await call.backend.store.write(body))
+    return await call.write(body)
 
 
 async def asked(call: Call) -> Guests:
@@ -199,12 +200,12 @@ async def decide(call: Call) -> Guest:
     """Approve or deny a wallet."""
     wallet, approved, now_ms = _wallet(call.body.wallet_address), call.body.approved, call.now_ms
 
-    def body(connection: Connection) -> None:
+    def body(connection: Connection) -> Guest:
         event = _event(connection, call)
         invites.decide(connection, event.id, wallet, approved, now_ms, call.caller.actor, call.path["id"])
+        return Guest(wallet, "approved" if approved else "denied")
 
-    await call.backend.store.write(body)
-    return Guest(wallet, "approved" if approved else "denied")
+    return await call.write(body)
 
 
 def endpoints(_backend: Backend) -> Sequence[Endpoint]:
@@ -239,6 +240,7 @@ def endpoints(_backend: Backend) -> Sequence[Endpoint]:
             status=204,
             tag="guests",
             who=creator("events"),
+            writes=True,
             problems=("unknown_event", "unknown_invite"),
         ),
         Endpoint(
@@ -258,6 +260,7 @@ def endpoints(_backend: Backend) -> Sequence[Endpoint]:
             summary="Ask to buy a ticket of an event that approves its guests",
             body=GuestRequest,
             answer=Guest,
+            writes=True,
             problems=("unknown_event", "bad_wallet", "not_needed", "malformed", "bad_signature", "replayed"),
             **public,
         ),

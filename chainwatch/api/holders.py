@@ -113,16 +113,15 @@ async def erase(call: Call) -> Erasure:
         raise Rejected("bad_wallet", "this is no wallet of any supported chain")
     actor = "wallet" if checked else call.caller.actor
 
-    def body(connection: Connection) -> erasure.Erased:
+    def body(connection: Connection) -> Erasure:
         if checked is not None:
             signed.consume(connection, checked)
             _whole(backend, tickets.of_wallet(connection, wallet), checked)
         done = erasure.erase(connection, backend.issuer, wallet, now_ms)
         outbox.audit(connection, now_ms, actor, "wallet_erased", holders.alias(backend.issuer, wallet))
-        return done
+        return Erasure(done.tickets, done.purchases, done.kept)
 
-    done = await backend.store.write(body)
-    return Erasure(done.tickets, done.purchases, done.kept)
+    return await call.write(body)
 
 
 def _whole(backend: Backend, rows: Sequence[Row[Any]], checked: signed.Checked) -> None:
@@ -170,6 +169,7 @@ def endpoints(_backend: Backend) -> Sequence[Endpoint]:
             who=Who(("operator", "public"), "events"),
             body=EraseBody,
             answer=Erasure,
+            writes=True,
             limit="access",
             problems=(*refusals, "challenge_required", "ticket_live"),
         ),

@@ -3,6 +3,9 @@
 Keys belong to their caller: an operator, a creator, or for the public a network address; there a key must be
 long enough that nobody guesses a neighbour's.  Answers may hold a purchase's secret id, so they are kept encrypted
 under a key that is not in the database.
+
+The handler keeps its answer in the transaction that writes (``Call.write``): a process that dies, or a request that
+takes too long, has done both or nothing.
 """
 
 import hashlib
@@ -15,6 +18,7 @@ import msgspec
 from aiohttp import web
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from sqlalchemy import Connection
 
 from chainwatch.api.backend import Backend
 from chainwatch.api.callers import Caller
@@ -22,7 +26,7 @@ from chainwatch.api.limits import network
 from chainwatch.api.problems import Problem
 from chainwatch.errors import Rejected
 from chainwatch.ledger import idempotency as ledger
-from chainwatch.ledger.idempotency import Stored
+from chainwatch.ledger.idempotency import Claim, Stored
 
 HEADER = "Idempotency-Key"
 REPLAYED = "Idempotency-Replayed"
@@ -33,7 +37,9 @@ NONCE = 12
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
 
-Run = Callable[[], Awaitable[web.Response]]
+Keep = Callable[[Connection, web.Response], None]
+"""Keeps an answer in the transaction of a connection."""
+Run = Callable[[Keep | None], Awaitable[web.Response]]
 
 
 class _Kept(msgspec.Struct, frozen=True, array_like=True):
@@ -48,36 +54,50 @@ async def once(request: web.Request, backend: Backend, caller: Caller, address: 
     Every answer below 500 is kept, refusals too; after a fault of ours the same key may try again.
     """
     if HEADER not in request.headers:
-        return await run()
+        return await run(None)
     key = request.headers[HEADER]
     if not _KEY.fullmatch(key):
         raise Problem("bad_request", f"{HEADER} has 1 to 255 visible characters")
     if caller.kind == "public" and len(key) < PUBLIC_LENGTH:
         raise Problem("bad_request", f"without a login {HEADER} has at least {PUBLIC_LENGTH} characters, by chance")
     scope = caller.actor if caller.kind != "public" else f"public:{network(address)}"
-    hashed = hashlib.sha256(key.encode()).hexdigest()
     seal = _Seal(backend, scope, key)
+    begun = await _begin(request, backend, scope, key)
+    return seal.open(begun) if isinstance(begun, Stored) else await _run(backend, begun, seal, run)
+
+
+async def _begin(request: web.Request, backend: Backend, scope: str, key: str) -> Stored | Claim:
+    hashed = hashlib.sha256(key.encode()).hexdigest()
     asked = f"{request.method} {request.raw_path}\n".encode() + await request.read()
     stale_ms = backend.settings.http.request_seconds * 2_000
-    begun = await backend.store.write_together(
+    return await backend.store.write_together(
         ledger.begin, scope, hashed, hashlib.sha256(asked).digest(), backend.now_ms(), stale_ms=stale_ms
     )
-    if begun is not None:
-        return seal.open(begun)
+
+
+async def _run(backend: Backend, claim: Claim, seal: "_Seal", run: Run) -> web.Response:
+    """Run a write whose key is claimed; its answer is kept by itself, or here when it had nothing to write."""
+    kept = False
+
+    def keep(connection: Connection, answer: web.Response) -> None:
+        nonlocal kept
+        ledger.finish(connection, claim, seal.close(answer))
+        kept = True
+
     try:
-        response = await run()
+        response = await run(keep)
     except (Problem, Rejected) as error:
         problem = error if isinstance(error, Problem) else Problem.of(error)
         if problem.status >= 500 or problem.status == 429:
-            await backend.store.write_together(ledger.release, scope, hashed)
-            raise problem from error
-        response = problem.response()
-        await backend.store.write_together(ledger.finish, scope, hashed, seal.close(response))
+            await backend.store.write_together(ledger.release, claim)
+        elif problem.code != "idempotency_running" and not kept:
+            await backend.store.write_together(ledger.finish, claim, seal.close(problem.response()))
         raise problem from error
     except Exception:
-        await backend.store.write_together(ledger.release, scope, hashed)
+        await backend.store.write_together(ledger.release, claim)
         raise
-    await backend.store.write_together(ledger.finish, scope, hashed, seal.close(response))
+    if not kept:
+        await backend.store.write_together(ledger.finish, claim, seal.close(response))
     return response
 
 

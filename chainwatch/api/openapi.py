@@ -189,7 +189,8 @@ def _responses(endpoint: Endpoint, refs: Refs) -> dict[str, Any]:
         codes += ["idempotency_mismatch", "idempotency_running"]
     by_status: dict[int, list[str]] = {}
     for code in dict.fromkeys(codes):
-        by_status.setdefault(STATUS.get(code, endpoint.refusal), []).append(code)
+        status = endpoint.statuses.get(code) or STATUS.get(code, endpoint.refusal)
+        by_status.setdefault(status, []).append(code)
     problem: dict[str, Any] = {PROBLEM: {"schema": refs[ProblemDocument]}}
     if endpoint.content_type == PAGE:  # a page says what went wrong to people
         problem[PAGE] = {"schema": {"type": "string"}}

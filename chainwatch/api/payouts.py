@@ -115,25 +115,25 @@ async def settle(call: Call) -> Settlement:
     if context is None:
         raise Problem("unknown_chain", f"{chain!r} is no configured chain")
 
-    def body(connection: Connection) -> list[settlements.Found]:
-        return settlements.check(connection, call.body.txid, context, call.now_ms)
+    now_ms, assets = call.now_ms, call.backend.assets()
 
-    found = await call.backend.store.write(body)
-    assets = call.backend.assets()
-    return Settlement(
-        [
-            Settled(
-                txid=f.txid,
-                index=f.index,
-                currency=f.asset,
-                amount=amounts.decimal(f.amount, f.asset, assets),
-                amount_base=str(f.amount),
-                destination=f.destination,
-                state=f.state,
-                subject=f.subject,
-            )
-            for f in found
-        ]
+    def body(connection: Connection) -> Settlement:
+        found = settlements.check(connection, call.body.txid, context, now_ms)
+        return Settlement([_settled(f, assets) for f in found])
+
+    return await call.write(body)
+
+
+def _settled(found: settlements.Found, assets: Mapping[str, Asset]) -> Settled:
+    return Settled(
+        txid=found.txid,
+        index=found.index,
+        currency=found.asset,
+        amount=amounts.decimal(found.amount, found.asset, assets),
+        amount_base=str(found.amount),
+        destination=found.destination,
+        state=found.state,
+        subject=found.subject,
     )
 
 

@@ -1,7 +1,7 @@
 """Purchases: opened by anybody, seen by whoever holds their id, alive over server-sent events."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from aiohttp import web
@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from chainwatch.access import signed
 from chainwatch.api import amounts, stream
 from chainwatch.api import purchase_types as types
-from chainwatch.api.backend import Backend
+from chainwatch.api.backend import Backend, Request
 from chainwatch.api.endpoints import Call, Endpoint
 from chainwatch.api.purchase_types import ChallengeAnswer, ChallengeQuery, NewPurchase, Purchase, PurchaseState
 from chainwatch.api.wallet_kind import CONTRACT, UNKNOWN
@@ -54,20 +54,27 @@ async def buy(call: Call) -> Purchase:
         signed=checked is not None,
         wallet_chain=chain,
     )
-    if checked is None:
-        quote = await call.backend.crowd.ask(Buyer(ask, context))
-    else:
-        quote = await call.backend.store.write_often(_open_signed, checked, ask, context, call.now_ms)
     notice = NOTICE.format(chain=chain) if kind == CONTRACT else None
-    return types.purchase_of(quote, call.backend, kind, chain, notice)
+
+    def told(quote: quotes.Quote) -> Purchase:
+        return types.purchase_of(quote, call.backend, kind, chain, notice)
+
+    if checked is None:
+        return told(await call.backend.crowd.ask(_request(call, Buyer(ask, context), told)))
+    now_ms = call.now_ms
+
+    def open_signed(connection: Connection) -> Purchase:
+        """Use the wallet's text up and open its purchase, both or neither."""
+        signed.consume(connection, checked)
+        return told(quotes.quote(connection, ask, context, now_ms))
+
+    return await call.backend.store.write_often(call.keeping(open_signed))
 
 
-def _open_signed(
-    connection: Connection, checked: signed.Checked, ask: Ask, context: Context, now_ms: int
-) -> quotes.Quote:
-    """Use the wallet's text up and open its purchase, both or neither."""
-    signed.consume(connection, checked)
-    return quotes.quote(connection, ask, context, now_ms)
+def _request(call: Call, buyer: Buyer, told: Callable[[quotes.Quote], Purchase]) -> Request:
+    """Return what is asked of the crowd: the answer is kept where it is decided."""
+    keep = call.keep
+    return Request(buyer, None if keep is None else lambda connection, quote: keep(connection, told(quote)))
 
 
 def _wallet(text: str) -> str:

@@ -151,14 +151,14 @@ async def claim(call: Call) -> Refund:
         chain=asked.chain,
         contract_chains=contract_chains,
     )
-    now_ms = call.now_ms
+    now_ms, assets = call.now_ms, call.backend.assets()
 
-    def body(connection: Connection) -> None:
+    def body(connection: Connection) -> Refund:
         signed.consume(connection, checked)
         refunds.claim(connection, refund_id, asked.destination, checked.wallet, now_ms)
+        return _read(connection, refund_id, assets)
 
-    await call.backend.store.write_together(body)
-    return await _shown(call, refund_id)
+    return await call.write_together(body)
 
 
 async def _values(call: Call, wallet: str, destination: str) -> dict[str, str]:
@@ -179,18 +179,19 @@ async def _values(call: Call, wallet: str, destination: str) -> dict[str, str]:
 
 async def enter(call: Call) -> Refund:
     """Take the destination that an operator enters."""
-    refund_id = _id(call)
-    await call.backend.store.write(refunds.enter, refund_id, call.body.destination, call.caller.actor, call.now_ms)
-    return await _shown(call, refund_id)
+    refund_id, now_ms, assets = _id(call), call.now_ms, call.backend.assets()
+
+    def body(connection: Connection) -> Refund:
+        refunds.enter(connection, refund_id, call.body.destination, call.caller.actor, now_ms)
+        return _read(connection, refund_id, assets)
+
+    return await call.write(body)
 
 
-async def _shown(call: Call, refund_id: int) -> Refund:
-    def body(connection: Connection) -> tuple[Row[Any], Mapping[int, str]]:
-        row = refunds.find(connection, refund_id)
-        return row, queries.public_ids(connection, {row.event_id} if row.event_id is not None else set())
-
-    row, names = await call.backend.store.read(body)
-    return _refund(row, names, call.backend.assets())
+def _read(connection: Connection, refund_id: int, assets: Mapping[str, Asset]) -> Refund:
+    row = refunds.find(connection, refund_id)
+    names = queries.public_ids(connection, {row.event_id} if row.event_id is not None else set())
+    return _refund(row, names, assets)
 
 
 def _id(call: Call) -> int:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import msgspec
 from msgspec import Meta
+from sqlalchemy import Connection
 
 from chainwatch.api import amounts, paging
 from chainwatch.api.backend import Backend
@@ -110,10 +111,12 @@ async def decide(call: Call) -> Decided:
     if not (text.isascii() and text.isdigit() and len(text) <= 18):
         raise Rejected("unknown_payment", f"there is no payment {text[:40]!r}")
     decision = Decision(action=body.action, ref=body.ref, note=body.note)
-    state = await call.backend.store.write(
-        review.decide, int(text), decision, call.backend.contexts, call.now_ms, call.caller.actor
-    )
-    return Decided(text, state)
+    contexts, now_ms = call.backend.contexts, call.now_ms
+
+    def write(connection: Connection) -> Decided:
+        return Decided(text, review.decide(connection, int(text), decision, contexts, now_ms, call.caller.actor))
+
+    return await call.write(write)
 
 
 def endpoints(_backend: Backend) -> Sequence[Endpoint]:

@@ -252,12 +252,12 @@ async def revoke(call: Call) -> Revoked:
     """Take a ticket back: its sessions end, its refund falls due (not when somebody came in with it)."""
     now_ms, uuid = call.now_ms, call.path["ticket_id"]
 
-    def body(connection: Connection) -> None:
+    def body(connection: Connection) -> Revoked:
         row = tickets.revoke(connection, uuid, call.body.reason, call.backend.contexts, now_ms, call.caller.actor)
         sessions.end_of_tickets(connection, [row.id], now_ms, "revoked")
+        return Revoked(uuid, "revoked")
 
-    await call.backend.store.write(body)
-    return Revoked(uuid, "revoked")
+    return await call.write(body)
 
 
 def _event(row: Row[Any]) -> str:

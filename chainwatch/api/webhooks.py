@@ -5,14 +5,16 @@ ticket was sold or a refund paid.  Looking needs ``read``.
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
+from sqlalchemy import Connection
 
-from chainwatch.api import wire
+from chainwatch.api import paging, wire
 from chainwatch.api.backend import Backend
 from chainwatch.api.endpoints import Call, Endpoint, operator
+from chainwatch.api.paging import Page
 from chainwatch.api.problems import Problem
 from chainwatch.ledger import deliveries, webhooks
 from chainwatch.ledger.deliveries import Delivery
@@ -55,12 +57,10 @@ class Redelivery(msgspec.Struct):
     since: str | int | None = None
 
 
-class Page(msgspec.Struct):
-    """A page of deliveries; ``cursor``: what the page before said."""
+class DeliveriesQuery(Page, frozen=True, kw_only=True):
+    """Which deliveries."""
 
     state: State | None = None
-    limit: Annotated[int, Meta(ge=1, le=200)] = 50
-    cursor: Annotated[int, Meta(ge=1)] | None = None
 
 
 class WebhookView(msgspec.Struct, omit_defaults=True):
@@ -177,19 +177,21 @@ async def _create(call: Call) -> WebhookView:
     body: NewWebhook = call.body
     private = call.backend.settings.webhooks.allow_private
 
-    def make(connection: Any) -> Webhook:
-        return webhooks.create(
+    now_ms, issuer = call.now_ms, call.backend.issuer
+
+    def write(connection: Connection) -> WebhookView:
+        hook = webhooks.create(
             connection,
             body.url,
             body.types,
-            now_ms=call.now_ms,
+            now_ms=now_ms,
             actor=call.caller.actor,
             description=body.description,
             allow_private=private,
         )
+        return _view(hook, hook.secrets(issuer, now_ms)[0])
 
-    hook = await call.backend.store.write(make)
-    return _view(hook, hook.secrets(call.backend.issuer, call.now_ms)[0])
+    return await call.write(write)
 
 
 async def _list(call: Call) -> WebhookList:
@@ -202,20 +204,24 @@ async def _get(call: Call) -> WebhookView:
 
 async def _change(call: Call) -> WebhookView:
     body: WebhookChanges = call.body
-    changed = await call.backend.store.write(
-        webhooks.change,
-        _id(call),
-        Changes(body.url, body.types, body.description, body.enabled),
-        now_ms=call.now_ms,
-        actor=call.caller.actor,
-        allow_private=call.backend.settings.webhooks.allow_private,
-    )
-    return _view(changed)
+    hook_id, changes, now_ms = _id(call), Changes(body.url, body.types, body.description, body.enabled), call.now_ms
+    private = call.backend.settings.webhooks.allow_private
+
+    def write(connection: Connection) -> WebhookView:
+        actor = call.caller.actor
+        return _view(webhooks.change(connection, hook_id, changes, now_ms=now_ms, actor=actor, allow_private=private))
+
+    return await call.write(write)
 
 
 async def _delete(call: Call) -> Deleted:
-    await call.backend.store.write(webhooks.remove, _id(call), now_ms=call.now_ms, actor=call.caller.actor)
-    return Deleted()
+    hook_id, now_ms = _id(call), call.now_ms
+
+    def write(connection: Connection) -> Deleted:
+        webhooks.remove(connection, hook_id, now_ms=now_ms, actor=call.caller.actor)
+        return Deleted()
+
+    return await call.write(write)
 
 
 async def _secret(call: Call) -> Secret:
@@ -224,33 +230,32 @@ async def _secret(call: Call) -> Secret:
 
 
 async def _rotate(call: Call) -> WebhookView:
-    hook = await call.backend.store.write(
-        webhooks.rotate,
-        _id(call),
-        now_ms=call.now_ms,
-        actor=call.caller.actor,
-        overlap_ms=call.body.overlap_hours * HOUR_MS,
-    )
-    return _view(hook, hook.secrets(call.backend.issuer, call.now_ms)[0])
+    hook_id, overlap_ms, now_ms = _id(call), call.body.overlap_hours * HOUR_MS, call.now_ms
+
+    def write(connection: Connection) -> WebhookView:
+        hook = webhooks.rotate(connection, hook_id, now_ms=now_ms, actor=call.caller.actor, overlap_ms=overlap_ms)
+        return _view(hook, hook.secrets(call.backend.issuer, now_ms)[0])
+
+    return await call.write(write)
 
 
 async def _test(call: Call) -> Queued:
-    return Queued(str(await call.backend.store.write(deliveries.ping, _id(call), call.now_ms)))
+    hook_id, now_ms = _id(call), call.now_ms
+    return await call.write(lambda connection: Queued(str(deliveries.ping(connection, hook_id, now_ms))))
 
 
 async def _page(call: Call, webhook_id: int | None, state: State | None) -> DeliveryList:
     query: Page = call.query
+    before = paging.after_id(query) or None
 
-    def read(connection: Any) -> list[Delivery]:
+    def read(connection: Connection) -> list[Delivery]:
         if webhook_id is not None:
             webhooks.find(connection, webhook_id)
-        return deliveries.listing(
-            connection, webhook_id=webhook_id, state=state, before=query.cursor, limit=query.limit + 1
-        )
+        wanted = paging.wanted(query)
+        return deliveries.listing(connection, webhook_id=webhook_id, state=state, before=before, limit=wanted)
 
-    found = await call.backend.store.read(read)
-    shown = found[: query.limit]
-    return DeliveryList([_delivery(d) for d in shown], str(shown[-1].id) if len(found) > query.limit else None)
+    shown, more = paging.cut(await call.backend.store.read(read), query)
+    return DeliveryList([_delivery(d) for d in shown], paging.cursor_of(shown[-1].id) if more else None)
 
 
 async def _deliveries(call: Call) -> DeliveryList:
@@ -262,19 +267,23 @@ async def _dead_letters(call: Call) -> DeliveryList:
 
 
 async def _redeliver(call: Call) -> Queued:
-    delivery_id = _number(call, "delivery", "unknown_delivery")
-    await call.backend.store.write(
-        deliveries.redeliver, _id(call), delivery_id, now_ms=call.now_ms, actor=call.caller.actor
-    )
-    return Queued(str(delivery_id))
+    delivery_id, hook_id, now_ms = _number(call, "delivery", "unknown_delivery"), _id(call), call.now_ms
+
+    def write(connection: Connection) -> Queued:
+        deliveries.redeliver(connection, hook_id, delivery_id, now_ms=now_ms, actor=call.caller.actor)
+        return Queued(str(delivery_id))
+
+    return await call.write(write)
 
 
 async def _redeliver_dead(call: Call) -> Counted:
-    since_ms = wire.time_ms(call.body.since, "since") or 0
-    n = await call.backend.store.write(
-        deliveries.redeliver_dead, _id(call), since_ms=since_ms, now_ms=call.now_ms, actor=call.caller.actor
-    )
-    return Counted(n)
+    since_ms, hook_id, now_ms = wire.time_ms(call.body.since, "since") or 0, _id(call), call.now_ms
+
+    def write(connection: Connection) -> Counted:
+        actor = call.caller.actor
+        return Counted(deliveries.redeliver_dead(connection, hook_id, since_ms=since_ms, now_ms=now_ms, actor=actor))
+
+    return await call.write(write)
 
 
 def endpoints(_backend: Backend) -> Sequence[Endpoint]:
@@ -292,7 +301,7 @@ def endpoints(_backend: Backend) -> Sequence[Endpoint]:
                  answer=WebhookList),
         Endpoint(method="GET", path=f"{base}/dead-letters", handler=_dead_letters,
                  summary="Messages that were given up, of all endpoints", tag=tag, who=look, query=Page,
-                 answer=DeliveryList),
+                 answer=DeliveryList, problems=("bad_cursor",)),
         Endpoint(method="GET", path=one, handler=_get, summary="One endpoint", tag=tag, who=look,
                  answer=WebhookView, problems=none),
         Endpoint(method="PATCH", path=one, handler=_change, summary="Change an endpoint, disable or enable it",
@@ -307,7 +316,7 @@ def endpoints(_backend: Backend) -> Sequence[Endpoint]:
         Endpoint(method="POST", path=f"{one}/test", handler=_test, summary="Send a test message", tag=tag, who=may,
                  answer=Queued, status=202, writes=True, problems=off),
         Endpoint(method="GET", path=f"{one}/deliveries", handler=_deliveries, summary="What became of its messages",
-                 tag=tag, who=look, query=Page, answer=DeliveryList, problems=none),
+                 tag=tag, who=look, query=DeliveriesQuery, answer=DeliveryList, problems=(*none, "bad_cursor")),
         Endpoint(method="POST", path=f"{one}/deliveries/{{delivery}}/redeliver", handler=_redeliver,
                  summary="Send one message again", tag=tag, who=may, answer=Queued, status=202, writes=True,
                  problems=(*off, "unknown_delivery")),

@@ -4,14 +4,15 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from sqlalchemy import text
 
-from chainwatch.api import resources
+from chainwatch.api import endpoints, resources
 from chainwatch.api.endpoints import Call, Endpoint, operator
 from chainwatch.api.problems import Problem
-from chainwatch.ledger import idempotency
-from chainwatch.testing import callers
+from chainwatch.ledger import idempotency, webhooks
+from chainwatch.testing import callers, guests
 from chainwatch.testing.served import Served, served
 
 EVENT = {"id": "gala", "title": "Gala", "ticket_price": "25", "ticket_currency": "HIVE"}
@@ -156,6 +157,112 @@ async def test_after_a_fault_of_ours_the_same_key_tries_again(tmp_path: Path, ga
         headers = await callers.operator(api) | KEY
         assert (await api.post("/gate", {}, **headers))[0] in (429, 500, 503)
         assert await api.post("/gate", {}, **headers) == (200, {"run": 2})
+
+
+# -- a write and its answer are one ------------------------------------------------------------------
+
+
+@pytest.fixture
+def mortal(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Paths whose next request dies when its handler has done its work: nothing after it happens, as in a process
+    that is killed."""
+    doomed: list[str] = []
+    whole = endpoints._run
+
+    async def run(endpoint: Endpoint, call: Call) -> Any:
+        answer = await whole(endpoint, call)
+        if endpoint.path in doomed:
+            doomed.remove(endpoint.path)
+            raise asyncio.CancelledError
+        return answer
+
+    monkeypatch.setattr(endpoints, "_run", run)
+    return doomed
+
+
+HOOK = {"url": "https://receiver.example/hook", "types": ["*"]}
+WRITES: dict[str, tuple[str, dict[str, Any], str]] = {
+    "/api/events/purchase": ("/api/events/purchase", BUY, "purchases"),
+    "/api/events": ("/api/events", {**EVENT, "id": None}, "events"),
+    "/api/events/{id}/invites": ("/api/events/gala/invites", {"uses": 3}, "invites"),
+    "/api/events/{id}/devices": ("/api/events/gala/devices", {"name": "gate"}, "devices"),
+    "/api/webhooks": ("/api/webhooks", HOOK, "webhooks"),
+}
+
+
+@pytest.mark.parametrize("route", WRITES)
+async def test_what_was_written_before_the_process_died_is_not_written_again(
+    tmp_path: Path, mortal: list[str], route: str
+) -> None:
+    path, body, table = WRITES[route]
+    async with served(tmp_path) as api:
+        headers = await opened(api) | KEY
+        before = count(api, table)
+        mortal.append(route)
+        with pytest.raises(aiohttp.ClientError):
+            await api.post(path, body, **headers)
+        first = await api.post(path, body, **headers)
+        assert first[0] in (200, 201), first
+        api.clock.advance(3600)
+        assert await api.post(path, body, **headers) == first
+        assert count(api, table) == before + 1
+
+
+async def test_a_secret_is_rotated_once(tmp_path: Path, mortal: list[str]) -> None:
+    """Twice in a row would end the secret that receivers still have."""
+    async with served(tmp_path) as api:
+        headers = await opened(api)
+        hook = (await api.post("/api/webhooks", HOOK, **headers))[1]
+        path = f"/api/webhooks/{hook['id']}"
+        mortal.append("/api/webhooks/{id}/rotate")
+        with pytest.raises(aiohttp.ClientError):
+            await api.post(f"{path}/rotate", {}, **headers, **KEY)
+        rotated = (await api.post(f"{path}/rotate", {}, **headers, **KEY))[1]
+        assert rotated["secret"] == (await api.get(f"{path}/secret", **headers))[1]["secret"]
+        found = await api.store.read(webhooks.find, int(hook["id"]))
+        assert hook["secret"] in found.secrets(api.backend.issuer, api.backend.now_ms())
+
+
+async def test_who_lost_the_answer_of_the_only_entry_hears_it_again(tmp_path: Path, mortal: list[str]) -> None:
+    async with guests.door(tmp_path, entry_policy="once") as api:
+        body = await guests.signed(api, guests.GUEST)
+        mortal.append("/api/events/{id}/join")
+        with pytest.raises(aiohttp.ClientError):
+            await api.post("/api/events/gala/join", body, **KEY)
+        status, answer = await api.post("/api/events/gala/join", body, **KEY)
+        assert (status, answer["access_granted"]) == (200, True)
+        session = {"Authorization": f"Bearer {answer['session_token']}"}
+        assert (await api.post("/api/events/gala/join", body))[1]["code"] == "replayed"
+        mortal += ["/api/sessions/refresh", "/api/events/{id}/leave"]
+        for path, name in (("/api/sessions/refresh", "session_token"), ("/api/events/gala/leave", "left_at")):
+            with pytest.raises(aiohttp.ClientError):
+                await api.post(path, {}, **session, **{"Idempotency-Key": path})
+            status, answer = await api.post(path, {}, **session, **{"Idempotency-Key": path})
+            assert (status, bool(answer[name])) == (200, True)
+            session = {"Authorization": f"Bearer {answer.get('session_token', '')}"}
+
+
+async def test_a_write_that_was_given_to_another_request_writes_nothing(tmp_path: Path, gate: Gate) -> None:
+    """It took so long that its key was free again: only one of the two may stand."""
+    async with served(tmp_path) as api:
+        await opened(api)
+        asked = api.backend.crowd.ask
+
+        async def late(request: Any) -> Any:
+            if not gate.runs:
+                gate.runs += 1
+                await gate.open.wait()
+            return await asked(request)
+
+        api.backend.crowd.ask = late  # type: ignore[method-assign]
+        first = asyncio.create_task(api.post("/api/events/purchase", BUY, **KEY))
+        while not gate.runs:
+            await asyncio.sleep(0.01)
+        api.clock.advance(61)
+        second = await api.post("/api/events/purchase", BUY, **KEY)
+        gate.open.set()
+        assert (second[0], (await first)[1].get("code")) == (200, "idempotency_running")
+        assert count(api, "purchases") == 1
 
 
 # -- what is kept ------------------------------------------------------------------------------------

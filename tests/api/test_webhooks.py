@@ -118,6 +118,8 @@ async def test_deliveries_are_listed_by_page_and_sent_again(api: Served) -> None
     _, rest = await call(api, "GET", f"{path}?limit=2&cursor={page['next_cursor']}")
     assert (len(rest["deliveries"]), rest["next_cursor"]) == (1, None)
     first = rest["deliveries"][0]
+    assert (await call(api, "GET", f"{path}?limit=2&offset=2"))[1] == rest
+    assert (await call(api, "GET", f"{path}?cursor=nonsense"))[1]["code"] == "bad_cursor"
     assert "subject" not in first
     with api.store.transaction() as connection:
         deliveries.record(connection, int(made["id"]), [Outcome(int(first["id"]), False, 500, "HTTP 500")], 1)
