@@ -20,5 +20,6 @@ def base(amount: int | None) -> str | None:
 
 def code(name: str, assets: Mapping[str, Any]) -> str:
     """Return an asset's code as we write it: any case, and POL for MATIC."""
-    wanted = name.strip().upper().replace("POL", "MATIC", 1) if name.strip().upper().startswith("POL") else name.strip()
+    chain, colon, token = name.strip().partition(":")
+    wanted = f"MATIC{colon}{token}" if chain.upper() == "POL" else name.strip()
     return next((c for c in assets if c.upper() == wanted.upper()), wanted)

@@ -82,7 +82,10 @@ ROOM, RELAY = "wss://rooms.devnet.invalid/{event_id}", "turn:relay.devnet.invali
 
 
 def complete(settings: Settings) -> Settings:
-    """Return the settings with what the built-in network has of its own: prices, limits, a room; set ones stay."""
+    """Return the settings with what the built-in network has of its own: prices, limits, a room; set ones stay.
+
+    Pages of any site may call: whoever tries the API out does so from a page of his own, and nothing here is real.
+    """
     http, usual, access = settings.http, Http(), settings.access
     names = ("requests_per_minute", "purchases_per_minute", "access_per_minute", "access_per_minute_wallet")
     more = {n: GENEROUS * getattr(http, n) for n in names if getattr(http, n) == getattr(usual, n)}
@@ -91,7 +94,7 @@ def complete(settings: Settings) -> Settings:
         keys.setdefault("access.turn_secret", Secret(token_urlsafe(24)))
         access = msgspec.structs.replace(access, turn_uris=(RELAY,))
     access = msgspec.structs.replace(access, websocket_url=access.websocket_url or ROOM)
-    http = msgspec.structs.replace(http, **more)
+    http = msgspec.structs.replace(http, cors_origins=http.cors_origins or ("*",), **more)
     return msgspec.structs.replace(with_fixed_rates(settings), http=http, access=access, keys=keys)
 
 

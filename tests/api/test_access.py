@@ -13,6 +13,7 @@ from sqlalchemy import update
 
 from chainwatch.access import attempts, nonces
 from chainwatch.access import sessions as session_rules
+from chainwatch.access.admission import Admission, Attempt
 from chainwatch.ledger.tables import attendance, audit_log, entries, outbox, purchases, sessions, tickets
 from chainwatch.testing.guests import (
     ALICE,
@@ -611,3 +612,35 @@ async def test_attempts_over_the_limit_are_refused_and_counted_in_one_row(tmp_pa
             if len(said) == 2:
                 break
         assert said == [("challenge_required", 5), ("rate_limited", 20)]
+
+
+async def test_one_wallet_has_one_limit_however_it_is_written(tmp_path: Path) -> None:
+    async with served(tmp_path, toml="[http]\naccess_per_minute_wallet = 3\n") as api:
+        make_event(api.store, api.backend.contexts, "gala", NOW_MS)
+        written = (GUEST.address, GUEST.address.lower(), "0x" + GUEST.address[2:].upper(), GUEST.address.lower())
+        said = [await api.post("/api/events/gala/verify-access", {"walletAddress": wallet}) for wallet in written]
+        assert [status for status, _ in said] == [200, 200, 200, 429]
+
+
+async def test_denials_that_come_together_are_counted_in_one_row(tmp_path: Path) -> None:
+    async with door(tmp_path) as api:
+        admission, attempt = Admission(api.backend), Attempt(event="gala", wallet=GUEST.address)
+        await asyncio.gather(*(admission.ask(attempt) for _ in range(50)))
+        await asyncio.gather(*(admission.join(attempt) for _ in range(20)))
+        assert sorted(r.times for r in rows(api, audit_log) if r.action in attempts.ACTIONS) == [20, 50]
+
+
+async def test_a_row_number_that_is_given_again_is_not_taken_for_ones_own(tmp_path: Path) -> None:
+    """SQLite gives the number of a row that was rolled back to the next one: who counts must look whose it is."""
+    async with door(tmp_path) as api:
+        counting = attempts.Attempts()
+        mine, other = (
+            attempts.Entry(f"wallet:{who}", attempts.JOIN, "gala", "no_ticket", False, {}) for who in ("a", "b")
+        )
+        with api.store.engine.connect() as connection:
+            counting.deny(connection, NOW_MS, mine)
+            connection.rollback()
+        for entry in (other, mine):
+            assert await api.store.write(attempts.Attempts().deny if entry is other else counting.deny, NOW_MS, entry)
+        found = [(r.actor, r.times) for r in rows(api, audit_log) if r.action == attempts.JOIN]
+        assert found == [("wallet:b", 1), ("wallet:a", 1)]

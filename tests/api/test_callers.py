@@ -222,7 +222,8 @@ async def test_a_challenge_ends(tmp_path: Path) -> None:
         allow(api)
         proof = await alice.proof(api, "POST", "/api/events", EVENT)
         api.clock.advance(301)
-        assert (await api.post("/api/events", EVENT, **proof))[1]["code"] == "expired"
+        status, answer = await api.post("/api/events", EVENT, **proof)
+        assert (status, answer["code"]) == (401, "expired")
 
 
 @pytest.mark.parametrize("value", [":alice", "00:alice", f"{'00' * 65}:alice", "x:", ":", "a:b:c"])
@@ -304,3 +305,14 @@ async def test_no_secret_reaches_a_log(tmp_path: Path, caplog: pytest.LogCapture
 def test_the_domain_is_the_configured_one() -> None:
     assert creator_auth.account_of("ALICE") in (None, "alice")
     assert creator_auth.account_of("a" * 1000) is None
+
+
+async def test_a_payout_address_of_nobody_is_refused(tmp_path: Path) -> None:
+    async with served(tmp_path) as api:
+        headers = await operator(api)
+        body = {"addresses": {"HIVE": "alice"}}
+        for account in ("Not%20valid", "ALICE"):
+            status, answer = await api.call("PUT", f"/api/creators/{account}/payout-addresses", body, **headers)
+            assert (status, answer["code"]) == (400, "bad_account")
+        assert (await api.post("/api/events", {**EVENT, "creator_account": "ALICE"}, **headers))[0] == 200
+        assert (await api.call("PUT", "/api/creators/ALICE/payout-addresses", body, **headers))[0] == 200

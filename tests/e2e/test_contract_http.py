@@ -170,6 +170,7 @@ def test_an_empty_signature_is_anonymous_where_everybody_may_and_refused_elsewhe
 
 
 def test_a_preflight_allows_authorization(site: Site) -> None:
+    """The built-in network is tried out from pages of any site."""
     for path in ("/api/events", f"/api/events/{EVENT}/join", "/api/review"):
         asked = {
             "Origin": "https://vr.example",
@@ -180,6 +181,7 @@ def test_a_preflight_allows_authorization(site: Site) -> None:
         assert reply.status in (200, 204)
         assert "authorization" in reply.headers["Access-Control-Allow-Headers"].lower()
         assert "POST" in reply.headers["Access-Control-Allow-Methods"]
+        assert reply.headers["Access-Control-Allow-Origin"] in ("*", asked["Origin"])
 
 
 # -- events ----------------------------------------------------------------------------------------------
