@@ -32,6 +32,8 @@ HEADER = "Idempotency-Key"
 REPLAYED = "Idempotency-Replayed"
 PUBLIC_LENGTH = 16
 """Characters of a key without a login, at least: a UUID has 36."""
+REFUSED_MS = 600_000
+"""How long a refusal is kept of whom nobody knows: whatever he sends would fill the disk for a day."""
 NONCE = 12
 """Bytes of AES-GCM's nonce."""
 
@@ -63,7 +65,9 @@ async def once(request: web.Request, backend: Backend, caller: Caller, address: 
     scope = caller.actor if caller.kind != "public" else f"public:{network(address)}"
     seal = _Seal(backend, scope, key)
     begun = await _begin(request, backend, scope, key)
-    return seal.open(begun) if isinstance(begun, Stored) else await _run(backend, begun, seal, run)
+    if isinstance(begun, Stored):
+        return seal.open(begun)
+    return await _run(backend, begun, seal, run, REFUSED_MS if caller.kind == "public" else ledger.KEEP_MS)
 
 
 async def _begin(request: web.Request, backend: Backend, scope: str, key: str) -> Stored | Claim:
@@ -75,7 +79,7 @@ async def _begin(request: web.Request, backend: Backend, scope: str, key: str) -
     )
 
 
-async def _run(backend: Backend, claim: Claim, seal: "_Seal", run: Run) -> web.Response:
+async def _run(backend: Backend, claim: Claim, seal: "_Seal", run: Run, refused_ms: int) -> web.Response:
     """Run a write whose key is claimed; its answer is kept by itself, or here when it had nothing to write."""
     kept = False
 
@@ -91,7 +95,7 @@ async def _run(backend: Backend, claim: Claim, seal: "_Seal", run: Run) -> web.R
         if problem.status >= 500 or problem.status == 429:
             await backend.store.write_together(ledger.release, claim)
         elif problem.code != "idempotency_running" and not kept:
-            await backend.store.write_together(ledger.finish, claim, seal.close(problem.response()))
+            await backend.store.write_together(ledger.finish, claim, seal.close(problem.response()), refused_ms)
         raise problem from error
     except Exception:
         await backend.store.write_together(ledger.release, claim)

@@ -171,7 +171,7 @@ async def _values(call: Call, wallet: str, destination: str) -> dict[str, str]:
     row, wallets = await call.backend.store.read(body)
     context = next(iter(call.backend.contexts.values()))
     if context.canonical_wallet(wallet) not in wallets:
-        raise Problem("unknown_refund", f"no refund {refund_id} of this wallet")
+        raise Problem("unknown_refund", f"no refund {refund_id}")  # the very words of one that is not there
     amount = amounts.decimal(row.amount, row.asset, call.backend.assets()) or str(row.amount)
     currency = row.asset or f"{row.chain}-unknown"
     return {"refund": str(refund_id), "amount": amount, "currency": currency, "destination": destination}

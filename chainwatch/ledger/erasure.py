@@ -57,6 +57,9 @@ def erase(connection: Connection, issuer: Issuer, wallet: str, now_ms: int) -> E
     owed = _owed(connection, [r.id for r in rows])
     gone = [r for r in rows if r.id not in owed]
     count = _purchases(connection, gone, wallet, name)
+    # Where money was sent stays in the books; that this wallet said so does not.
+    claimed = update(refunds).where(refunds.c.destination_by == f"wallet:{wallet}")
+    connection.execute(claimed.values(destination_by=f"wallet:{name}"))
     connection.execute(update(attendance).where(attendance.c.wallet_address == wallet).values(wallet_address=name))
     connection.execute(update(invites).where(invites.c.wallet == wallet).values(wallet=name))
     connection.execute(delete(approvals).where(approvals.c.wallet == wallet))

@@ -61,13 +61,14 @@ def begin(
     return Claim(scope, key, now_ms)
 
 
-def finish(connection: Connection, claim: Claim, answer: Stored) -> None:
-    """Keep the answer of a request that ``begin`` let run.
+def finish(connection: Connection, claim: Claim, answer: Stored, keep_ms: int = KEEP_MS) -> None:
+    """Keep the answer of a request that ``begin`` let run, for ``keep_ms``.
 
     ``Rejected('idempotency_running')`` when it ran for so long that its key was given to another: nothing of this
     transaction may stay then.
     """
-    kept = update(idempotency).where(*_at(claim)).values(status=answer.status, body=answer.body)
+    since_ms = claim.since_ms - (KEEP_MS - keep_ms)  # what ``forget`` goes by
+    kept = update(idempotency).where(*_at(claim)).values(status=answer.status, body=answer.body, created_ms=since_ms)
     if connection.execute(kept).rowcount != 1:
         raise Rejected("idempotency_running", "this request took too long: it is being done again")
 

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from chainwatch.api import endpoints, resources
+from chainwatch.api import idempotency as once
 from chainwatch.api.endpoints import Call, Endpoint, operator
 from chainwatch.api.problems import Problem
 from chainwatch.ledger import idempotency, webhooks
@@ -276,6 +277,17 @@ async def test_the_database_alone_shows_no_answer(tmp_path: Path) -> None:
             (row,) = connection.execute(text("SELECT * FROM idempotency"))
         assert bought["purchase_id"].encode() not in row.body
         assert KEY["Idempotency-Key"] not in str(row)
+
+
+async def test_a_stranger_s_refusals_do_not_fill_the_disk(tmp_path: Path) -> None:
+    async with served(tmp_path) as api:
+        await opened(api)
+        wrong = BUY | {"event_id": "none"}
+        assert (await api.post("/api/events/purchase", wrong, **KEY))[0] == 404
+        assert (await api.post("/api/events/purchase", wrong, **KEY))[0] == 404
+        now_ms = api.backend.now_ms()
+        assert await api.store.write(idempotency.forget, now_ms + once.REFUSED_MS - 1) == 0
+        assert await api.store.write(idempotency.forget, now_ms + once.REFUSED_MS + 1) == 1
 
 
 async def test_answers_are_kept_for_a_day(tmp_path: Path) -> None:

@@ -298,10 +298,26 @@ async def test_what_is_owed_keeps_its_wallet_until_it_is_paid(tmp_path: Path) ->
         status, done = await own(api, GUEST, "erase")
         assert (status, done["kept"], done["erased_purchases"]) == (200, 1, 0)
         assert rows(api, purchases)[0].wallet == GUEST.address
+        where = EvmWallet("elsewhere").address
+        path, asked = "/api/refunds/1", f"destination={where}"
+        text = (await api.get(f"{path}/challenge?wallet={GUEST.address}&{asked}"))[1]["message"]
+        claim = {"wallet_address": GUEST.address, "destination": where, "message": text}
+        assert (await api.post(f"{path}/claim", claim | {"signature": GUEST.sign_message(text)}))[0] == 200
         with api.store.transaction() as connection:
             connection.execute(update(refunds).values(state="settled"))
         status, done = await own(api, GUEST, "erase")
         assert (done["kept"], done["erased_purchases"]) == (0, 1)
+        assert GUEST.address not in everything(api)
+
+
+async def test_a_stranger_is_not_told_that_there_is_a_refund(tmp_path: Path) -> None:
+    async with door(tmp_path, event_end_ms=NOW_MS + HOUR) as api:
+        (ticket,) = rows(api, tickets)
+        await api.post(f"/api/tickets/{ticket.uuid}/revoke", {"reason": "x"}, Authorization=operator_key(api, "events"))
+        asked = f"challenge?wallet={STRANGER.address}&destination={STRANGER.address}"
+        there, none = [await api.get(f"/api/refunds/{i}/{asked}") for i in (1, 2)]
+        assert there[0] == none[0] == 404
+        assert there[1]["detail"].replace("1", "2") == none[1]["detail"]
 
 
 async def test_an_operator_erases_on_request_and_others_do_not(tmp_path: Path) -> None:
