@@ -116,6 +116,13 @@ class BlockSource(Protocol):
         """Return a fresh look through the best endpoint."""
         ...
 
+    def leave(self, reason: str) -> None:
+        """Let another endpoint take the best one's place for a while, where there is one in use.
+
+        For what no single answer shows: a node whose head stands still, or whose every answer is refused further up.
+        """
+        ...
+
     async def wait(self, seconds: float) -> None:
         """Return after ``seconds``, or sooner when the node hints at news (ZMQ, websocket)."""
         ...
@@ -203,6 +210,10 @@ class AccountSource(Protocol):
 
         ``open_ids`` are the (txid, index) of our transfers that are not final yet.
         """
+        ...
+
+    def leave(self, reason: str) -> None:
+        """As ``BlockSource.leave``."""
         ...
 
     async def wait(self, seconds: float) -> None:

@@ -65,7 +65,8 @@ class Watched:
         """
         self.coins.update(self._paid(tx))
         held = {op: self.coins[op] for op in (wire_outpoint(*i) for i in tx.inputs) if op in self.coins}
-        ours, mixed = len(held) == len(tx.inputs), 0 < len(held) < len(tx.inputs)
+        # Without inputs (Dash: money that its platform pays out) nothing is ours.
+        ours, mixed = 0 < len(held) == len(tx.inputs), 0 < len(held) < len(tx.inputs)
         flags: tuple[str, ...] = ("locked",) if tx.coinbase else ()
         flags += ("internal",) if ours else ("mixed_inputs",) if mixed else ()
         spends = tuple(f"{txid}:{vout}" for txid, vout in tx.inputs if wire_outpoint(txid, vout) in held)

@@ -127,6 +127,10 @@ class EvmSource:
         head, final = await self._tips(endpoint)
         return EvmView(self._chain, endpoint, head, final)
 
+    def leave(self, reason: str) -> None:
+        """See ``BlockSource.leave``."""
+        self._chain.rpc.leave(reason)
+
     async def wait(self, seconds: float) -> None:
         """Return after ``seconds``: plain HTTP nodes give no hints."""
         await self._services.clock.sleep(seconds)

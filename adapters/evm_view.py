@@ -226,6 +226,8 @@ class EvmView:
             if receipt is None:
                 raise Transient(f"{self._where()} has no receipt of {txid} yet")
             self._check_receipt(receipt, txid, ref)
+            if receipt.status is None and receipt.root is None:
+                raise Transient(f"{self._where()} does not tell whether {txid} succeeded")
             receipts[txid] = receipt
         for ref in raw:
             for log in logs[ref]:

@@ -91,6 +91,10 @@ class MoneroSource:
         """Release sockets."""
         await self._node.close()
 
+    def leave(self, reason: str) -> None:
+        """See ``BlockSource.leave``."""
+        self._node.wallets.leave(reason)
+
     async def wait(self, seconds: float) -> None:
         """Let ``seconds`` pass: a wallet gives no hint of news."""
         await self._services.clock.sleep(seconds)
@@ -313,7 +317,7 @@ class MoneroSource:
         key changes what the older one is worth.
         """
         facts = {fact(e): e for e in entries if e.type == "in"}
-        kept = {f: v for f, v in self._verdicts.items() if f in facts}
+        kept = {f: v for f, v in self._verdicts.items() if f in facts and v.backed}  # the others are asked for again
         new = {facts[f].subaddr_index for f in facts.keys() - kept.keys()}
         accounts: dict[int, list[int]] = defaultdict(list)
         for subaddress in new:

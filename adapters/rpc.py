@@ -132,6 +132,12 @@ class Rpc:
                 raise Inconsistent(str(wrong)) from wrong
         return endpoint
 
+    def leave(self, reason: str) -> None:
+        """Take the endpoint to use now out of use for a while, where another one is in use: it answers, to no avail."""
+        endpoint = self._pool.best()
+        if endpoint.up and self._pool.others_up(endpoint):
+            self._pool.fail(endpoint, reason)
+
     # -- calls -----------------------------------------------------------------------------------
 
     @overload

@@ -179,6 +179,10 @@ class SolanaSource:
         """Release sockets."""
         await self._rpc.close()
 
+    def leave(self, reason: str) -> None:
+        """See ``BlockSource.leave``."""
+        self._rpc.leave(reason)
+
     async def wait(self, seconds: float) -> None:
         """Return after ``seconds``."""
         await self._services.clock.sleep(seconds)

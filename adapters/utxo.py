@@ -299,6 +299,10 @@ class UtxoSource:
         self._check_lag(endpoint, head.height)
         return UtxoView(self, endpoint, head.ref, await self.backend.final(endpoint, head))
 
+    def leave(self, reason: str) -> None:
+        """See ``BlockSource.leave``."""
+        self.rpc.leave(reason)
+
     async def wait(self, seconds: float) -> None:
         """Return after ``seconds``."""
         await self.services.clock.sleep(seconds)

@@ -73,5 +73,6 @@ async def _watch(store: Store, clock: SystemClock, job_id: int, watcher: Watcher
             if job.next_height != seen:
                 seen, since = job.next_height, clock.monotonic()
             elif clock.monotonic() - since > PATIENCE_S:
-                raise Transient(f"{job.chain}: nobody works on the range; it stays queued")
+                why = watcher.condition.reason if watcher is not None else ""
+                raise Transient(f"{job.chain}: {why or 'nobody works on the range'}; it stays queued")
     return job

@@ -22,6 +22,11 @@ MEMORY = 5_000
 Ethereum Classic 4,000 on 2020-08-01); beyond it we stop and say so rather than guess."""
 
 
+BELOW_FIRST = 20
+"""Blocks read below the first one that we ever read, when that one is replaced: how deep the reorg goes is not known
+then, and a payment of ours may have moved below it."""
+
+
 class Idle(msgspec.Struct, frozen=True):
     """Same head, same final block: sleep."""
 
@@ -77,7 +82,7 @@ def plan(held: Held, head: BlockRef, final: BlockRef | None, start: int | None) 
     elif _at(held.memory, head.height) == head.hash or head.height < _floor(held):
         # Our own ancestor, or below what is final or all that we remember: a node that lags cannot undo anything.
         return Behind(cursor.height - head.height)
-    fork = yield from _fork_point([r for r in held.memory if r.height <= head.height])
+    fork = yield from _fork_point(held, [r for r in held.memory if r.height <= head.height])
     return Follow(fork, fork.height + 1, head.height, held.final is not None and fork.height < held.final.height)
 
 
@@ -92,7 +97,7 @@ def _at(memory: Sequence[BlockRef], height: int) -> str | None:
     return memory[i].hash if i < len(memory) and memory[i].height == height else None
 
 
-def _fork_point(memory: Sequence[BlockRef]) -> Generator[int, BlockRef, BlockRef]:
+def _fork_point(held: Held, memory: Sequence[BlockRef]) -> Generator[int, BlockRef, BlockRef]:
     """Find the newest remembered block that is on the node's chain, in O(log n) headers."""
     good, bad, stride = -1, len(memory), 1
     while bad > 0:  # gallop down until a block agrees
@@ -102,10 +107,7 @@ def _fork_point(memory: Sequence[BlockRef]) -> Generator[int, BlockRef, BlockRef
             break
         bad, stride = probe, stride * 2
     if good < 0:
-        raise Unfollowable(
-            f"no common block back to height {memory[0].height if memory else 'nothing'}: "
-            "another network, or a reorg deeper than we remember"
-        )
+        return (yield from _below_the_first(held))
     while bad - good > 1:
         middle = (good + bad) // 2
         if (yield memory[middle].height).same(memory[middle]):
@@ -115,11 +117,28 @@ def _fork_point(memory: Sequence[BlockRef]) -> Generator[int, BlockRef, BlockRef
     return memory[good]
 
 
+def _below_the_first(held: Held) -> Generator[int, BlockRef, BlockRef]:
+    """Return a block of the node's below the first one that we ever read: there we hold nothing that could be wrong.
+
+    Only while that first block is remembered and nothing of ours was final yet: a chain that began at the tip,
+    whose very first blocks are replaced.  Else ``Unfollowable``.
+    """
+    first = held.memory[0].height if held.memory else 0
+    whole = held.cursor is not None and held.cursor.height - first < MEMORY
+    if not first or not whole or held.final is not None:
+        raise Unfollowable(
+            f"no common block back to height {first if held.memory else 'nothing'}: "
+            "another network, or a reorg deeper than we remember"
+        )
+    return (yield max(first - 1 - BELOW_FIRST, 0))
+
+
 class Step(msgspec.Struct, frozen=True):
     """What one transaction of the ledger applies: everything between two positions of one cursor.
 
     ``expected`` is the cursor that this step was made for.  ``blocks`` link to it (or to
-    ``disconnect_to``).  ``vanished`` are transfers that a complete window no longer holds.
+    ``disconnect_to``).  ``vanished`` are transfers that a complete window no longer holds, ``unmined`` those that it
+    shows in no block: if they were in one, it is gone.
     ``snapshot`` is the whole mempool as it concerns us, taken at ``cursor``; None: not looked at.
     """
 
@@ -132,6 +151,7 @@ class Step(msgspec.Struct, frozen=True):
     undoes_final: bool = False
     blocks: tuple[Block, ...] = ()
     vanished: tuple[tuple[str, str], ...] = ()
+    unmined: tuple[tuple[str, str], ...] = ()
     snapshot: tuple[Transfer, ...] | None = None
     endpoint: str = ""
 
@@ -142,6 +162,13 @@ def linked(after: BlockRef | None, blocks: Sequence[Block]) -> None:
         if after is not None and (block.ref.parent != after.hash or block.ref.height != after.height + 1):
             raise Inconsistent(f"block {block.ref.height} does not connect to {after.height}: the chain moved")
         after = block.ref
+
+
+def agrees(memory: Sequence[BlockRef], blocks: Sequence[Block]) -> None:
+    """Check that blocks that were read again are those that we remember; ``Inconsistent`` when the chain moved."""
+    for block in blocks:
+        if _at(memory, block.ref.height) not in (None, block.ref.hash):
+            raise Inconsistent(f"block {block.ref.height} is another one than we followed: the chain moved")
 
 
 def usable_final(final: BlockRef | None, cursor: BlockRef, memory: Sequence[BlockRef]) -> BlockRef | None:
@@ -178,7 +205,7 @@ def window_step(chain: str, held: Held, window: Window, open_ids: Collection[tup
         fork = next((r for r in reversed(held.memory) if r.height < clash[0].height), None)
         if fork is None:
             raise Unfollowable(f"no common block back to height {clash[0].height}")
-    present = {(t.txid, t.index) for t in window.transfers}
+    present = {(t.txid, t.index): isinstance(t.position, InBlock) for t in window.transfers}
     by_block: dict[BlockRef, list[Transfer]] = {}
     times: dict[BlockRef, int] = {BlockRef(window.end.height, window.end.hash): window.time_ms}
     for ref in (*window.refs, window.end):
@@ -200,6 +227,7 @@ def window_step(chain: str, held: Held, window: Window, open_ids: Collection[tup
             Block(ref, times.get(ref, 0), tuple(by_block[ref])) for ref in sorted(by_block, key=lambda r: r.height)
         ),
         vanished=tuple(i for i in open_ids if i not in present),
+        unmined=tuple(i for i in open_ids if present.get(i) is False),
         snapshot=tuple(t for t in window.transfers if not isinstance(t.position, InBlock)),
         endpoint=window.endpoint,
     )

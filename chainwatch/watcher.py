@@ -16,12 +16,13 @@ from sqlalchemy import Connection
 from chainwatch import follower
 from chainwatch.adapters.base import AccountSource, AddressSource, BlockSource, BlockView, CoinSource
 from chainwatch.clock import Clock
-from chainwatch.errors import ChainwatchError, Misconfigured, Persistent, Transient
+from chainwatch.errors import ChainwatchError, LostRace, Misconfigured, Persistent, Transient, Unreachable
 from chainwatch.follower import Behind, Follow, Held, Step
 from chainwatch.ledger import coins, endings, leases, pool, queries, rescan
 from chainwatch.ledger.apply import Applied, apply, held
 from chainwatch.ledger.context import Context
 from chainwatch.model import Block, BlockRef, InBlock
+from chainwatch.patience import Patience
 
 log = logging.getLogger(__name__)
 P = ParamSpec("P")
@@ -36,6 +37,10 @@ STEP_MS_MAX = 50
 BACKOFF_S_MAX = 30.0
 PERSISTENT_RETRY_S = 60.0
 """A persistent fault needs an operator; looking again once a minute notices that it was cured."""
+
+
+AGAIN_S = 10.0
+"""A piece of a backfill that no node shows is asked for again after so long; the following goes on meanwhile."""
 
 
 class Ledger(Protocol):
@@ -129,7 +134,12 @@ class Watcher:
         self._taken: int | None = None
         self._renew_at = 0.0
         self._batch = 16
-        self._sighted: frozenset[tuple[str, str]] = frozenset()
+        self._sighted: frozenset[tuple[str, str]] | None = None
+        """What the ledger holds as seen; None: not known, so the next look is written down whatever it shows."""
+        self._patience = Patience(context.spec.block_time_ms)
+        self._again_at = 0.0
+        self._waits = ""
+        """Why a backfill does not go on, for people."""
         self._kin_watched = 0
 
     @property
@@ -211,12 +221,15 @@ class Watcher:
                 log.warning("%s: the lease runs out by itself: %s", self.chain, error)
 
     def _failed(self, error: ChainwatchError, failures: int) -> None:
-        self._held = None  # read again what is true
+        self._held, self._sighted = None, None  # read again what is true
         transient = isinstance(error, Transient)
         self.condition.state = "failing" if transient else "stopped"
         self.condition.reason = str(error)
         self.condition.caught_up = False
         self.reports.count(self.chain, "transient" if transient else "persistent")
+        # Silence is the adapter's to judge, and a lost race is no word against a node.
+        if not isinstance(error, Unreachable | LostRace) and self._patience.failed():
+            self.source.leave(f"every round fails: {error}")
         if failures in (1, 10) or failures % 100 == 0:
             log.log(logging.WARNING if transient else logging.ERROR, "%s: %s", self.chain, error)
 
@@ -248,7 +261,8 @@ class Watcher:
         if not more:
             await self._derive_ahead()
             more = await self._scan_again()
-        self.condition.state, self.condition.reason = "following", ""
+        self._patience.succeeded()
+        self.condition.state, self.condition.reason = "following", self._waits
         self.condition.caught_up = not more
         return more
 
@@ -259,7 +273,7 @@ class Watcher:
         name = f"chain:{self.chain}"
         fence = await self.ledger.write(leases.acquire, name, self.holder, self.clock.now_ms())
         if fence is None or (self._fence is not None and fence != self._fence):
-            self._held = None
+            self._held, self._sighted = None, None
         self._fence = fence
         self.reports.lease(self.chain, fence is not None)
         if fence is None:
@@ -276,16 +290,25 @@ class Watcher:
         start = self.context.spec.start
         first = start if isinstance(start, int) else None
         what = await drive(follower.plan(self._held, view.head, view.final, first), view.header)
-        self.reports.tip(self.chain, view.head, view.final)
+        self._look(view.head, view.final)
         if isinstance(what, Behind):
             self.reports.count(self.chain, "lagging_node")
             self.condition.lag = 0
+            if self._patience.too_far(what.blocks):
+                self.source.leave(f"its head {view.head.height} is {what.blocks} blocks below ours")
             return False
         more = await self._connect(source, view, what) if isinstance(what, Follow) else False
         self.condition.lag = view.head.height - self._held.cursor.height if self._held.cursor else None
         if not more:
             await self._sight(view)
         return more
+
+    def _look(self, head: BlockRef, final: BlockRef | None) -> None:
+        """Report what a node shows; leave one whose head has stood still for too long."""
+        self.reports.tip(self.chain, head, final)
+        still = self._patience.stood_still(head, self.clock.monotonic())
+        if still is not None:
+            self.source.leave(f"its head {head.height} has stood still for {still:.0f} s")
 
     async def _connect(self, source: BlockSource, view: BlockView, what: Follow) -> bool:
         """Disconnect once, then connect upward; at most ``round_blocks``, the rest next round."""
@@ -373,6 +396,8 @@ class Watcher:
         if len(memory) > 2 * follower.MEMORY:
             memory = memory[-follower.MEMORY :]
         self._held = Held(applied.cursor, applied.final, memory)
+        if applied.orphaned:  # what has left its block may be in the mempool again
+            self._sighted = None
         self.reports.scanned(self.chain, applied.cursor.height)
         for latency_ms in applied.minted_after_ms:
             self.reports.minted(self.chain, latency_ms / 1000)
@@ -411,7 +436,9 @@ class Watcher:
         open_ids = await self.ledger.read(queries.open_ids, self.chain)
         window = await source.read(self._held.cursor, open_ids)
         self.condition.endpoint = window.endpoint
-        self.reports.tip(self.chain, window.head, window.final)
+        self._look(window.head, window.final)
+        if not window.complete:
+            return True  # a long listing goes on
         known = self._held.cursor
         keys = frozenset((t.txid, t.index) for t in window.transfers if not isinstance(t.position, InBlock))
         if window.end.same(known) and keys == self._sighted and _same_final(window.final, self._held.final):
@@ -442,28 +469,45 @@ class Watcher:
         """Work off one piece of a queued backfill."""
         assert self._held is not None
         job = await self.ledger.read(rescan.next_job, self.chain)
-        if job is None or self._held.cursor is None or self._fence is None:
+        if job is None or self._held.cursor is None or self._fence is None or self.clock.monotonic() < self._again_at:
             return False
-        blocks = await self._blocks_again(job)
-        now_ms = self.clock.now_ms()
-        await self.ledger.write(rescan.apply, job, blocks, self._held, self.context, self._fence, now_ms)
+        try:
+            blocks = await self._blocks_again(job)
+        except ChainwatchError as error:  # a node without that part of the past must not stop the following
+            self._again_at = self.clock.monotonic() + AGAIN_S
+            told, self._waits = self._waits, f"the backfill from {job.next_height} waits: {error}"
+            if told != self._waits:
+                log.warning("%s: %s", self.chain, self._waits)
+            self.reports.count(self.chain, "backfill_waits")
+            return False
+        self._waits = ""
+        if blocks is not None:
+            now_ms = self.clock.now_ms()
+            await self.ledger.write(rescan.apply, job, blocks, self._held, self.context, self._fence, now_ms)
         return True
 
-    async def _blocks_again(self, job: rescan.Job) -> Sequence[Block]:
+    async def _blocks_again(self, job: rescan.Job) -> Sequence[Block] | None:
+        """Read a piece of the range, of our own branch; None while a long listing goes on."""
         assert self._held is not None
         assert self._held.cursor is not None
         top = min(job.last_height, self._held.cursor.height)
         if job.next_height > top:
             return ()
+        blocks: Sequence[Block]
         if self._by_account:
             window = await cast(AccountSource, self.source).read(BlockRef(job.next_height, ""), ())
+            if not window.complete:
+                return None
             blocks = follower.window_step(self.chain, self._held, window, ()).blocks
-            return [b for b in blocks if b.ref.height <= top]  # a window may end above what was asked for
-        source = cast(BlockSource, self.source)
-        view = await source.view()
-        if not (await view.header(self._held.cursor.height)).same(self._held.cursor):
-            raise Transient("the node is on another branch than we are")
-        return await view.blocks(job.next_height, min(top, job.next_height + source.span - 1))
+            blocks = [b for b in blocks if b.ref.height <= top]  # a window may end above what was asked for
+        else:
+            source = cast(BlockSource, self.source)
+            view = await source.view()
+            if not (await view.header(self._held.cursor.height)).same(self._held.cursor):
+                raise Transient("the node is on another branch than we are")
+            blocks = await view.blocks(job.next_height, min(top, job.next_height + source.span - 1))
+        follower.agrees(self._held.memory, blocks)
+        return blocks
 
 
 def _same_final(theirs: BlockRef | None, ours: BlockRef | None) -> bool:

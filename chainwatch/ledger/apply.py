@@ -45,6 +45,8 @@ def apply(connection: Connection, step: Step, context: Context, fence: int, now_
         )
     if step.vanished:
         gone |= facts.vanish(connection, step.chain, step.vanished)
+    if step.unmined:
+        gone |= facts.vanish(connection, step.chain, step.unmined, mined=True)
     changed = facts.record(connection, step, final, context, now_ms)
     changed.orphaned |= gone - changed.confirmed
     remembered = _remember(connection, step, final)

@@ -25,6 +25,10 @@ MAX_NUMBER = 2**63 - 1
 """The largest height and time that a column holds (BIGINT)."""
 
 
+DOUBTS = frozenset({"unknown_status", "memo_unreadable", "fee_unknown"})
+"""Flags that say what was not known: read again (another node, a key that was added), the payment tells more."""
+
+
 class Changed(msgspec.Struct):
     """Ids of transfers whose state changed in this transaction, by what happened.
 
@@ -86,13 +90,17 @@ def disconnect(connection: Connection, chain: str, above: int) -> set[int]:
     return _orphan(connection, [r.id for r in rows])
 
 
-def vanish(connection: Connection, chain: str, keys: Sequence[tuple[str, str]]) -> set[int]:
-    """Take transfers that their node no longer shows out of their block; return their ids."""
+def vanish(connection: Connection, chain: str, keys: Sequence[tuple[str, str]], *, mined: bool = False) -> set[int]:
+    """Take transfers that their node no longer shows out of their block; return their ids.
+
+    ``mined``: only those that are in one.
+    """
     ids: list[int] = []
     for part in chunks(keys):
         rows = select(transfers.c.id).where(
             transfers.c.chain == chain, tuple_(transfers.c.txid, transfers.c.idx).in_(part)
         )
+        rows = rows.where(transfers.c.height.is_not(None)) if mined else rows
         ids += [r.id for r in connection.execute(rows.where(transfers.c.state != "orphaned"))]
     return _orphan(connection, ids)
 
@@ -219,10 +227,15 @@ def _ids(connection: Connection, chain: str, keys: Iterable[tuple[str, str]]) ->
 
 
 def _tells_more(row: Row[Any], facts: Mapping[str, Any]) -> bool:
-    """Is this another position than the one we hold?  A mempool sighting never takes one out of its block."""
+    """Is this another position than the one we hold, or without a doubt that we had?
+
+    A mempool sighting never takes one out of its block.
+    """
     if facts["height"] is None:
         return bool(row.state == "orphaned")
-    return bool((row.block_hash, row.height) != (facts["block_hash"], facts["height"]))
+    if (row.block_hash, row.height) != (facts["block_hash"], facts["height"]):
+        return True
+    return bool(DOUBTS & set(row.flags.split(",")) - set(facts["flags"].split(",")))
 
 
 def _note(changed: Changed, transfer_id: int, state: str) -> None:

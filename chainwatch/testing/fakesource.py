@@ -70,6 +70,9 @@ class FakeSource:
             final = blocks[-1].ref
         return FakeView(self, blocks, final)
 
+    def leave(self, reason: str) -> None:
+        """There is no other node."""
+
     async def wait(self, seconds: float) -> None:
         """Sleep on the chain's clock."""
         await self.chain.clock.sleep(seconds)

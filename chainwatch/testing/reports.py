@@ -15,6 +15,7 @@ class Collected:
         self.endings: Counter[str] = Counter()
         self.counts: Counter[str] = Counter()
         self.payments: Counter[tuple[str | None, str]] = Counter()
+        self.down: set[str] = set()
         self.calls: Counter[tuple[str, str]] = Counter()
 
     def follow(self, chain: str) -> None:
@@ -55,5 +56,6 @@ class Collected:
         """Count it."""
         self.calls[method, outcome] += 1
 
-    def endpoint(self, chain: str, endpoint: str, up: bool) -> None:
-        """Not kept."""
+    def endpoint(self, _chain: str, endpoint: str, up: bool) -> None:
+        """Keep those that are out of use."""
+        (self.down.discard if up else self.down.add)(endpoint)

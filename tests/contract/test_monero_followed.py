@@ -102,6 +102,38 @@ async def test_a_reorganisation_orphans_one_payment_and_moves_another(followed: 
     assert await followed.states() == {gone: ("orphaned", None), moved: ("confirmed", 7)}
 
 
+async def test_a_payment_that_a_reorganisation_puts_back_into_the_pool_is_in_no_block(followed: Followed) -> None:
+    """However deep its old height comes to lie: it counts from the block that it is mined in again."""
+    txid = followed.pay(XMR)
+    followed.mine(2)
+    assert await followed.states() == {txid: ("confirming", 4)}
+    (tx,) = (t for b in followed.node.chain.best for t in b.txs)
+    followed.node.chain.reorg(2, extra=1, drop=[txid])
+    followed.node.chain.submit(tx)
+    assert await followed.states() == {txid: ("seen", None)}
+    for _ in range(DEPTH + 2):
+        followed.node.chain.mine(())
+        assert await followed.states() == {txid: ("seen", None)}
+    followed.mine(1)
+    height = followed.node.chain.head.ref.height
+    assert await followed.states() == {txid: ("confirming", height)}
+    followed.mine(DEPTH - 1)
+    assert await followed.states() == {txid: ("confirmed", height)}
+
+
+async def test_a_payment_whose_outputs_come_late_counts_once_they_are_there(
+    followed: Followed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = followed.node._incoming_transfers
+    monkeypatch.setattr(followed.node, "_incoming_transfers", lambda **_: {})
+    txid = followed.pay(XMR)
+    followed.mine(DEPTH)
+    assert await followed.states() == {txid: ("confirming", 4)}
+    monkeypatch.setattr(followed.node, "_incoming_transfers", listed)
+    followed.mine(1)
+    assert await followed.states() == {txid: ("confirmed", 4)}
+
+
 async def test_a_reorganisation_of_the_first_blocks_ever_read_is_followed(followed: Followed) -> None:
     followed.mine(5)
     await followed.states()

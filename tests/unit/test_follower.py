@@ -7,7 +7,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chainwatch.errors import Inconsistent, Unfollowable
-from chainwatch.follower import Behind, Follow, Held, Idle, Plan, linked, plan, usable_final, window_step
+from chainwatch.follower import (
+    BELOW_FIRST,
+    MEMORY,
+    Behind,
+    Follow,
+    Held,
+    Idle,
+    Plan,
+    linked,
+    plan,
+    usable_final,
+    window_step,
+)
 from chainwatch.model import Block, BlockRef, InBlock, Transfer, Unconfirmed, Window
 
 
@@ -88,6 +100,46 @@ def test_no_common_block_is_unfollowable() -> None:
         ask(holding(chain(10)), chain(12, fork_at=0))
 
 
+def test_a_reorg_across_the_first_block_ever_read_is_followed() -> None:
+    """Begun at the tip, nothing of ours final yet: the very first block may be replaced like any other."""
+    ours, theirs = chain(50), chain(52, fork_at=40)
+    below = 48 - 1 - BELOW_FIRST  # what is ours may have moved below the first block
+    assert ask(Held(ours[49], None, ours[48:]), theirs)[0] == Follow(theirs[below], below + 1, 51)
+    assert ask(Held(ours[9], None, ours[8:10]), chain(12, fork_at=6))[0] == Follow(ours[0], 1, 11)
+    with pytest.raises(Unfollowable):  # what was final is not given up without a word
+        ask(Held(ours[49], ours[48], ours[48:]), theirs)
+    long = chain(MEMORY + 10)  # more than we remember: the first block that we read is forgotten
+    with pytest.raises(Unfollowable):
+        ask(Held(long[-1], None, long[9:]), chain(MEMORY + 12, fork_at=5))
+
+
+@given(st.lists(st.booleans(), min_size=40, max_size=40), st.integers(1, 19), st.integers(0, 3))
+def test_a_node_that_changes_its_branch_between_two_answers_is_never_followed_across(
+    whims: list[bool], fork_at: int, more: int
+) -> None:
+    """Whatever it answers, what is connected hangs on what we hold, or is refused."""
+    ours, theirs = chain(20), chain(20 + more, fork_at)
+    steps, answers = plan(holding(ours), theirs[-1], None, None), iter(whims)
+    try:
+        height = next(steps)
+        while True:
+            height = steps.send((ours if next(answers) else theirs)[height])
+    except StopIteration as done:
+        planned = done.value
+    except Unfollowable:
+        return
+    assert isinstance(planned, Follow)
+    blocks = [Block(ref, 0) for ref in theirs[planned.first :]]
+    base = planned.disconnect_to or ours[-1]
+    if not blocks:
+        assert base in ours
+    elif base.same(theirs[base.height]):
+        linked(base, blocks)
+    else:
+        with pytest.raises(Inconsistent):
+            linked(base, blocks)
+
+
 @given(st.integers(2, 400), st.integers(1, 399), st.integers(0, 5))
 def test_the_fork_point_is_found_in_few_headers(length: int, fork_at: int, more: int) -> None:
     fork_at = min(fork_at, length - 1)
@@ -103,9 +155,12 @@ def test_a_sparse_memory_falls_back_to_the_newest_block_that_it_knows(known: set
     memory = [ours[h] for h in sorted(known | {99})]
     common = [h for h in known if h < fork_at]
     held = Held(ours[99], None, memory)
-    if not common:
+    if not common:  # nothing below the first is ours, so nothing there can be wrong
+        theirs = chain(101, fork_at)
+        base = max(min(known) - 1 - BELOW_FIRST, 0)
+        assert ask(held, theirs)[0] == Follow(theirs[base], base + 1, 100)
         with pytest.raises(Unfollowable):
-            ask(held, chain(101, fork_at))
+            ask(Held(ours[99], memory[0], memory), theirs)
     else:
         assert ask(held, chain(101, fork_at))[0] == Follow(ours[max(common)], max(common) + 1, 100)
 
@@ -138,9 +193,10 @@ def test_a_complete_window_tells_what_vanished_and_where_the_chain_forked() -> N
     seen = transfer("kept", InBlock(BlockRef(8, theirs[8].hash), 5))
     pool = transfer("pool", Unconfirmed(1))
     window = Window("node", 5, theirs[10], theirs[10], None, True, (seen, pool), tuple(theirs[6:10]))
-    step = window_step("X", holding(ours), window, [("kept", "0"), ("gone", "0")])
+    step = window_step("X", holding(ours), window, [("kept", "0"), ("gone", "0"), ("pool", "0")])
     assert step.disconnect_to == ours[7]
     assert step.vanished == (("gone", "0"),)
+    assert step.unmined == (("pool", "0"),)
     assert step.snapshot == (pool,)
     assert [t.txid for b in step.blocks for t in b.transfers] == ["kept"]
 

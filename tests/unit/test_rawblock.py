@@ -8,9 +8,12 @@ from bitcoin.core import CBlock, CTransaction
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chainwatch.adapters.coins import watched_of
 from chainwatch.adapters.rawblock import Format, height_in_coinbase, read_block, read_header, read_tx, scan_block
+from chainwatch.config.networks import spec as known_spec
 from chainwatch.devnet.rawbitcoin import Builder, RawTx, merkle_root, sha256d
 from chainwatch.errors import Rejected
+from chainwatch.model import Unconfirmed
 
 BTC, DOGE, DASH, LTC = (
     Format(),
@@ -226,3 +229,14 @@ def test_a_dash_commitment_without_inputs_and_outputs_is_no_segwit_marker() -> N
     assert tx.txid == sha256d(commitment)[::-1].hex()
     with pytest.raises(Rejected):
         read_tx(commitment, BTC)
+
+
+def test_money_that_a_dash_transaction_without_inputs_brings_is_paid_by_somebody_else() -> None:
+    """Asset unlock (type 9): Dash's platform pays out, and nobody's coins are spent.  It is no change of ours."""
+    ours, other = b"\x76\xa9\x14" + bytes(20) + b"\x88\xac", b"\x76\xa9\x14" + bytes([1]) * 20 + b"\x88\xac"
+    outputs = b"".join(n.to_bytes(8, "little") + bytes([25]) + script for n, script in ((5, ours), (7, other)))
+    unlock = struct.pack("<HH", 3, 9) + b"\0\x02" + outputs + bytes(4) + b"\x05hello"
+    watched = watched_of(known_spec("DASH"))
+    watched.scripts[ours] = "ours"
+    (paid,) = watched.payments(read_tx(unlock, DASH), Unconfirmed(0))
+    assert (paid.index, paid.amount, paid.direction, paid.flags) == ("0", 5, "in", ())

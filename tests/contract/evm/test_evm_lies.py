@@ -39,9 +39,21 @@ async def test_a_missing_receipt_is_waited_for(scene: Any) -> None:
         assert [t.ok for t in s.replica.of(txid)] == [True]
 
 
-async def test_a_receipt_without_status_does_not_tell(scene: Any) -> None:
+async def test_a_receipt_without_status_is_waited_for(scene: Any) -> None:
+    """Written down as unknown it would stay so: nobody reads a block twice."""
     async with scene() as s:
         s.twists[0]["eth_getTransactionReceipt"] = in_receipt(lambda r: r.pop("status"))
+        txid = s.pay()
+        with pytest.raises(Transient, match="succeeded"):
+            await s.read()
+        s.twists[0].clear()
+        assert [(t.txid, t.ok) for t in await s.read()] == [(txid, True)]
+
+
+async def test_a_receipt_from_before_byzantium_does_not_tell(scene: Any) -> None:
+    """It carries a state root where later ones have a status (EIP-658)."""
+    async with scene() as s:
+        s.twists[0]["eth_getTransactionReceipt"] = in_receipt(lambda r: r.update(root="0x" + "11" * 32, status=None))
         s.pay()
         assert [t.ok for t in await s.read()] == [None]
 
