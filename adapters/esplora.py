@@ -146,9 +146,14 @@ class Esplora:
         return [t for tx in txs.values() for t in self._payments(endpoint, tx)]
 
     def _due(self) -> list[str]:
-        """Return the addresses to look up now: configured, busy and newest ones always, every other one in its turn."""
+        """Return the addresses to look up now: configured, busy and newest ones always, every other one in its turn.
+
+        The first time all of them: what was on its way before a restart still is, and must not be taken for gone.
+        """
         self._looks += 1
         newest_first = list(self._watched.scripts.values())[::-1]
+        if self._looks == 1:
+            return list(dict.fromkeys([*self._spec.receive, *newest_first[:MOST_LOOK_UPS]]))
         due = [*newest_first[: self._look_ups], *self._spec.receive, *self._busy]
         for start in range(self._look_ups, len(newest_first), self._look_ups):
             period = 2 ** min(start // self._look_ups, RAREST)

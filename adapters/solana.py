@@ -470,7 +470,7 @@ class SolanaSource:
                 raise ValueError("another transaction or slot than was asked for")
             if row.ok is None or row.ok != (found.err is None):
                 raise ValueError("whether it succeeded is not known")
-            return payments(read(row, view), self._ours, self._table, position)
+            return payments(read(row, view, self._ours.accounts), self._ours, self._table, position)
         except ValueError as error:
             self._rpc.fail(endpoint, "an impossible transaction")
             raise Inconsistent(

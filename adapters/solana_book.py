@@ -4,7 +4,7 @@ Instructions say what was asked for, the balances before and after say what happ
 here: where they disagree the balance rules, and the movement is marked.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 import msgspec
 
@@ -159,13 +159,22 @@ class Book:
     def excess(self, account: str, token: bool) -> int:
         """Return how much more ``account`` grew than the instructions explain (negative: less)."""
         growth = self.growth(account, token)
-        return 0 if growth is None else growth - (self._held if token else self._lamports).get(account, 0)
+        return 0 if growth is None else growth - self.explained(account, token)
 
-    def settle(self) -> None:
-        """Let the balances rule: what an account did not get in the end is taken off its movements."""
+    def explained(self, account: str, token: bool) -> int:
+        """Return how much ``account`` grew by the instructions."""
+        return (self._held if token else self._lamports).get(account, 0)
+
+    def settle(self, of: Container[str] | None = None) -> None:
+        """Let the balances rule: what an account did not get in the end is taken off its movements.
+
+        ``of``: only what these accounts got or paid is asked for.
+        """
         done: set[tuple[str, bool]] = set()
         for m in self.movements:
             if m.account is None or (place := (m.account, m.token)) in done:
+                continue
+            if of is not None and m.account not in of and m.source not in of:
                 continue
             done.add(place)
             missing = -self.excess(m.account, m.token)

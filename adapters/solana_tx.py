@@ -10,7 +10,7 @@ Sources: the System program's and SPL Token's instruction enums (solana-system-i
 spl-token-2022), and agave's ``transaction-status/src/parse_*.rs`` for the names in jsonParsed.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -226,8 +226,11 @@ class Reading(msgspec.Struct, gc=False):
     book: Book
 
 
-def read(row: Row, view: View) -> Reading:
-    """Read a transaction.  ``ValueError`` (``msgspec.ValidationError`` is one) for what is none."""
+def read(row: Row, view: View, of: Container[str] | None = None) -> Reading:
+    """Read a transaction.  ``ValueError`` (``msgspec.ValidationError`` is one) for what is none.
+
+    ``of``: the accounts that will be asked about; None: all.
+    """
     top: list[bytes] = []
     inner: list[bytes] = []
     book = Book(view.keys, row.meta)
@@ -237,7 +240,7 @@ def read(row: Row, view: View) -> Reading:
         else:
             _replay(step, view.keys, book)
     if row.ok:
-        book.settle()
+        book.settle(of)
     memo, flags = _join(top, inner)
     return Reading(view, row.ok, book.movements, memo, flags, book)
 
@@ -352,9 +355,8 @@ def payments(reading: Reading, ours: Ours, table: Table, position: Position | No
     taken off.  What came by no instruction that we read is one more transfer, at ``b<place of the account>``.
     """
     mine: list[tuple[Movement, str, Asset]] = []
-    for place, account in enumerate(reading.view.keys):
-        if account not in ours.accounts:
-            continue
+    here = [(place, key) for place, key in enumerate(reading.view.keys) if key in ours.accounts]
+    for place, account in here:
         wallet, asset = ours.accounts[account]
         token = asset.asset_id is not None
         arrived = [
@@ -383,18 +385,18 @@ def payments(reading: Reading, ours: Ours, table: Table, position: Position | No
             references,
         )
         for m, wallet, asset in mine
-    ] + _paid(reading, ours, table, position)
+    ] + _paid(reading, here, ours, table, position)
 
 
-def _paid(reading: Reading, ours: Ours, table: Table, position: Position | None) -> list[Transfer]:
+def _paid(
+    reading: Reading, here: Sequence[tuple[int, str]], ours: Ours, table: Table, position: Position | None
+) -> list[Transfer]:
     """Return what left ``ours`` for others, and what the transaction cost when one of them paid for it.
 
     What left an account that signed by no instruction that we read is one more row, at ``b<place of the account>``.
     """
     left: list[tuple[Movement, str, Asset]] = []
-    for place, account in enumerate(reading.view.keys):
-        if account not in ours.accounts:
-            continue
+    for place, account in here:
         wallet, asset = ours.accounts[account]
         token = asset.asset_id is not None
         gone = [
@@ -439,7 +441,9 @@ def _settle_ours(
     growth = reading.book.growth(account, token)
     if growth is None:
         raise ValueError("the balances before and after are missing")
-    due = max(0, growth) if not signed else credited + max(0, reading.book.excess(account, token))
+    due = max(0, growth)
+    if signed:
+        due = credited + max(0, growth - reading.book.explained(account, token))
     if credited > due:
         reduce(arrived, credited - due)
     if credited >= due:
@@ -454,6 +458,8 @@ def _settle_gone(reading: Reading, place: int, token: bool, signed: bool, gone: 
     """
     account = reading.view.keys[place]
     if not signed:
+        if not gone:
+            return []
         total, fell = sum(m.amount for m in gone), max(0, -(reading.book.growth(account, token) or 0))
         if total > fell:
             reduce(gone, total - fell)

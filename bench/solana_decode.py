@@ -115,7 +115,7 @@ def daemon(documents: list[bytes], watched: int) -> tuple[int, float, float]:
 
         def work(body: bytes = body, ours: Ours = ours) -> object:
             row = rows.decode(body)
-            return payments(read(row, row.view(PROGRAMS)), ours, table, None)
+            return payments(read(row, row.view(PROGRAMS), ours.accounts), ours, table, None)
 
         assert work(), "our payment is found"
         mine, theirs = compare(work, lambda body=body: orjson.loads(body), 1_000)

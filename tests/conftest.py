@@ -94,7 +94,7 @@ def postgres_ledger(postgres_database: Callable[..., str]) -> Callable[[], str]:
 
 # -- what depends on the machine's speed ---------------------------------------------------------------
 
-AGAIN = ("nodes", "browser", "e2e")
+AGAIN = ("browser", "e2e")
 """Folders whose tests wait for programs that are not ours (nodes, a browser): one that fails is run once more, and the
 report at the end says so."""
 

@@ -49,6 +49,7 @@ class FakeSource:
         self.lag = 0
         self.branch: Sequence[FakeBlock] | None = None
         self.shows_mempool = False
+        self.own_addresses = False
         self._watched = set(spec.receive)
         self._assets = {a.asset_id: a.code for a in spec.assets}
 
@@ -59,6 +60,14 @@ class FakeSource:
     def watch(self, addresses: Iterable[str]) -> None:
         """Add addresses."""
         self._watched.update(addresses)
+
+    def forget(self) -> None:
+        """Watch what the configuration names and nothing else, as a new process does."""
+        self._watched = set(self.spec.receive)
+
+    async def addresses(self, first: int, count: int) -> Sequence[str]:
+        """Return addresses of our own by number."""
+        return [f"own{n}" for n in range(first, first + count)]
 
     async def view(self) -> FakeView:
         """Look at the chain as it is now, through the present faults."""

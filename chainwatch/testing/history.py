@@ -9,9 +9,9 @@ import random
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from chainwatch.errors import ChainwatchError
+from chainwatch.errors import ChainwatchError, Rejected
 from chainwatch.finality import Rule, Tier
-from chainwatch.ledger import events
+from chainwatch.ledger import events, quotes
 from chainwatch.ledger.context import Context, Policy
 from chainwatch.model import Asset, ChainSpec
 from chainwatch.testing.clock import FakeClock
@@ -34,6 +34,19 @@ class Sold(msgspec.Struct, frozen=True):
     price: int
     capacity: int | None
     sales_end_ms: int | None
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """A purchase as its buyer was told of it.  ``address``: its own one, or the till's with ``memo``."""
+
+    ref: str
+    event: str
+    wallet: str
+    price: int
+    address: str
+    memo: str | None
+    held: bool
+    expires_ms: int
 
 
 class History:
@@ -70,12 +83,15 @@ class History:
         self.buyers = [f"buyer{i}" for i in range(self.rng.randint(2, 7))]
         self.source = FakeSource(self.spec, self.chain, span=self.rng.choice((1, 3, 10)), finality=not self.by_depth)
         self.source.shows_mempool = self.rng.random() < 0.5
+        self.source.own_addresses = self.rng.random() < 0.7
+        self.asked: list[Asked] = []
         self.crashes = 0
         self.reorgs = 0
         self.watcher = self.start()
 
     def start(self) -> Watcher:
         """Start the service over what the database holds."""
+        self.source.forget()
         return Watcher(
             self.context,
             self.source,
@@ -110,16 +126,48 @@ class History:
         """Let one thing happen."""
         self.clock.advance(self.rng.choice((0.1, 1, 3, 10)))
         what = self.rng.choices(
-            (self._pay, self._mine, self._reorg, self._fault, self._evict, self.poll, self._die),
-            (30, 25, 6, 6, 2, 30, 5),
+            (self._pay, self._ask, self._mine, self._reorg, self._fault, self._evict, self.poll, self._die),
+            (30, 6, 25, 6, 6, 2, 30, 5),
         )[0]
         result = what()
         if result is not None:
             await result
 
+    def _ask(self) -> None:
+        """Open a purchase, signed or not; what is refused is refused."""
+        sold, buyer = self.rng.choice(self.sold), self.rng.choice(self.buyers)
+        ask = quotes.Ask(event_id=sold.id, wallet=buyer, asset="FAKE", signed=self.rng.random() < 0.6)
+        try:
+            with self.ledger.transaction() as connection:
+                told = quotes.quote(connection, ask, self.context, self.clock.now_ms())
+        except Rejected:
+            return
+        self.asked.append(
+            Asked(told.ref, sold.id, buyer, told.amount, told.address, told.memo, told.held, told.expires_ms)
+        )
+
     def _pay(self) -> None:
-        transfers = tuple(self._transfer() for _ in range(self.rng.choice((1, 1, 1, 2, 3))))
+        transfers = tuple(self._one() for _ in range(self.rng.choice((1, 1, 1, 2, 3))))
         self.chain.submit(FakeTx(f"{self.rng.getrandbits(64):016x}", transfers))
+
+    def _one(self) -> FakeTransfer:
+        return self._for_a_purchase() if self.asked and self.rng.random() < 0.5 else self._transfer()
+
+    def _for_a_purchase(self) -> FakeTransfer:
+        """Pay a purchase, the newest more often: all of it, a part, too much, another coin, with another's memo."""
+        rng = self.rng
+        asked = rng.choice(self.asked[-3:] if rng.random() < 0.7 else self.asked)
+        price, memo, odd = asked.price, asked.memo, rng.random()
+        if odd < 0.1 and memo is None:
+            memo = rng.choice((f"event:{asked.event}:wallet:other", f"cw:{rng.choice(self.asked).ref}", "hello"))
+        return FakeTransfer(
+            sender="payer",
+            to=asked.address,
+            amount=rng.choice((price, price, price, price - price // 2, price // 2, price - 1, price + 1, 3 * price)),
+            asset_id="gold" if 0.1 < odd < 0.15 else None,
+            memo=memo.encode() if memo is not None else None,
+            ok=not 0.15 < odd < 0.2,
+        )
 
     def _transfer(self) -> FakeTransfer:
         rng = self.rng
@@ -133,7 +181,7 @@ class History:
                 ("", "hello", "event:nowhere:wallet:buyer1", f"{memo} event:x:wallet:other", "event:show-0:wallet:B!")
             )
         return FakeTransfer(
-            sender=buyer,
+            sender="payer",  # nobody's wallet: a payment without a memo belongs to nobody
             to="elsewhere" if 0.05 < odd < 0.08 else RECEIVE,
             amount=amount,
             asset_id="gold" if 0.08 < odd < 0.12 else None,

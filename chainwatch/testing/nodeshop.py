@@ -84,8 +84,11 @@ class Shop:
         self._store.close()
 
     async def poll(self) -> None:
-        """Turn the loop once."""
-        await self._watcher.poll()
+        """Turn the loop once; a failure that passes by itself is an interruption like any other."""
+        try:
+            await self._watcher.poll()
+        except Transient as error:
+            self._watcher._failed(error, 1)
 
     async def settle(self) -> None:
         """Turn the loop until it has caught up, through failures that pass by themselves."""

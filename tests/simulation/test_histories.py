@@ -1,6 +1,8 @@
 """Seeded histories of the real watcher, follower, matching and ledger, judged by an oracle of its own.
 
-The oracle knows only the fake chain and what was sold; it shares no code with what it judges.
+Buyers pay by memo, or open purchases and pay those: to addresses of their own, in parts, too little, too much, late,
+in another coin.  The oracle knows only the fake chain, what was sold and what buyers were told; it shares no code
+with what it judges.
 `CHAINWATCH_HISTORIES=n` runs n histories (default 500), `CHAINWATCH_SEED=s` replays one.
 """
 
@@ -15,9 +17,19 @@ import pytest
 from sqlalchemy import Connection, select
 
 from chainwatch import finality, matching
-from chainwatch.ledger import seats, settle
+from chainwatch.ledger import pool, seats, settle
+from chainwatch.ledger import purchases as purchase_of
 from chainwatch.ledger.audit import audit
-from chainwatch.ledger.tables import allocations, cursors, events, ledger_lines, refunds, tickets, transfers
+from chainwatch.ledger.tables import (
+    allocations,
+    cursors,
+    events,
+    ledger_lines,
+    purchases,
+    refunds,
+    tickets,
+    transfers,
+)
 from chainwatch.testing.history import RECEIVE, History
 
 HISTORIES = int(os.environ.get("CHAINWATCH_HISTORIES", "500"))
@@ -69,30 +81,46 @@ class Oracle:
             assert a.amount > 0
             placed[a.transfer_id] += a.amount
         assert {t.id: t.amount for t in confirmed.values() if t.amount} == dict(placed), "not allocated exactly once"
+        for key, v in truth.items():
+            if v["bill"] is None and v["amount"]:
+                kinds = {a.kind for a in connection.execute(select(allocations)) if a.transfer_id == rows[key].id}
+                assert kinds <= {"review", "refund"}, "money that nobody asked for was used"
+        assert not any(e.tickets_held for e in connection.execute(select(events))), "a hold that never ends"
         self._ledger(connection, sum(v["amount"] for v in truth.values()))
         self._tickets(connection, truth, confirmed)
 
     def _truth(self) -> tuple[dict[tuple[str, str], dict[str, Any]], set[tuple[str, str]]]:
         truth: dict[tuple[str, str], dict[str, Any]] = {}
         failed = set()
+        ours = {RECEIVE} | {a.address for a in self.history.asked}
         for block in self.history.chain.best:
             for tx in block.txs:
                 for i, t in enumerate(tx.transfers):
-                    if t.to != RECEIVE:
+                    if t.to not in ours:
                         continue
                     if not t.ok:
                         failed.add((tx.txid, str(i)))
                         continue
-                    words = (t.memo or b"").decode().split(":")
-                    good = len(words) == 4 and words[3].startswith("buyer") and " " not in (t.memo or b"").decode()
                     truth[tx.txid, str(i)] = {
                         "amount": t.amount,
                         "asset": t.asset_id,
-                        "event": words[1] if good else None,
-                        "wallet": words[3] if good else None,
+                        "bill": self._bill(t.to, (t.memo or b"").decode()),
                         "time_ms": block.time_ms,
                     }
         return truth, failed
+
+    def _bill(self, to: str, memo: str) -> tuple[str, ...] | None:
+        """What a payment is for: (ref,) of a purchase, (event, wallet) of a memo, None when that cannot be told."""
+        words = memo.split(":")
+        by_memo: tuple[str, ...] | None = None
+        if words[0] == "cw":
+            by_memo = (words[1],)
+        elif len(words) == 4 and words[3].isalnum() and words[3].islower() and words[1] in self.sold:
+            by_memo = (words[1], words[3])
+        if to == RECEIVE:
+            return by_memo
+        (asked,) = (a for a in self.history.asked if a.address == to)
+        return (asked.ref,) if by_memo in (None, (asked.ref,), (asked.event, asked.wallet)) else None
 
     def _ledger(self, connection: Connection, received: int) -> None:
         sums: dict[tuple[str, str], int] = defaultdict(int)
@@ -104,49 +132,83 @@ class Oracle:
         assert not any(n for (_, account), n in sums.items() if account == "loss")
 
     def _tickets(self, connection: Connection, truth: dict[Any, Any], rows: dict[Any, Any]) -> None:
-        held = defaultdict(dict)
+        held: dict[str, dict[tuple[str, ...], Any]] = defaultdict(dict)
         bps = {e.slug: e.commission_bps for e in connection.execute(select(events))}
+        bought = {
+            p.id: (p.ref,) if p.implicit_key is None else (slug, p.wallet)
+            for p, slug in ((row, row.slug) for row in connection.execute(_PURCHASES))
+        }
         slugs = {e.id: e.slug for e in connection.execute(select(events))}
         for t in connection.execute(select(tickets)):
             assert t.state == "active"
-            held[slugs[t.event_id]][t.wallet] = t
+            held[slugs[t.event_id]][bought[t.purchase_id]] = t
         owed: dict[int, int] = defaultdict(int)
         for r in connection.execute(select(refunds).where(refunds.c.state == "due")):
             owed[r.transfer_id] += r.amount
+        asked = {a.ref: a for a in self.history.asked}
         for sold in self.sold.values():
-            paid: dict[str, list[Any]] = defaultdict(list)
+            paid: dict[tuple[str, ...], list[Any]] = defaultdict(list)
             for key, v in truth.items():
-                if v["event"] == sold.id and v["asset"] is None:
-                    paid[v["wallet"]].append((v, rows[key]))
+                bill = v["bill"]
+                event = None if bill is None else asked[bill[0]].event if len(bill) == 1 else bill[0]
+                if event == sold.id and v["asset"] is None:
+                    paid[bill].append((v, rows[key]))
+                elif event == sold.id:
+                    assert owed[rows[key].id] == v["amount"], "another coin is owed back"
             self._one_event(sold, paid, held[sold.id], bps[sold.id], owed)
+            for bill, t in held[sold.id].items():
+                assert t.wallet == (asked[bill[0]].wallet if len(bill) == 1 else bill[1]), "somebody else's ticket"
 
     def _one_event(
-        self, sold: Any, paid: dict[str, list[Any]], held: dict[str, Any], bps: int, owed: dict[int, int]
+        self,
+        sold: Any,
+        paid: dict[tuple[str, ...], list[Any]],
+        held: dict[tuple[str, ...], Any],
+        bps: int,
+        owed: dict[int, int],
     ) -> None:
         surely, perhaps = set(), set()
-        for wallet, payments in paid.items():
+        for bill, payments in paid.items():
             if sum(v["amount"] for v, _ in payments) >= sold.price:
-                perhaps.add(wallet)  # a mempool sighting may have come before its block
-            in_time = [v for v, _ in payments if sold.sales_end_ms is None or v["time_ms"] <= sold.sales_end_ms]
-            if sum(v["amount"] for v in in_time) >= sold.price:
-                surely.add(wallet)
+                perhaps.add(bill)  # a mempool sighting may have come before its block
+            if self._by(payments, sold.sales_end_ms) >= sold.price:
+                surely.add(bill)
         assert held.keys() <= perhaps, "a ticket without its price"
-        if sold.capacity is None:
-            assert surely <= held.keys(), "paid and no ticket"
-        else:
-            assert len(held) <= sold.capacity
-            assert len(held) >= min(sold.capacity, len(surely)), "a seat stays empty though it was paid"
+        self._seats(sold, paid, held, surely)
         assert sorted(t.number for t in held.values()) == list(range(1, len(held) + 1))
-        for wallet, payments in paid.items():
+        for bill, payments in paid.items():
             total = sum(v["amount"] for v, _ in payments)
             back = sum(owed[row.id] for _, row in payments)
-            if wallet in held:
-                t = held[wallet]
+            if bill in held:
+                t = held[bill]
                 assert (t.amount_paid, t.commission) == (sold.price, sold.price * bps // 10_000)
                 assert t.payout == sold.price - t.commission
                 assert back == total - sold.price, "surplus"
             else:
                 assert back == total, "money kept without a ticket"
+
+    @staticmethod
+    def _by(payments: list[Any], end_ms: int | None) -> int:
+        """How much is in blocks that were made by then."""
+        return sum(v["amount"] for v, _ in payments if end_ms is None or v["time_ms"] <= end_ms)
+
+    def _seats(self, sold: Any, paid: dict[Any, list[Any]], held: dict[Any, Any], surely: set[Any]) -> None:
+        """Who paid has a seat while there is one, and in any case who held it and paid in time."""
+        holding = [a for a in self.history.asked if a.event == sold.id and a.held]
+        for a in holding:
+            end = a.expires_ms if sold.sales_end_ms is None else min(a.expires_ms, sold.sales_end_ms)
+            if self._by(paid.get((a.ref,), []), end) >= sold.price:
+                assert (a.ref,) in held, "a seat that was held and paid in time is gone"
+        if sold.capacity is None:
+            assert surely <= held.keys(), "paid and no ticket"
+            return
+        assert len(held) <= sold.capacity
+        if surely - held.keys():  # each seat that stayed empty was held for somebody who did not pay in time
+            idle = [a for a in holding if (a.ref,) not in held]
+            assert sold.capacity - len(held) <= len(idle), "a seat stays empty though it was paid"
+
+
+_PURCHASES = select(purchases, events.c.slug).join_from(purchases, events)
 
 
 async def run(seed: int) -> History:
@@ -232,8 +294,17 @@ _STATE, _SETTLE, _DECIDE = finality.state, settle.settle, matching.decide
         (finality, "state", _one_block_early),
         (settle, "settle", _counts_failed),
         (settle, "decide", _keeps_a_unit),
+        (pool, "all_of", lambda *_: []),
+        (purchase_of, "_disagrees", lambda *_: False),
     ],
-    ids=["no capacity guard", "counts one block early", "counts failed transactions", "keeps one unit of a refund"],
+    ids=[
+        "no capacity guard",
+        "counts one block early",
+        "counts failed transactions",
+        "keeps one unit of a refund",
+        "forgets handed out addresses at a restart",
+        "believes the address against the memo",
+    ],
 )
 def test_the_oracle_catches_planted_bugs(
     monkeypatch: pytest.MonkeyPatch, target: Any, name: str, bug: Callable[..., Any]

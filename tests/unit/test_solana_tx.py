@@ -239,6 +239,28 @@ def test_the_rent_of_our_new_token_account_is_no_payment_in_sol():
     assert facts(tx.paid()) == [("1", "SOL:USDC", 10, ())]
 
 
+def test_a_token_account_that_is_closed_and_opened_again_in_the_payment_gets_what_came_last():
+    """We swept and closed it, the buyer opens it anew: what it held before has left, what came is paid."""
+    tx = Tx().names(US, signed=True).balance(PAYER_ATA, PAYER, 90)
+    out = {"source": ATA, "destination": PAYER_ATA, "authority": US, "amount": "100"}
+    tx.add(SPL, {"type": "transfer", "info": out})
+    tx.grow(ATA, -(10**12)).grow(US, 10**12)
+    tx.add(SPL, {"type": "closeAccount", "info": {"account": ATA, "destination": US, "owner": US}})
+    tx.grow(PAYER, -2_039_280).grow(ATA, 2_039_280)
+    made = {"source": PAYER, "newAccount": ATA, "lamports": 2_039_280, "space": 165, "owner": SPL}
+    tx.add(SYSTEM, {"type": "createAccount", "info": made})
+    tx.add(SPL, {"type": "initializeAccount3", "info": {"account": ATA, "mint": MINT, "owner": US}})
+    info = {"source": PAYER_ATA, "destination": ATA, "authority": PAYER, "mint": MINT,
+            "tokenAmount": {"amount": "10", "decimals": 6}}  # fmt: skip
+    tx.add(SPL, {"type": "transferChecked", "info": info})
+    tx.tokens[ATA] = (US, MINT, SPL, 100, 10)
+    paid = tx.paid()
+    assert [(t.index, t.asset, t.amount) for t in paid if t.direction == "in" and "internal" not in t.flags] == [
+        ("4", "SOL:USDC", 10)
+    ]
+    assert [(t.index, t.asset, t.amount) for t in paid if t.direction == "out"] == [("0", "SOL:USDC", 100)]
+
+
 def test_a_transfer_from_our_wallet_to_itself_is_no_payment():
     assert Tx().sol(50, to=US, source=US).names(US, signed=True).paid() == []
 
