@@ -138,8 +138,8 @@ class Watcher:
         """What the ledger holds as seen; None: not known, so the next look is written down whatever it shows."""
         self._patience = Patience(context.spec.block_time_ms)
         self._again_at = 0.0
-        self._waits = ""
-        """Why a backfill does not go on, for people."""
+        self._waits: dict[str, str] = {}
+        """What does not go on beside the following, and why, for people."""
         self._kin_watched = 0
 
     @property
@@ -262,7 +262,7 @@ class Watcher:
             await self._derive_ahead()
             more = await self._scan_again()
         self._patience.succeeded()
-        self.condition.state, self.condition.reason = "following", self._waits
+        self.condition.state, self.condition.reason = "following", "; ".join(self._waits.values())
         self.condition.caught_up = not more
         return more
 
@@ -414,7 +414,12 @@ class Watcher:
         assert self._held is not None
         if self._held.cursor is None or not view.head.same(self._held.cursor):
             return
-        snapshot = await view.mempool()
+        try:
+            snapshot = await view.mempool()
+        except ChainwatchError as error:  # what is only seen holds up nothing that counts
+            self._wait_for("mempool", f"the mempool is not read: {error}")
+            return
+        self._waits.pop("mempool", None)
         if snapshot is None:
             return
         keys = frozenset((t.txid, t.index) for t in snapshot)
@@ -465,6 +470,12 @@ class Watcher:
             self.source.watch(derived)
             await self.ledger.write(pool.add, self.chain, numbers.start, derived, self.clock.now_ms())
 
+    def _wait_for(self, what: str, why: str) -> None:
+        if self._waits.get(what) != why:
+            log.warning("%s: %s", self.chain, why)
+        self._waits[what] = why
+        self.reports.count(self.chain, f"{what}_waits")
+
     async def _scan_again(self) -> bool:
         """Work off one piece of a queued backfill."""
         assert self._held is not None
@@ -475,12 +486,9 @@ class Watcher:
             blocks = await self._blocks_again(job)
         except ChainwatchError as error:  # a node without that part of the past must not stop the following
             self._again_at = self.clock.monotonic() + AGAIN_S
-            told, self._waits = self._waits, f"the backfill from {job.next_height} waits: {error}"
-            if told != self._waits:
-                log.warning("%s: %s", self.chain, self._waits)
-            self.reports.count(self.chain, "backfill_waits")
+            self._wait_for("backfill", f"the backfill from {job.next_height} waits: {error}")
             return False
-        self._waits = ""
+        self._waits.pop("backfill", None)
         if blocks is not None:
             now_ms = self.clock.now_ms()
             await self.ledger.write(rescan.apply, job, blocks, self._held, self.context, self._fence, now_ms)

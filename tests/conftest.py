@@ -95,8 +95,8 @@ def postgres_ledger(postgres_database: Callable[..., str]) -> Callable[[], str]:
 # -- what depends on the machine's speed ---------------------------------------------------------------
 
 AGAIN = ("browser", "e2e")
-"""Folders whose tests wait for programs that are not ours (nodes, a browser): one that fails is run once more, and the
-report at the end says so."""
+"""Folders whose tests wait for a browser, or for whole processes of ours on a busy machine: one that fails is run once
+more, and the report at the end says so."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -2,14 +2,15 @@
 
 import random
 from collections.abc import Collection
+from typing import NoReturn
 
 import msgspec
 import pytest
 from sqlalchemy import select
 
-from chainwatch.errors import Unfollowable
+from chainwatch.errors import Transient, Unfollowable
 from chainwatch.finality import Rule, Tier
-from chainwatch.ledger import leases, rescan
+from chainwatch.ledger import leases, pool, rescan
 from chainwatch.ledger.tables import tickets, transfers
 from chainwatch.model import BlockRef, Window
 from chainwatch.testing.fakechain import FakeTransfer, FakeTx
@@ -136,6 +137,36 @@ async def test_what_another_process_took_for_gone_is_seen_again_by_the_one_that_
     scene.watcher = first
     await scene.follow()
     assert scene.states() == {"a": "seen"}
+
+
+async def test_a_mempool_that_cannot_be_read_holds_up_nothing_that_counts() -> None:
+    """A provider without that part of the API: what is only seen is not shown, all else goes on."""
+    scene = Scene()
+    scene.source.own_addresses = True
+    look = scene.source.view
+
+    async def without() -> FakeView:
+        view = await look()
+
+        async def mempool() -> NoReturn:
+            raise Transient("no such method")
+
+        view.mempool = mempool  # type: ignore[method-assign]
+        return view
+
+    scene.source.view = without  # type: ignore[method-assign]
+    scene.mine(2)
+    await scene.follow()
+    scene.pay("a")
+    scene.mine(DEPTH)
+    await scene.follow()
+    assert scene.states() == {"a": "confirmed"}
+    assert scene.watcher.condition.reason == "the mempool is not read: no such method"
+    with scene.ledger.reading() as connection:
+        assert pool.all_of(connection, "FAKE"), "addresses are derived ahead all the same"
+    scene.source.view = look  # type: ignore[method-assign]
+    await scene.follow()
+    assert scene.watcher.condition.reason == ""
 
 
 class Listing(FakeSource):

@@ -17,7 +17,7 @@ import pytest
 from sqlalchemy import Connection, select
 
 from chainwatch import finality, matching
-from chainwatch.ledger import pool, seats, settle
+from chainwatch.ledger import holds, pool, seats, settle
 from chainwatch.ledger import purchases as purchase_of
 from chainwatch.ledger.audit import audit
 from chainwatch.ledger.tables import (
@@ -296,6 +296,7 @@ _STATE, _SETTLE, _DECIDE = finality.state, settle.settle, matching.decide
         (settle, "decide", _keeps_a_unit),
         (pool, "all_of", lambda *_: []),
         (purchase_of, "_disagrees", lambda *_: False),
+        (holds, "_kept_by", lambda *_: ""),
     ],
     ids=[
         "no capacity guard",
@@ -304,6 +305,7 @@ _STATE, _SETTLE, _DECIDE = finality.state, settle.settle, matching.decide
         "keeps one unit of a refund",
         "forgets handed out addresses at a restart",
         "believes the address against the memo",
+        "lets a hold run out though it was paid in time",
     ],
 )
 def test_the_oracle_catches_planted_bugs(
