@@ -266,12 +266,9 @@ async def test_surfpool_runs_what_solders_signed_of_our_instructions(asset: str)
     nodes = harness("surfpool")
     if not nodes.SURFPOOL.exists() or shutil.which("node") is None:
         pytest.skip("surfpool is not installed")
-    from solders.hash import Hash
     from solders.instruction import AccountMeta, Instruction
     from solders.keypair import Keypair
-    from solders.message import MessageV0
     from solders.pubkey import Pubkey
-    from solders.transaction import VersionedTransaction
 
     key = Keypair.from_seed(b"chainwatch till's key for tests.")
     started = nodes.url.__wrapped__() if hasattr(nodes.url, "__wrapped__") else nodes.url()
@@ -309,10 +306,7 @@ async def test_surfpool_runs_what_solders_signed_of_our_instructions(asset: str)
             )
             for i in one["instructions"]
         ]
-        blockhash = (await node.rpc("getLatestBlockhash"))["value"]["blockhash"]
-        message = MessageV0.try_compile(key.pubkey(), instructions, [], Hash.from_string(blockhash))
-        signed = base64.b64encode(bytes(VersionedTransaction(message, [key]))).decode()
-        txid = await node.rpc("sendTransaction", signed, {"encoding": "base64", "skipPreflight": False})
+        txid = await node.send(*instructions, key=key)
         await until_settled(till, lambda: asyncio.sleep(0.3), rounds=60)
         assert till.payout().settled_txid == txid
     finally:

@@ -164,19 +164,31 @@ class Surfpool:
         """Return a memo instruction."""
         return Instruction(Pubkey.from_string(program), text.encode(), [])
 
-    async def send(self, *instructions: Instruction) -> str:
-        """Sign and send; return when the node has run it."""
-        answer = await self.rpc("getLatestBlockhash", {"commitment": "confirmed"})
-        message = MessageV0.try_compile(
-            PAYER.pubkey(), list(instructions), [], Hash.from_string(answer["value"]["blockhash"])
-        )
-        wire = base64.b64encode(bytes(VersionedTransaction(message, [PAYER]))).decode()
-        txid = await self.rpc("sendTransaction", wire, {"encoding": "base64", "skipPreflight": True})
-        for _ in range(500):
+    async def send(self, *instructions: Instruction, key: Keypair = PAYER) -> str:
+        """Sign and send; return when the node has run it.
+
+        A block hash is good for 150 slots, three seconds here: on a busy machine it may be over before the
+        transaction is there.  Then it can never run, and is signed anew.
+        """
+        async with asyncio.timeout(60):
+            while True:
+                value = (await self.rpc("getLatestBlockhash", {"commitment": "confirmed"}))["value"]
+                made_of = Hash.from_string(value["blockhash"])
+                message = MessageV0.try_compile(key.pubkey(), list(instructions), [], made_of)
+                wire = base64.b64encode(bytes(VersionedTransaction(message, [key]))).decode()
+                txid = await self.rpc("sendTransaction", wire, {"encoding": "base64", "skipPreflight": True})
+                if await self._ran(txid, value["blockhash"]):
+                    return str(txid)
+
+    async def _ran(self, txid: str, blockhash: str) -> bool:
+        """Wait until the node has run a transaction; False once its block hash is over."""
+        while True:
+            good = (await self.rpc("isBlockhashValid", blockhash, {"commitment": "processed"}))["value"]
             if (await self.rpc("getSignatureStatuses", [txid]))["value"][0] is not None:
-                return str(txid)
+                return True
+            if not good:
+                return False
             await asyncio.sleep(0.01)
-        raise AssertionError("the node never ran the transaction")
 
     async def pay(self, amount, *, to=None, asset_id=None, memo=None, ok=True, outputs=1) -> str:
         """Pay; the lamports that nobody has make it fail on chain."""
