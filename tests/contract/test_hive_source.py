@@ -378,6 +378,31 @@ async def test_nonsense_in_a_block_is_inconsistent(
         await view.blocks(2, 3)
 
 
+async def test_what_a_hard_fork_adds_to_blocks_is_passed_over(
+    node: devnet.HiveNode, source: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """New fields, extensions and operations beside a payment."""
+    made = source()
+    await made.open()
+    node.chain.mine()
+    txid = node.pay(Payment(OURS, 10))
+    node.chain.mine()
+    node.chain.mine()
+    whole = node._block
+
+    def later(block: Any) -> dict[str, Any]:
+        answer = whole(block)
+        new = {"type": "teleport_operation", "value": {"from": OURS, "to": ["x"], "amount": 7}}
+        txs = [{**tx, "operations": [*tx["operations"], new], "attestations": [1]} for tx in answer["transactions"]]
+        return {**answer, "transactions": txs, "extensions": [["quantum", {}]], "shard": None}
+
+    monkeypatch.setattr(node, "_block", later)
+    view = await made.view()
+    first, second = await view.blocks(2, 3)
+    assert first.transfers == ()
+    assert [(t.txid, t.index, t.amount) for t in second.transfers] == [(txid, "0", 10)]
+
+
 @pytest.mark.parametrize(
     "amount",
     [

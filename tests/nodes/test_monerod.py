@@ -33,7 +33,9 @@ PROGRAMS = ("monerod", "monero-wallet-rpc")
 pytestmark = [
     pytest.mark.network,
     pytest.mark.node,
-    pytest.mark.timeout(300),  # a RandomX hash for each block, and the first test waits for ninety of them
+    # A RandomX hash for each block, and the first test waits for ninety of them: ten seconds, on a busy machine five
+    # minutes.
+    pytest.mark.timeout(600),
     pytest.mark.skipif(
         not all(shutil.which(p) for p in PROGRAMS), reason="monerod is not installed (apt-get install monero)"
     ),
@@ -43,6 +45,10 @@ XMR = 10**12
 LOGIN = "watch:correct-horse"
 RIPE = 90
 """Blocks mined first: coinbases ripen after 60, and a transaction wants 16 outputs to hide among."""
+
+
+READY_S = 240
+"""How long a program may take to answer after it was started: two seconds, on a busy machine a minute and more."""
 
 
 def free_port() -> int:
@@ -133,12 +139,14 @@ class Regtest:
         socket.create_connection(("127.0.0.1", port), 1).close()
 
     def _wait(self, probe: Any) -> None:
-        end = time.monotonic() + 60
+        end = time.monotonic() + READY_S
         while True:
             try:
                 probe()
             except (OSError, RuntimeError):
-                if time.monotonic() > end:
+                dead = [name for name, process in self._processes.items() if process.poll() is not None]
+                if dead or time.monotonic() > end:
+                    print(*((self.folder / f"{name}.out").read_text("utf-8", "replace")[-2000:] for name in dead))
                     raise
                 time.sleep(0.05)  # polling another process: it has no other way to say that it is ready
             else:
