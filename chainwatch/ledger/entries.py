@@ -71,6 +71,7 @@ class Entry(msgspec.Struct, frozen=True):
     number: int | None = None
     first: First | None = None
     replayed: bool = False
+    purchase_id: int | None = None
 
 
 def admit(
@@ -259,6 +260,7 @@ class _Guard:
             uuid=ticket.row.uuid,
             number=ticket.row.number if ours else None,
             first=first if ours else None,
+            purchase_id=ticket.row.purchase_id,
         )
 
     def _against(self, ticket: _Ticket, at_ms: int, row_id: int) -> First | None:
@@ -313,6 +315,7 @@ def _locked(connection: Connection, ids: list[int]) -> Sequence[Any]:
         c.id,
         c.uuid,
         c.event_id,
+        c.purchase_id,
         c.number,
         c.state,
         c.entries,

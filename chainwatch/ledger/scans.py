@@ -164,9 +164,14 @@ def _most_orders(connection: Connection, event: Row[Any]) -> int:
 def _orders(
     connection: Connection, scans: Sequence[tuple[int, Scan]], event: Row[Any]
 ) -> dict[tuple[int, str, str], int]:
-    """Return the ticket of each order id by device and nonce: the one that this very scan was for, else a free one."""
+    """Return the ticket of each order id by device and nonce: the one that this very scan was for, else a free one.
+
+    Free: live, of this event, and the longest ago that anybody came in with it (``daily`` comes back every day).
+    """
     found: dict[tuple[int, str, str], int] = {}
     for device_id, scan in scans:  # a few: people type them
+        if (device_id, scan.nonce, scan.order_id) in found:
+            continue
         digest = hashlib.sha256(scan.order_id.encode()).digest()
         c = entry_table.c
         same = (c.ticket_id == tickets.c.id, c.device_id == device_id, c.nonce == scan.nonce)
@@ -175,7 +180,14 @@ def _orders(
             select(tickets.c.id)
             .join_from(tickets, purchases, tickets.c.purchase_id == purchases.c.id)
             .where(purchases.c.secret_hash == digest)
-            .order_by(~again, tickets.c.event_id != event.id, tickets.c.entries > 0, tickets.c.unit)
+            .order_by(
+                ~again,
+                tickets.c.event_id != event.id,
+                tickets.c.state.not_in(("active", "used")),
+                tickets.c.id.in_(set(found.values())),  # of another scan in this batch
+                func.coalesce(tickets.c.last_entry_ms, 0),
+                tickets.c.unit,
+            )
             .limit(1)
         ).first()
         if row is not None:
@@ -233,10 +245,10 @@ def _tell(
     for answer, attempt in zip(answers, attempts.values(), strict=True):
         if answer.replayed or answer.number is None:
             continue
-        data = {"event_id": event, "ticket_id": answer.uuid, "method": attempt.method}
+        data = {"event_id": event, "ticket_id": answer.uuid, "number": answer.number, "method": attempt.method}
+        subject = f"purchase:{answer.purchase_id}"  # behind the ticket's own message
         if answer.result == "accepted":
-            messages.append(outbox.Message("access.granted", f"ticket:{answer.uuid}", data))
+            messages.append(outbox.Message("access.granted", subject, data))
         else:
-            data["reason"] = answer.result
-            messages.append(outbox.Message("access.denied", f"ticket:{answer.uuid}", data))
+            messages.append(outbox.Message("access.denied", subject, data | {"reason": answer.result}))
     outbox.post(connection, now_ms, messages)

@@ -1,5 +1,6 @@
 """The one entry guard, on both databases: each refusal, each policy, retries, races, offline doors."""
 
+import json
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +12,7 @@ from sqlalchemy import Connection, func, select, update
 from chainwatch.errors import Rejected
 from chainwatch.ledger import devices, doors, entries, events
 from chainwatch.ledger.entries import Entry
-from chainwatch.ledger.scans import ORDER_LEAST, Scan, check_in
+from chainwatch.ledger.scans import ORDER_LEAST, Scan, check_in, check_in_all
 from chainwatch.ledger.store import Store
 from chainwatch.ledger.tables import entries as entry_table
 from chainwatch.ledger.tables import events as event_table
@@ -23,7 +24,7 @@ from chainwatch.tickets.token import Issuer
 pytestmark = pytest.mark.network
 
 NOW = 1_760_000_000_000
-HOUR = 3_600_000
+HOUR, DAY = 3_600_000, 86_400_000
 ISSUER = Issuer(Ed25519PrivateKey.from_private_bytes(bytes(32)))
 CODES = qr.Codes(ISSUER)
 
@@ -203,8 +204,16 @@ def test_webhooks_hear_of_entries_by_ids_alone(venue: Venue) -> None:
     venue.scan(venue.code(1), nonce="again")
     venue.scan(venue.code(1), nonce="again")
     with venue.store.reading() as connection:
-        found = connection.execute(select(outbox.c.type, outbox.c.payload).order_by(outbox.c.id)).all()
+        found = connection.execute(select(outbox).order_by(outbox.c.id)).all()
+        bought = connection.execute(select(tickets.c.purchase_id).where(tickets.c.number == 1)).scalar_one()
     assert [f.type for f in found] == ["access.granted", "access.denied"]
+    assert {f.subject for f in found} == {f"purchase:{bought}"}, "the ticket first, then its entry"
+    assert json.loads(found[0].payload) == {
+        "event_id": "gala",
+        "ticket_id": venue.uuids["gala"][0],
+        "number": 1,
+        "method": "qr",
+    }
     assert "buyer" not in found[0].payload + found[1].payload
 
 
@@ -374,6 +383,28 @@ def test_an_order_of_several_tickets_lets_each_in_and_a_retry_takes_no_second_on
     assert venue.scan(order_id=order, slug="ball", nonce="c").result == "already_redeemed"
     assert venue.ticket(1, "ball").entries == venue.ticket(2, "ball").entries == 1
     assert venue.scan(order_id=order).result == "wrong_event"
+
+
+def test_an_order_passes_over_a_ticket_of_it_that_opens_nothing(venue: Venue) -> None:
+    venue.event("duo", count=2, a_purchase=2)
+    venue.set_state(1, "revoked", "duo")
+    entry = venue.scan(order_id=order_of("duo", 0), slug="duo")
+    assert (entry.result, entry.number) == ("accepted", 2)
+
+
+def test_an_order_of_two_lets_both_in_on_each_day(venue: Venue) -> None:
+    venue.event("fair", count=2, a_purchase=2, entry_policy="daily")
+    order = order_of("fair", 0)
+    days = [[venue.scan(order_id=order, at=NOW + day * DAY + i, slug="fair") for i in range(2)] for day in range(3)]
+    assert [[e.result for e in day] for day in days] == [["accepted", "accepted"]] * 3
+
+
+def test_two_doors_that_take_one_order_in_the_same_transaction_let_two_in(venue: Venue) -> None:
+    venue.event("duo", count=2, a_purchase=2)
+    scan = Scan(nonce="a", at_ms=NOW, order_id=order_of("duo", 0))
+    with venue.store.transaction() as connection:
+        found = check_in_all(connection, [(venue.devices[f"duo {g}"], scan) for g in ("North", "South")], CODES, NOW)
+    assert sorted((e.result, e.number) for e in found if isinstance(e, Entry)) == [("accepted", 1), ("accepted", 2)]
 
 
 def test_entries_by_order_id_are_capped(venue: Venue) -> None:
