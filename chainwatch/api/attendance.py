@@ -9,6 +9,7 @@ import msgspec
 from aiohttp import web
 from sqlalchemy import Connection, Row
 
+from chainwatch.access.holders import pseudonym
 from chainwatch.api import amounts, paging
 from chainwatch.api.backend import Backend
 from chainwatch.api.endpoints import Call, Endpoint, creator
@@ -24,10 +25,16 @@ MAX_SHEET = 100_000
 
 
 class Attendee(msgspec.Struct):
-    """One stay.  ``wallet_address``: a pseudonym where the event says that attendance is anonymous."""
+    """One stay, or one entry at a door.  ``wallet_address``: a pseudonym where the event's attendance is anonymous.
+
+    ``method``: ``wallet`` (joined, and may have left), ``qr`` or ``order`` (through a door, at ``gate``; doors see
+    nobody leave and count no minutes).
+    """
 
     ticket_number: int
     wallet_address: str
+    method: str
+    gate: str
     joined_at: str
     left_at: str | None
     total_duration_minutes: int
@@ -37,7 +44,7 @@ class Attendee(msgspec.Struct):
 
 
 class Attendees(msgspec.Struct):
-    """A page of stays."""
+    """A page: all stays, then all entries at doors, each in the order in which they were recorded."""
 
     attendees: list[Attendee]
     next_cursor: str | None
@@ -76,6 +83,8 @@ class Arrivals(msgspec.Struct):
 class StatsAnswer(msgspec.Struct):
     """Figures of an event.  Rates are from 0 to 1, None while there is nobody to count.
 
+    ``entries``: by wallet and through doors, without conflicts.  ``stays``: those by wallet; ``average_minutes`` is of
+    the stays that have ended.
     ``no_shows``: live tickets that never came in, once the event is over (before it nobody is late).
     """
 
@@ -106,24 +115,43 @@ async def _event(call: Call) -> Row[Any]:
 
 
 async def attendees(call: Call) -> Attendees:
-    """Stays, a page at a time."""
+    """Who came, a page at a time."""
     event, page = await _event(call), call.query
-    rows = await call.backend.store.read(attendance.attendees, event.id, paging.wanted(page), paging.after_id(page))
+    rows = await call.backend.store.read(attendance.attendees, event.id, paging.wanted(page), _place(page))
     shown, more = paging.cut(rows, page)
     found = [
         Attendee(
             ticket_number=r.number,
-            wallet_address=r.wallet_address,
+            wallet_address=_name(call.backend, event, r),
+            method=r.method,
+            gate=r.gate,
             joined_at=format_ms(r.joined_ms) or "",
             left_at=format_ms(r.left_ms),
-            total_duration_minutes=r.total_duration_minutes,
+            total_duration_minutes=r.minutes,
             chat_messages_sent=r.chat_messages_sent,
             voice_time_minutes=r.voice_time_minutes,
             screen_shared=r.screen_shared,
         )
         for r in shown
     ]
-    return Attendees(found, paging.cursor_of(shown[-1].id) if more else None)
+    return Attendees(found, paging.cursor_of(shown[-1].place) if more else None)
+
+
+def _place(page: Page) -> tuple[int, int]:
+    """Where the page begins."""
+    match paging.after(page):
+        case None:
+            return attendance.STAY, 0
+        case [attendance.STAY | attendance.ENTRY as kind, int(row_id)] if 0 <= row_id <= paging.MAX_ID:
+            return kind, row_id
+    raise Problem("bad_cursor", "not a cursor of ours: take next_cursor as it is")
+
+
+def _name(backend: Backend, event: Row[Any], came: attendance.Attendee) -> str:
+    """A stay was recorded under the name that the event gives; whoever came through a door is named now."""
+    if event.anonymous and came.place[0] == attendance.ENTRY:
+        return pseudonym(backend.issuer, event.id, came.uuid)
+    return came.wallet
 
 
 async def stats(call: Call) -> StatsAnswer:
@@ -149,7 +177,7 @@ def _answer(backend: Backend, event: str, found: Stats, *, over: bool) -> StatsA
         entries=found.entries,
         inside_now=found.inside,
         stays=found.stays,
-        average_minutes=_rate(found.minutes, found.stays),
+        average_minutes=_rate(found.minutes, found.stays - found.inside),
         sales=[
             Sold(
                 day=(format_ms(s.day_ms) or "")[:10],
@@ -189,7 +217,7 @@ def _rate(part: int, whole: int) -> float | None:
 
 COLUMNS = (
     *("ticket_number", "tier", "state", "currency", "amount", "sold_at"),
-    *("entries", "first_entry_at", "last_entry_at", "entry_by", "minutes"),
+    *("entries", "first_entry_at", "last_entry_at", "entry_by", "gate", "minutes"),
 )
 
 
@@ -203,10 +231,11 @@ async def sheet(call: Call) -> web.Response:
         lines = csv.writer(out, lineterminator="\r\n")
         lines.writerow(COLUMNS)
         for r in attendance.sheet(connection, event.id, MAX_SHEET):
-            times = (format_ms(r.first_access_ms) or "", format_ms(r.last_access_ms) or "", r.method or "")
+            times = (format_ms(r.first_access_ms) or "", format_ms(r.last_access_ms) or "")
+            place = (r.method or "", r.gate or "", "" if r.minutes is None else int(r.minutes))
             amount = amounts.decimal(r.amount_paid, r.asset, assets) or ""
             head = (r.number, r.tier or "", r.state, r.asset, amount, format_ms(r.created_ms), r.entries)
-            lines.writerow([cell(v) for v in (*head, *times, "" if r.minutes is None else int(r.minutes))])
+            lines.writerow([cell(v) for v in (*head, *times, *place)])
         return out.getvalue().encode()
 
     data = await call.backend.store.read(body)

@@ -36,7 +36,8 @@ class Stats(msgspec.Struct, frozen=True):
     """Figures of one event.
 
     ``live``: tickets that are not refunded, cancelled or revoked; ``came``: of those that entered at least once.
-    ``arrivals``: first entries by quarter of an hour (UTC, its begin), in order.
+    ``arrivals``: first entries by quarter of an hour (UTC, its begin), in order.  ``stays``: by wallet, of which
+    ``inside`` have not ended; ``minutes`` are those of the others.
     """
 
     states: dict[str, int]
@@ -114,29 +115,89 @@ def _stays(connection: Connection, event_id: int) -> tuple[int, int, int]:
     return stays, int(minutes or 0), connection.execute(inside).scalar_one()
 
 
-_SHOWN = (
-    attendance.c.id,
-    attendance.c.wallet_address,
-    attendance.c.joined_ms,
-    attendance.c.left_ms,
-    attendance.c.total_duration_minutes,
-    attendance.c.chat_messages_sent,
-    attendance.c.voice_time_minutes,
-    attendance.c.screen_shared,
-    tickets.c.number,
-)
+STAY, ENTRY = 0, 1
+"""Kinds of attendees: who joined with a wallet and stayed a while, who came through a door."""
 
 
-def attendees(connection: Connection, event_id: int, limit: int, after: int) -> Sequence[Row[Any]]:
-    """Stays of an event by id, at most ``limit`` after id ``after``."""
-    rows: Select[Any] = (
-        select(*_SHOWN)
-        .join_from(attendance, tickets, attendance.c.ticket_id == tickets.c.id)
-        .where(attendance.c.event_id == event_id, attendance.c.id > after)
-        .order_by(attendance.c.id)
+class Attendee(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody who came, once.  ``place``: (kind, row id), which orders the list.
+
+    A door counts no minutes and sees nobody leave.  ``wallet``: of an entry the ticket's own, whatever the event says.
+    """
+
+    place: tuple[int, int]
+    number: int
+    uuid: str
+    wallet: str
+    method: str
+    gate: str
+    joined_ms: int
+    left_ms: int | None = None
+    minutes: int = 0
+    chat_messages_sent: int = 0
+    voice_time_minutes: int = 0
+    screen_shared: bool = False
+
+
+def attendees(connection: Connection, event_id: int, limit: int, after: tuple[int, int]) -> list[Attendee]:
+    """Who came, at most ``limit`` after ``after``: the stays, then the entries at doors, each by id."""
+    kind, row_id = after
+    found = _attended(connection, event_id, limit, row_id) if kind == STAY else []
+    if len(found) < limit:
+        found += _entered(connection, event_id, limit - len(found), row_id if kind == ENTRY else 0)
+    return found
+
+
+def _attended(connection: Connection, event_id: int, limit: int, after: int) -> list[Attendee]:
+    c = attendance.c
+    rows = connection.execute(
+        select(attendance, tickets.c.number, tickets.c.uuid)
+        .join_from(attendance, tickets, c.ticket_id == tickets.c.id)
+        .where(c.event_id == event_id, c.id > after)
+        .order_by(c.id)
         .limit(limit)
     )
-    return connection.execute(rows).all()
+    return [
+        Attendee(
+            place=(STAY, r.id),
+            number=r.number,
+            uuid=r.uuid,
+            wallet=r.wallet_address,
+            method="wallet",
+            gate="",
+            joined_ms=r.joined_ms,
+            left_ms=r.left_ms,
+            minutes=r.total_duration_minutes,
+            chat_messages_sent=r.chat_messages_sent,
+            voice_time_minutes=r.voice_time_minutes,
+            screen_shared=r.screen_shared,
+        )
+        for r in rows
+    ]
+
+
+def _entered(connection: Connection, event_id: int, limit: int, after: int) -> list[Attendee]:
+    """A wallet's entry is its stay; what was a conflict is named elsewhere."""
+    c = entries.c
+    rows = connection.execute(
+        select(c.id, c.method, c.gate, c.at_ms, tickets.c.number, tickets.c.uuid, tickets.c.wallet)
+        .join_from(entries, tickets, c.ticket_id == tickets.c.id)
+        .where(c.event_id == event_id, c.id > after, c.result == "accepted", c.method != "wallet")
+        .order_by(c.id)
+        .limit(limit)
+    )
+    return [
+        Attendee(
+            place=(ENTRY, r.id),
+            number=r.number,
+            uuid=r.uuid,
+            wallet=r.wallet,
+            method=r.method,
+            gate=r.gate,
+            joined_ms=r.at_ms,
+        )
+        for r in rows
+    ]
 
 
 def sheet(connection: Connection, event_id: int, limit: int) -> Sequence[Row[Any]]:
@@ -147,10 +208,10 @@ def sheet(connection: Connection, event_id: int, limit: int) -> Sequence[Row[Any
         .group_by(attendance.c.ticket_id)
         .subquery()
     )
-    methods = (
-        select(entries.c.ticket_id, func.min(entries.c.method).label("method"))
-        .where(entries.c.event_id == event_id, entries.c.admitted.is_(True))
-        .group_by(entries.c.ticket_id)
+    order = func.row_number().over(partition_by=entries.c.ticket_id, order_by=(entries.c.at_ms, entries.c.id))
+    came = (
+        select(entries.c.ticket_id, entries.c.method, entries.c.gate, order.label("nth"))
+        .where(entries.c.event_id == event_id, entries.c.result == "accepted")
         .subquery()
     )
     rows: Select[Any] = (
@@ -165,12 +226,13 @@ def sheet(connection: Connection, event_id: int, limit: int) -> Sequence[Row[Any
             tickets.c.last_access_ms,
             tiers.c.title.label("tier"),
             stayed.c.minutes,
-            methods.c.method,
+            came.c.method,
+            came.c.gate,
         )
         .join_from(tickets, purchases, tickets.c.purchase_id == purchases.c.id)
         .outerjoin(tiers, purchases.c.tier_id == tiers.c.id)
         .outerjoin(stayed, stayed.c.ticket_id == tickets.c.id)
-        .outerjoin(methods, methods.c.ticket_id == tickets.c.id)
+        .outerjoin(came, (came.c.ticket_id == tickets.c.id) & (came.c.nth == 1))
         .where(tickets.c.event_id == event_id)
         .order_by(tickets.c.number)
         .limit(limit)
