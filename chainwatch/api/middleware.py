@@ -13,6 +13,7 @@ from aiohttp.typedefs import Handler, Middleware
 from chainwatch.api import cors
 from chainwatch.api.addresses import client_address
 from chainwatch.api.limits import Limits, Standing
+from chainwatch.api.pages import render
 from chainwatch.api.problems import Problem
 from chainwatch.config.sections import Http
 from chainwatch.errors import ChainwatchError, Rejected, Transient
@@ -95,11 +96,11 @@ async def _answered(
         problem = Problem(_CODES.get(error.status, "bad_request"), error.reason, status=error.status)
         if "Allow" in error.headers:
             problem.headers["Allow"] = error.headers["Allow"]
-        return problem.response(request_id)
+        return _said(request, problem)
     except Problem as problem:
-        return problem.response(request_id)
+        return _said(request, problem)
     except Rejected as error:
-        return Problem.of(error).response(request_id)
+        return _said(request, Problem.of(error))
     except TimeoutError:
         return Problem("timeout", "this took too long; try again").response(request_id)
     except Transient as error:
@@ -112,6 +113,16 @@ async def _answered(
     except Exception:
         log.exception("%s %s (%s)", request.method, route_of(request), request_id)
     return Problem("internal", "this should not have happened").response(request_id)
+
+
+def _said(request: web.Request, problem: Problem) -> web.Response:
+    """A problem document; for a person who opened a page, a page."""
+    if request.path.startswith("/api/") or "text/html" not in request.headers.get("Accept", ""):
+        return problem.response(request[REQUEST_ID])
+    title = "There is nothing here" if problem.status == 404 else "That did not work"
+    response = render.problem(problem.status, title, problem.detail)
+    response.headers.update(problem.headers)
+    return response
 
 
 def _is(request: web.Request, what: str) -> bool:

@@ -17,6 +17,8 @@ async def file(call: Call) -> web.Response:
         raise Problem("not_found", "no such file")
     data, kind, digest = found
     headers = {"Cache-Control": "public, max-age=31536000, immutable", "ETag": f'"{digest}"'}
+    if call.path["name"] == "worker.js":
+        headers["Service-Worker-Allowed"] = "/t/"  # and nothing else: it keeps tickets for halls without a network
     return web.Response(body=data, content_type=kind, headers=headers)
 
 

@@ -53,20 +53,28 @@ class Note(msgspec.Struct, frozen=True):
 
 
 class TicketLine(msgspec.Struct, frozen=True):
-    """The ticket, when there is one."""
+    """The ticket, when there is one; ``text`` and ``kind`` as of a ``Note``."""
 
-    number: int
+    text: str
+    kind: str
     url: str
-    note: str
 
 
 class Picture(msgspec.Struct, frozen=True, kw_only=True):
-    """A purchase in words.  ``payable``: money may still be sent.  ``over``: nothing more will change here."""
+    """A purchase in words.  ``payable``: money may still be sent.  ``over``: nothing more will change here.
+
+    ``uri`` and ``qr`` (a drawing) ask for what is missing *now*: whoever pays in parts must not scan the whole again.
+    """
 
     missing: str
+    fiat: str
     payable: bool
-    held: bool
+    uri: str
+    qr: str
+    hold: str
+    expires: str
     expires_ms: int
+    expires_text: str
     steps: tuple[Step, ...]
     note: Note
     ticket: TicketLine | None
@@ -75,24 +83,47 @@ class Picture(msgspec.Struct, frozen=True, kw_only=True):
 
 def picture(state: PurchaseState) -> Picture:
     """Say a purchase in words."""
-    ticket = None
-    if state.ticket is not None:
-        url = f"/t/{state.ticket.token}"
-        ticket = TicketLine(state.ticket.ticket_number, url, _TICKET.get(state.ticket.state, state.ticket.state))
+    payable = state.state in ("open", "underpaid") and not state.expired and state.payment_address is not None
+    expires_ms = parse_ms(state.expires_at) or 0
+    text = state.uri or state.payment_address
     return Picture(
         missing=state.missing or "0",
-        payable=state.state in ("open", "underpaid") and not state.expired and state.payment_address is not None,
-        held=state.held,
-        expires_ms=parse_ms(state.expires_at) or 0,
+        fiat=_fiat(state),
+        payable=payable,
+        uri=(state.uri or "") if payable else "",
+        qr=qr.svg(text).decode() if payable and text else "",
+        hold=HELD if state.held else NOT_HELD,
+        expires=state.expires_at,
+        expires_ms=expires_ms,
+        expires_text=_until(parse_ms(state.created_at) or 0, expires_ms),
         steps=_steps(state),
         note=_note(state),
-        ticket=ticket,
+        ticket=_ticket(state),
         over=state.state in purchases.FINAL,
     )
 
 
+def _until(created_ms: int, expires_ms: int) -> str:
+    """Return the end of a hold: a time of today is enough for what ends in minutes."""
+    whole = shown_ms(expires_ms)
+    return whole.partition(", ")[2] if expires_ms - created_ms < HALF_DAY_MS else whole
+
+
+HALF_DAY_MS = 43_200_000
+
+
+def _fiat(state: PurchaseState) -> str:
+    """Say what the whole price was quoted from."""
+    if state.fiat is None or state.missing_base != state.amount_base:
+        return ""
+    symbol = state.currency.rpartition(":")[2]
+    return f"{state.fiat.amount} {state.fiat.currency} at {state.fiat.rate} {state.fiat.currency} for 1 {symbol}"
+
+
+HELD = "Your seat is held until"
+NOT_HELD = "No seat is held: whoever pays first gets it. The price is good until"
+
 _TICKET = {
-    "active": "",
     "used": "It has been used.",
     "suspended": "Its payment left the chain; it counts again as soon as the payment does.",
     "cancelled": "The event is cancelled; your money is due back.",
@@ -101,21 +132,45 @@ _TICKET = {
 }
 
 
+def _ticket(state: PurchaseState) -> TicketLine | None:
+    if (ticket := state.ticket) is None:
+        return None
+    good = ticket.state in ("active", "used")
+    said = f"Number {ticket.ticket_number} is yours." if good else f"Number {ticket.ticket_number}:"
+    note = _TICKET.get(ticket.state, "")
+    return TicketLine(f"{said} {note}".strip(), "good" if good else "warn", f"/t/{ticket.token}")
+
+
 def _steps(state: PurchaseState) -> tuple[Step, ...]:
-    """Return the four steps: sent, in a block, confirmed, ticket."""
+    """Return the four steps: sent, in a block, confirmed, ticket (or the money back); none where nobody paid."""
     at = {"seen": 1, "confirming": 2, "minted": 4, "suspended": 1, "cancelled": 4}.get(state.state, 0)
-    if at == 0 and any(p.state not in ("orphaned", "failed") for p in state.payments):
+    paid = any(p.state not in ("orphaned", "failed") for p in state.payments)
+    if at == 0 and paid and state.state != "underpaid":
         at = 3  # it counts; what it waits for stands in the note
+    if not paid and state.state != "open":
+        return ()
+    if state.state == "open" and state.expired:
+        return ()
     counted = [p.confirmations for p in state.payments if p.confirmations]
     depth = counted[-1] if counted else ""
     of = f" ({depth.replace('/', ' of ')})" if at == 2 and depth else ""
     texts = (
-        ("sent", "Your payment was seen" if at else "Waiting for your payment"),
+        ("sent", "Your payment was seen" if at else f"Waiting for {'the rest of ' if paid else ''}your payment"),
         ("block", "It is in a block" if at >= 2 else "In a block of the chain"),
         ("confirmed", "It is confirmed" if at >= 3 else f"Confirmed{of}"),
-        ("minted", "Your ticket is here" if state.ticket else "Your ticket"),
+        ("minted", _LAST.get(state.state, "Your ticket is here" if state.ticket else "Your ticket")),
     )
+    if state.state == "refunded":
+        at = 4
     return tuple(Step(name, text, done=at > i, now=at == i) for i, (name, text) in enumerate(texts))
+
+
+_LAST = {
+    "refund_due": "Your money comes back",
+    "refunded": "Your money was sent back",
+    "cancelled": "Your money comes back",
+}
+"""The last step of what ends without a ticket."""
 
 
 def _note(state: PurchaseState) -> Note:
@@ -127,11 +182,15 @@ def _note(state: PurchaseState) -> Note:
         )
     if state.state == "refund_due":
         reasons = sorted({_WHY.get(r.reason, r.reason.replace("_", " ")) for r in state.refunds})
-        return Note(f"Your money is due back: {'; '.join(reasons) or 'it could not buy a ticket'}.", "warn")
+        nowhere = any(r.destination is None and r.state == "due" for r in state.refunds)
+        where = f" Tell the seller where to send it, with the reference {state.ref}." if nowhere else ""
+        return Note(f"Your money is due back: {'; '.join(reasons) or 'it could not buy a ticket'}.{where}", "warn")
     if state.state == "refunded":
         return Note("Your money was sent back.", "good")
     if state.state == "review":
         return Note("A person looks at your payment; nothing is lost.", "warn")
+    if state.ticket is not None and state.state in ("suspended", "cancelled"):
+        return Note()  # it stands with the ticket
     if state.state == "suspended":
         return Note(
             "The block with your payment left the chain. This mends itself when it is in a block again.", "warn"
@@ -175,13 +234,15 @@ async def show(call: Call) -> web.Response:
     purchase_id = call.path["purchase_id"]
     return render.page(
         "pay.html",
-        event={"title": state.event_title, "start": start, "start_text": shown_ms(row.event_start_ms)},
+        event={
+            "id": state.event_id,
+            "title": state.event_title,
+            "start": start,
+            "start_text": shown_ms(row.event_start_ms),
+        },
         view=_view(state, asset),
-        payable=shown.payable,
-        steps=shown.steps,
-        note=shown.note,
-        ticket=shown.ticket,
-        qr=_code(state),
+        shown=shown,
+        qr=Markup(shown.qr),  # noqa: S704 (our own drawing, with nothing of anybody's in it but dots)
         stream=f"/pay/{purchase_id}/live",
         now_ms=call.now_ms,
         simulated=f"/simulated/pay/{purchase_id}" if backend.simulation is not None else "",
@@ -189,31 +250,15 @@ async def show(call: Call) -> web.Response:
 
 
 def _view(state: PurchaseState, asset: Any) -> dict[str, Any]:
-    expires_ms = parse_ms(state.expires_at) or 0
     return {
         "ref": state.ref,
         "tier_title": state.tier or "",
-        "missing": state.missing or "0",
         "symbol": state.currency.rpartition(":")[2],
         "network": NETWORKS.get(state.chain, state.chain),
         "token": asset.asset_id if asset is not None and ":" in state.currency else "",
         "address": state.payment_address or "",
         "memo": state.memo or "",
-        "uri": state.uri or "",
-        "fiat_amount": state.fiat.amount if state.fiat else "",
-        "fiat_currency": state.fiat.currency if state.fiat else "",
-        "rate": state.fiat.rate if state.fiat else "",
-        "held": state.held,
-        "expires": state.expires_at,
-        "expires_ms": expires_ms,
-        "expires_text": shown_ms(expires_ms),
     }
-
-
-def _code(state: PurchaseState) -> Markup:
-    """Return the QR code as a part of the page: our own drawing, with nothing of anybody's in it but dots."""
-    text = state.uri or state.payment_address
-    return Markup(qr.svg(text).decode()) if text else Markup()  # noqa: S704
 
 
 async def live(call: Call) -> web.StreamResponse:

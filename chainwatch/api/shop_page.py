@@ -12,6 +12,7 @@ from chainwatch.api.backend import Backend
 from chainwatch.api.endpoints import Call, Endpoint
 from chainwatch.api.event_types import Event
 from chainwatch.api.pages import render
+from chainwatch.api.pay_page import NETWORKS
 from chainwatch.api.problems import Problem
 from chainwatch.api.purchase_types import NewPurchase
 from chainwatch.errors import Rejected
@@ -45,8 +46,10 @@ async def listed(call: Call) -> web.Response:
 
 
 def _line(event: Event) -> dict[str, Any]:
-    prices = {f"{t.ticket_price} {t.ticket_currency}" for t in event.tiers}
-    price = f"{event.ticket_price} {event.ticket_currency}" if len(prices) < 2 else f"{len(prices)} kinds of ticket"
+    prices = {_price(t.ticket_price, t.ticket_currency) for t in event.tiers}
+    price = f"{len(event.tiers)} kinds of ticket"
+    if len(prices) < 2:
+        price = _price(event.ticket_price, event.ticket_currency)
     return {
         "id": event.id,
         "title": event.title,
@@ -59,11 +62,15 @@ def _line(event: Event) -> dict[str, Any]:
     }
 
 
+def _price(amount: str, currency: str) -> str:
+    return f"{amount} {currency}" if amount.strip("0.") else "free"
+
+
 def _left(event: Event) -> str:
     if event.sold_out:
         return "sold out"
     if event.tickets_available is None:
-        return f"{event.tickets_sold} sold"
+        return ""
     return f"{event.tickets_available} of {event.max_attendees} seats left"
 
 
@@ -88,9 +95,9 @@ async def _page(call: Call, chosen: Mapping[str, str], said: str) -> web.Respons
         status=400 if said else 200,
         event=_line(event),
         tiers=[
-            {"code": t.code, "title": t.title, "price": f"{t.ticket_price} {t.ticket_currency}"} for t in event.tiers
+            {"code": t.code, "title": t.title, "price": _price(t.ticket_price, t.ticket_currency)} for t in event.tiers
         ],
-        assets=[{"code": code, "text": _offer(event, code)} for code in event.supported_crypto],
+        assets=[{"code": code, "text": _offer(event, code)} for code in _coins(event)],
         chosen={name: chosen.get(name, "") for name in ("tier", "asset", "wallet")},
         said=said,
         on_sale=not why_not,
@@ -99,12 +106,19 @@ async def _page(call: Call, chosen: Mapping[str, str], said: str) -> web.Respons
     )
 
 
+def _coins(event: Event) -> list[str]:
+    """Return the coins that are taken, the one in which the price is named first."""
+    return sorted(event.supported_crypto, key=lambda code: code != event.ticket_currency)
+
+
 def _offer(event: Event, code: str) -> str:
     """Return a coin as the form offers it; with its amount where every ticket costs the same."""
     prices = () if event.tiers else event.prices
     amount = next((p.amount for p in prices if p.currency == code and p.amount), None)
-    symbol = code.rpartition(":")[2]
-    return f"{symbol} on {code.partition(':')[0]}" if ":" in code else (f"{amount} {symbol}" if amount else symbol)
+    chain, _, token = code.rpartition(":")
+    name = NETWORKS.get(chain or token, chain)
+    coin = f"{amount} {token}" if amount and amount.strip("0.") else token
+    return f"{coin} on {name}" if chain else (f"{coin} ({name})" if name else coin)
 
 
 def _why_not(event: Event, now_ms: int) -> str:

@@ -25,13 +25,30 @@ class State(NamedTuple):
 
 STATES = {
     "active": State("good for entry", "good"),
-    "used": State("used", "good"),
     "suspended": State("suspended", "warn", "Its payment left the chain; it counts again as soon as the payment does."),
     "cancelled": State("cancelled", "bad", "The event is cancelled; your money is due back."),
     "refunded": State("refunded", "bad"),
     "revoked": State("taken back", "bad"),
 }
+USED = {
+    "once": State("used", "", "Somebody has come in with it; it opens the door once."),
+    "daily": State("good for entry", "good", "Once each day."),
+    "reentry": State("good for entry", "good", "You may go out and come in again."),
+}
+"""A ticket that was used, by its event's entry policy."""
+OVER = State("the event is over", "")
 LIVE = frozenset({"active", "used"})
+
+
+def state_of(ticket: tickets.Ticket, now_ms: int) -> State:
+    """Say a ticket's state in words."""
+    if ticket.state not in LIVE:
+        state = STATES[ticket.state]
+        return state._replace(note=ticket.reason) if ticket.reason else state
+    ends_ms = parse_ms(ticket.event.event_end)
+    if ends_ms is not None and now_ms >= ends_ms:
+        return OVER
+    return USED[ticket.event.entry_policy] if ticket.state == "used" else STATES["active"]
 
 
 async def show(call: Call) -> web.Response:
@@ -40,7 +57,6 @@ async def show(call: Call) -> web.Response:
         ticket = await tickets.ticket(call)
     except Rejected as error:
         return render.problem(404, "No such ticket", str(error))
-    state = STATES[ticket.state]
     start_ms = parse_ms(ticket.event.event_start)
     live = ticket.state in LIVE
     links = {name: "/api" + url.partition("/api")[2] for name, url in ticket.links.items()}
@@ -50,9 +66,10 @@ async def show(call: Call) -> web.Response:
             "number": ticket.number,
             "wallet": ticket.wallet_address,
             "tier": ticket.tier or "",
-            "first_entry": shown_ms(parse_ms(ticket.first_access_at)),
+            "first_entry": ticket.first_access_at,
+            "first_entry_text": shown_ms(parse_ms(ticket.first_access_at)),
         },
-        state=state._replace(note=ticket.reason) if ticket.reason else state,
+        state=state_of(ticket, call.now_ms),
         event={"title": ticket.event.title, "start": ticket.event.event_start, "start_text": shown_ms(start_ms)},
         qr=Markup(qr.svg(ticket.qr).decode()) if live else "",  # noqa: S704 (our own drawing)
         rotating=ticket.rotating,

@@ -52,6 +52,7 @@ class TicketEvent(msgspec.Struct):
     event_start: str | None
     event_end: str | None
     status: str
+    entry_policy: str
 
 
 class Ticket(msgspec.Struct):
@@ -133,7 +134,12 @@ def shown(backend: Backend, row: Row[Any], token: str) -> Ticket:
         status=tickets.ALIASES[row.state],
         reason=row.reason,
         event=TicketEvent(
-            event, row.title, format_ms(row.event_start_ms), format_ms(row.event_end_ms), row.event_status
+            event,
+            row.title,
+            format_ms(row.event_start_ms),
+            format_ms(row.event_end_ms),
+            row.event_status,
+            row.entry_policy,
         ),
         wallet_address=row.wallet,
         tier=row.tier,

@@ -15,6 +15,7 @@ from chainwatch.devnet.network import Devnet
 from chainwatch.devnet.node import Payment
 from chainwatch.errors import Rejected
 from chainwatch.testing.wallets import HiveWallet
+from chainwatch.times import parse_ms, shown_ms
 
 if TYPE_CHECKING:
     from chainwatch.app import App
@@ -103,9 +104,10 @@ class Storefront:
             "signature": self.sign(wallet, challenge["message"]),
         }
         joined = await self._call("POST", f"{where}/join", body)
+        ends = shown_ms(parse_ms(joined.get("session_expires_at"))) or "its end"
         return (
             f"The wallet signed our challenge, and the door of {ticket['event']['title']!r} opened for ticket "
-            f"{ticket['number']}. The session lives until {joined.get('session_expires_at', 'its end')}."
+            f"{ticket['number']}. The session lives until {ends}."
         )
 
     async def _call(self, method: str, path: str, body: Any = None) -> Any:

@@ -174,6 +174,51 @@ async def test_without_a_network_it_decides_alone_and_loses_nothing(tmp_path: Pa
         assert problems == []
 
 
+@pytest.mark.parametrize("hours", [-7, 9])
+async def test_a_telephone_whose_clock_is_wrong_by_hours_keeps_the_door_open(
+    tmp_path: Path, browser: Browser, hours: int
+) -> None:
+    """Alone it would find the doors closed, every changing code old, and note entries of another day."""
+    async with venue(tmp_path) as door:
+        now = world_ms()
+        with door.api.store.transaction() as connection:
+            times = {"event_start_ms": now - 3_600_000, "event_end_ms": now + 3_600_000}
+            connection.execute(update(event_table).values(**times))
+        page = await browser.page()
+        wrong = f"const right = Date.now; Date.now = () => right() + {hours} * 3600_000;"
+        await page.send("Page.addScriptToEvaluateOnNewDocument", {"source": wrong})
+        await page.open(door.link, "document.body && document.body.dataset.ready === 'yes'")
+        await page.until("document.body.dataset.list === '40'")
+        await page.until("navigator.serviceWorker.controller !== null")
+        assert f"{abs(hours)} h" in await page.run("document.getElementById('status').innerText")
+        await door.api.server.stop()
+        assert await scan(page, rotated(door.code(3), door.codes.seed(door.uuids[2]), world_ms())) == "accepted"
+        await next_one(page)
+        # The page is opened again, still alone: what it knows of its clock was kept.
+        await page.open(door.api.server.url + "/door", "document.body && document.body.dataset.ready === 'yes'")
+        assert await scan(page, rotated(door.code(4), door.codes.seed(door.uuids[3]), world_ms())) == "accepted"
+        await next_one(page)
+        await door.api.server.start()
+        await page.run("document.getElementById('sync').click()")
+        await page.until("document.body.dataset.waiting === '0' && document.body.dataset.online === 'yes'")
+        rows = door.rows()
+        assert [(r.result, r.admitted) for r in rows] == [("accepted", True)] * 2
+        assert all(abs(r.at_ms - now) < 120_000 for r in rows)
+
+
+async def test_half_a_character_does_not_hold_up_the_log(tmp_path: Path, browser: Browser) -> None:
+    async with venue(tmp_path) as door:
+        page = await set_up(browser, door)
+        await page.until("navigator.serviceWorker.controller !== null")
+        await door.api.server.stop()
+        assert await scan(page, "x" * 299 + "😀" * 5) == "unknown"
+        await next_one(page)
+        await door.api.server.start()
+        await page.run("document.getElementById('sync').click()")
+        await page.until("document.body.dataset.waiting === '0' && document.body.dataset.online === 'yes'")
+        assert [r.result for r in door.rows()] == ["unknown"]
+
+
 async def test_a_list_that_another_signed_is_not_believed(tmp_path: Path, browser: Browser) -> None:
     async with venue(tmp_path) as door:
         page = await browser.page()

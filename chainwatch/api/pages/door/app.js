@@ -16,6 +16,7 @@ let me = null; // {key, pin, event, title, device}
 let gate = "";
 let knowledge = new Knowledge();
 let online = false;
+let silent = false; // the last question had no answer in time
 let checked = false;
 let listMs = 0;
 let last = { text: "", at: 0 };
@@ -51,6 +52,7 @@ async function enrol(text) {
     await keep.put("state", "me", me);
     gate = said.device;
     await keep.put("state", "gate", gate);
+    await keep.put("state", "skew", server.clock.skewMs);
     knowledge = new Knowledge();
     listMs = 0;
     navigator.storage?.persist?.();
@@ -73,6 +75,8 @@ async function start() {
   if (fragment) history.replaceState(null, "", location.pathname); // a key must not stay in the address
   me = (await keep.get("state", "me")) ?? null;
   gate = (await keep.get("state", "gate")) ?? "";
+  server.clock.skewMs = (await keep.get("state", "skew")) ?? 0;
+  server.clock.changed = () => keep.put("state", "skew", server.clock.skewMs);
   if (me) {
     await recall();
     await enter();
@@ -99,7 +103,7 @@ async function recall() {
 }
 
 async function take(sent) {
-  const opened = await openManifest(sent, me.pin, me.event, Date.now());
+  const opened = await openManifest(sent, me.pin, me.event, server.now());
   knowledge.take(opened.said);
   checked = opened.checked;
   listMs = opened.issuedMs;
@@ -111,11 +115,12 @@ async function scan(text) {
   if (busy || !me) return;
   busy = true;
   try {
-    const typed = text.trim().toWellFormed?.() ?? text.trim();
+    const typed = text.trim();
     if (!typed || keyIn(`#${typed.split("#")[1] ?? ""}`)) return; // nothing, or the link that set this device up
-    const at = Date.now();
+    const at = server.now();
     const nonce = base64url(crypto.getRandomValues(new Uint8Array(16)));
-    const what = typed.startsWith("ticket:") || typed.length > 100 ? { code: typed.slice(0, 300) } : { order_id: typed };
+    const isCode = typed.startsWith("ticket:") || typed.length > 100;
+    const what = isCode ? { code: whole(typed.slice(0, 300)) } : { order_id: whole(typed) };
     const item = { nonce, ...what, at, gate };
     const verdict = await decide(item);
     last = { text, at: Date.now() };
@@ -126,28 +131,35 @@ async function scan(text) {
   }
 }
 
+/** Without half a character, which the server could not read: one such scan would hold up the whole log. */
+const whole = (text) => new TextDecoder().decode(new TextEncoder().encode(text));
+
 /** Ask the server; without an answer in time, decide alone and keep the scan for later. */
 async function decide(item) {
   const alone = item.code ? knowledge.decide(item.code, item.at) : Promise.resolve({ state: "needs_network" });
   try {
-    const answer = await server.ask(me.key, item);
+    const answer = await server.ask(me.key, item, !silent);
     online = true;
+    silent = false;
     if (answer.accepted) await remember(item, answer.ticket_number, true);
     const first = answer.first_entry && { at: Date.parse(answer.first_entry.at), gate: answer.first_entry.gate };
-    return { state: answer.state, number: answer.ticket_number, first, at: item.at, offline: false };
+    return { state: answer.state, number: answer.ticket_number, first, at: item.at, offline: false, opens: opens() };
   } catch (error) {
     if (error instanceof server.Refused) {
       if (error.code === "unauthorized") show.alarm("This device was revoked. Ask the organiser for another key.");
       return { state: error.code === "unauthorized" ? "device_revoked" : "not_understood", at: item.at, offline: false };
     }
     online = false;
+    silent = true;
   }
   const verdict = await alone;
   const admitted = verdict.state === "accepted";
   if (admitted) knowledge.went(verdict.number, item.at, item.gate);
   await remember({ ...item, admitted, reason: admitted ? "" : verdict.state }, verdict.number ?? null, false);
-  return { ...verdict, at: item.at, offline: true };
+  return { ...verdict, at: item.at, offline: true, opens: opens() };
 }
+
+const opens = () => knowledge.said?.opens_ms ?? null;
 
 /** Keep a scan until the list that comes back holds it. */
 async function remember(scanned, number, sent) {
@@ -182,6 +194,7 @@ async function exchange() {
     await fetchList();
     for (const item of held) await keep.drop("queue", item.scan.nonce);
     online = true;
+    silent = false;
     show.alarm("");
   } catch (error) {
     online = false;
@@ -221,7 +234,7 @@ async function noteConflict(result, part) {
 async function refresh() {
   if (!me) return;
   const open = (await waiting()).length;
-  show.status({ online, open, checked, listMs, known: knowledge.byHash.size, policy: knowledge.said?.policy });
+  show.status({ online, open, checked, listMs, known: knowledge.byHash.size, skewMs: server.clock.skewMs });
   show.conflicts(await keep.all("conflicts"));
 }
 
@@ -255,7 +268,7 @@ show.on({
     last.at = Date.now();
   },
   gate: async (name) => {
-    gate = name.replace(/[\x00-\x1f\x7f]/g, "").slice(0, 40);
+    gate = whole(name.replace(/[\x00-\x1f\x7f]/g, "").slice(0, 40));
     await keep.put("state", "gate", gate);
     show.door(me, gate);
   },

@@ -29,6 +29,17 @@ const LATEST = 20;
 
 const find = (id) => document.getElementById(id);
 const clock = (ms) => new Date(ms).toLocaleTimeString("en-GB");
+const moment = (ms) => new Date(ms).toLocaleString("en-GB", { weekday: "short", day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
+const sameDay = (a, b) => new Date(a).toDateString() === new Date(b).toDateString();
+const WRONG_MS = 120_000;
+
+/** Say how far the device's clock is off, where that is worth a word. */
+function off(skewMs) {
+  if (Math.abs(skewMs) < WRONG_MS) return "";
+  const minutes = Math.round(Math.abs(skewMs) / 60_000);
+  const far = minutes < 120 ? `${minutes} min` : `${Math.round(minutes / 60)} h`;
+  return ` · this device's clock is ${far} ${skewMs > 0 ? "slow" : "fast"}, and corrected`;
+}
 
 export class Show {
   #sound = null;
@@ -95,22 +106,24 @@ export class Show {
     find("torch").hidden = !torch;
   }
 
-  status({ online, open, checked, listMs, known }) {
+  status({ online, open, checked, listMs, known, skewMs }) {
     const net = online ? "Online" : "Offline: this device decides alone";
     const sent = open ? ` · ${open} ${open === 1 ? "scan waits" : "scans wait"} to be sent` : "";
     const seal = checked ? "signature checked" : "signature not checked: this browser knows no Ed25519";
     const list = listMs ? ` · ${known} tickets, ${seal}, as of ${clock(listMs)}` : " · no list yet";
-    find("status").textContent = net + sent + list;
+    find("status").textContent = net + sent + list + off(skewMs);
     document.body.dataset.online = online ? "yes" : "no";
     document.body.dataset.waiting = String(open);
     document.body.dataset.list = listMs ? String(known) : "none";
   }
 
   /** The whole screen, a sound and a shake. */
-  result({ state, number, first, at, offline }) {
+  result({ state, number, first, at, offline, opens }) {
     const [colour, word] = WORDS[state] ?? ["red", state];
     const place = first?.gate ? `, ${first.gate}` : "";
-    const more = first && state !== "accepted" ? `First entry ${clock(first.at)}${place}` : "";
+    let more = "";
+    if (first && state !== "accepted") more = `First entry ${sameDay(first.at, at) ? clock(first.at) : moment(first.at)}${place}`;
+    else if (state === "not_yet" && opens) more = `They open ${sameDay(opens, at) ? clock(opens) : moment(opens)}`;
     const box = find("result");
     box.dataset.colour = colour;
     box.dataset.state = state;

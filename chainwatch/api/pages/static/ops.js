@@ -17,8 +17,9 @@ function listen() {
     }
   });
   source.onerror = () => {
+    const refused = source.readyState === EventSource.CLOSED; // an answer, and it was no
     source.close();
-    live.textContent = "Not connected; trying again.";
+    live.textContent = refused ? "Not live: the session may have ended; load the page again." : "Not connected; trying again.";
     setTimeout(listen, wait = Math.min(wait * 2, 30000));
   };
 }

@@ -25,38 +25,60 @@ for (const button of document.querySelectorAll("[data-copy]")) {
   });
 }
 
+const find = (id) => document.getElementById(id);
+function show(id, visible) { find(id).hidden = !visible; }
+
 function tick() {
   const left = Math.max(0, Math.round((expires - Date.now() - skew) / 1000));
   const parts = left >= 3600 ? [Math.floor(left / 3600), Math.floor(left / 60) % 60, left % 60] : [Math.floor(left / 60), left % 60];
-  const text = parts.map((n, i) => (i ? String(n).padStart(2, "0") : n)).join(":");
-  document.getElementById("left").textContent = left ? `, in ${text}` : ", which is over";
+  find("left").textContent = left ? parts.map((n, i) => (i ? String(n).padStart(2, "0") : n)).join(":") : "over";
+  find("left").classList.toggle("warn", left < 120);
 }
 tick();
 setInterval(tick, 1000);
 
-function show(id, visible) { document.getElementById(id).hidden = !visible; }
+function step({ text, done, now }) {
+  const item = document.createElement("li");
+  item.textContent = text;
+  item.toggleAttribute("data-done", done);
+  if (now) item.setAttribute("aria-current", "step");
+  return item;
+}
+
+let steps = "";
+let code = "";
 
 function draw(page) {
   expires = page.expires_ms;
-  document.getElementById("missing").textContent = page.missing;
+  find("missing").textContent = page.missing;
+  find("fiat").textContent = page.fiat;
+  show("fiat", Boolean(page.fiat));
+  find("hold").textContent = page.hold;
+  find("expires").dateTime = page.expires;
+  find("expires").textContent = page.expires_text;
+  find("wallet").href = page.uri;
+  show("wallet", Boolean(page.uri));
   show("pay", page.payable);
-  show("clock", page.payable);
-  for (const step of page.steps) {
-    const item = document.querySelector(`[data-step="${step.name}"]`);
-    item.textContent = step.text;
-    item.toggleAttribute("data-done", step.done);
-    step.now ? item.setAttribute("aria-current", "step") : item.removeAttribute("aria-current");
+  if (page.qr !== code) {
+    code = page.qr;
+    const picture = code && new DOMParser().parseFromString(code, "image/svg+xml").documentElement;
+    find("code").replaceChildren(...(picture ? [document.importNode(picture, true)] : []));
   }
-  const note = document.getElementById("note");
-  note.textContent = page.note.text;
-  note.className = `note ${page.note.kind}`;
-  note.hidden = !page.note.text;
+  show("state", page.steps.length > 0);
+  if (JSON.stringify(page.steps) !== steps) { // not drawn again for nothing: it would be read out again
+    steps = JSON.stringify(page.steps);
+    find("steps").replaceChildren(...page.steps.map(step));
+  }
+  find("note").textContent = page.note.text;
+  find("note").className = `note ${page.note.kind}`;
+  show("note", Boolean(page.note.text));
   show("ticket", Boolean(page.ticket));
   if (page.ticket) {
-    document.getElementById("ticket-number").textContent = page.ticket.number;
-    document.getElementById("ticket-state").textContent = page.ticket.note;
-    document.getElementById("ticket-link").href = page.ticket.url;
+    find("ticket-text").textContent = page.ticket.text;
+    find("ticket-text").className = page.ticket.kind;
+    find("ticket-link").href = page.ticket.url;
   }
+  tick();
   over = page.over;
 }
 
