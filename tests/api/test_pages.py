@@ -2,15 +2,50 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
+import msgspec
+import pytest
 from sqlalchemy import select
 
+from chainwatch.api import pay_page
 from chainwatch.api.pages import render
+from chainwatch.api.purchase_types import Payment, PurchaseRefund, PurchaseState, Ticket
 from chainwatch.ledger import events, operators
+from chainwatch.ledger.orders import identity
 from chainwatch.ledger.tables import events as event_table
+from chainwatch.ledger.tickets import of_wallet
+from chainwatch.testing.guests import GUEST, HOUR, door, set_ticket
 from chainwatch.testing.served import NOW_MS, Served, served
 
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
+
+
+OPEN = PurchaseState(
+    ref="ref", state="open", event_id="gala", event_title="Gala", wallet_address="alice", tier=None, currency="HIVE",
+    chain="HIVE", amount="1.5", amount_base="1500", paid="0", paid_base="0", missing="1.5", missing_base="1500",
+    payment_address="till", memo="cw:ref", reference=None, uri="hive://x", fiat=None, signed=False, held=True,
+    expired=False, created_at="2025-10-09T08:53:20Z", expires_at="2025-10-09T09:08:20Z", payments=[], ticket=None,
+    refunds=[],
+)  # fmt: skip
+
+
+def paid(state: str, confirmations: str = "") -> Payment:
+    return Payment(
+        chain="HIVE", txid="aa", index="0", currency="HIVE", amount="1", amount_base="1000", state=state, reason="",
+        confirmations=confirmations,
+    )  # fmt: skip
+
+
+def due(reason: str, destination: str | None = None) -> PurchaseRefund:
+    return PurchaseRefund(
+        id="1", kind="refund", chain="HIVE", currency="HIVE", amount="1", amount_base="1000", reason=reason,
+        state="due", destination=destination,
+    )  # fmt: skip
+
+
+def held(state: str) -> Ticket:
+    return Ticket(ticket_id="u", ticket_number=7, state=state, token="token", url="")
 
 
 async def put(api: Served, title: str = EVIL) -> None:
@@ -63,6 +98,135 @@ async def test_what_nobody_has_is_a_page_that_says_so(tmp_path: Path) -> None:
             status, page = await api.get(path)
             assert status == 404
             assert "<h1>No such" in page
+
+
+async def test_a_person_gets_a_page_and_a_program_a_problem(tmp_path: Path) -> None:
+    async with served(tmp_path) as api:
+        browser = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+        for path in ("/nonsense", "/e/", "/pay/x/y"):
+            status, page = await api.get(path, **browser)
+            assert (status, "<h1>There is nothing here" in page) == (404, True), path
+            status, answer = await api.get(path)
+            assert (status, answer["code"]) == (404, "not_found"), path
+        status, answer = await api.get("/api/nonsense", **browser)
+        assert (status, answer["code"]) == (404, "not_found")
+        async with api.session.post(api.server.url + "/e/gala", headers=browser, data=b"x" * 70_000) as response:
+            assert (response.status, response.content_type) == (413, "text/html")
+        _, cookie = await sign_in(api)
+        headers = browser | {"Cookie": f"chainwatch_ops={cookie}"}
+        async with api.session.post(api.server.url + "/ops/review/1", headers=headers) as response:
+            assert (response.status, "load the page again" in await response.text()) == (403, True)
+
+
+@pytest.mark.parametrize(
+    ("change", "payable", "steps", "note", "ticket"),
+    [
+        ({}, True, ">Waiting for your payment", "", ""),
+        (
+            {"state": "seen", "payments": [paid("seen")]},
+            False,
+            "*Your payment was seen >In a block of the chain",
+            "",
+            "",
+        ),
+        ({"state": "confirming", "payments": [paid("confirming", "3/12")]}, False, ">Confirmed (3 of 12)", "", ""),
+        (
+            {
+                "state": "underpaid",
+                "paid": "1",
+                "missing": "0.5",
+                "missing_base": "500",
+                "payments": [paid("confirmed")],
+            },
+            True,
+            ">Waiting for the rest of your payment",
+            "1 HIVE came; 0.5 HIVE are missing",
+            "",
+        ),
+        ({"state": "open", "expired": True}, False, "", "The time is over", ""),
+        ({"state": "expired", "expired": True}, False, "", "The time is over", ""),
+        (
+            {"state": "refund_due", "payments": [paid("confirmed")], "refunds": [due("sold_out")]},
+            False,
+            ">Your money comes back",
+            "no seat was left. Tell the seller where to send it, with the reference",
+            "",
+        ),
+        (
+            {"state": "refund_due", "payments": [paid("confirmed")], "refunds": [due("sold_out", destination="bob")]},
+            False,
+            ">Your money comes back",
+            "Your money is due back: no seat was left.",
+            "",
+        ),
+        (
+            {"state": "refunded", "payments": [paid("confirmed")]},
+            False,
+            "*Your money was sent back",
+            "was sent back",
+            "",
+        ),
+        ({"state": "review", "payments": [paid("confirmed")]}, False, ">Your ticket", "A person looks", ""),
+        (
+            {"state": "minted", "payments": [paid("minted")], "ticket": held("active")},
+            False,
+            "*Your ticket is here",
+            "",
+            "Number 7 is yours.",
+        ),
+        (
+            {"state": "suspended", "payments": [paid("orphaned")], "ticket": held("suspended")},
+            False,
+            "",
+            "",
+            "Number 7: Its payment left the chain",
+        ),
+        (
+            {"state": "cancelled", "payments": [paid("confirmed")], "ticket": held("cancelled")},
+            False,
+            "*Your money comes back",
+            "",
+            "Number 7: The event is cancelled",
+        ),
+    ],
+)
+def test_every_state_of_a_purchase_is_said_in_words(
+    change: dict[str, Any], payable: bool, steps: str, note: str, ticket: str
+) -> None:
+    """Nobody is told to wait for a ticket that does not come, or shown a code for money that is not asked for."""
+    shown = pay_page.picture(msgspec.structs.replace(OPEN, **change))
+    assert shown.payable is payable
+    assert bool(shown.qr) is bool(shown.uri) is payable
+    drawn = " ".join(("*" if s.done else ">" if s.now else " ") + s.text for s in shown.steps)
+    assert steps in drawn
+    assert bool(steps) == bool(drawn)
+    assert note in shown.note.text
+    assert bool(note) == bool(shown.note.text)
+    assert ticket in (shown.ticket.text if shown.ticket else "")
+
+
+@pytest.mark.parametrize(
+    ("state", "policy", "over", "said"),
+    [
+        ("active", "once", False, "good for entry"),
+        ("used", "once", False, "used"),
+        ("used", "daily", False, "good for entry"),
+        ("used", "reentry", False, "good for entry"),
+        ("active", "once", True, "the event is over"),
+        ("revoked", "once", True, "taken back"),
+    ],
+)
+async def test_a_ticket_page_says_whether_it_opens_the_door(
+    tmp_path: Path, state: str, policy: str, over: bool, said: str
+) -> None:
+    async with door(tmp_path, entry_policy=policy, event_end_ms=NOW_MS + HOUR) as api:
+        set_ticket(api, state=state)
+        with api.store.reading() as connection:
+            row = of_wallet(connection, GUEST.address)[0]
+        if over:
+            api.clock.advance(2 * HOUR / 1000)
+        status, page = await api.get(f"/t/{api.backend.issuer.token(identity(row), row.unit)}")
+        assert (status, re.findall(r'class="pill[^"]*">([^<]*)<', page)) == (200, [said])
 
 
 async def sign_in(api: Served, scopes: tuple[str, ...] = operators.SCOPES) -> tuple[int, str]:
