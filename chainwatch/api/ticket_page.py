@@ -1,4 +1,7 @@
-"""``/t/<token>``: a ticket for people, with a code that changes every half minute and needs no network for it."""
+"""``/t/<token>``: a ticket for people, with a code that changes every half minute and needs no network for it.
+
+``/c/<certificate>``: what a certificate of attendance says, if it is ours.
+"""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -81,7 +84,20 @@ async def show(call: Call) -> web.Response:
     )
 
 
+async def certificate(call: Call) -> web.Response:
+    """Say whether a certificate is ours: where the code on its paper leads."""
+    try:
+        said = await tickets.check_certificate(call)
+    except Rejected:
+        return render.problem(400, "Not a certificate of ours", "nobody here signed this, or it was changed")
+    came_ms = parse_ms(said.attended_at)
+    return render.page("certificate.html", said=said, came=shown_ms(came_ms))
+
+
 def endpoints(_backend: Backend) -> Sequence[Endpoint]:
-    """Return the route."""
+    """Return the routes."""
     common: dict[str, Any] = {"method": "GET", "tag": "pages", "documented": False}
-    return (Endpoint(path="/t/{token}", handler=show, summary="A ticket, for people", **common),)
+    return (
+        Endpoint(path="/t/{token}", handler=show, summary="A ticket, for people", **common),
+        Endpoint(path="/c/{certificate}", handler=certificate, summary="Is this certificate ours?", **common),
+    )

@@ -1,8 +1,10 @@
 """A ticket in its holder's hand: by its token, by the wallet's word; taken back, certified, forgotten."""
 
 import base64
+import contextlib
 import hmac
 import re
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -198,12 +200,35 @@ async def test_who_was_there_gets_a_certificate_that_verifies(tmp_path: Path) ->
             data = await response.read()
         assert (response.status, response.content_type, data[:5]) == (200, "application/pdf", b"%PDF-")
         (link,) = set(re.findall(rb"/URI \((http[^)]*)\)", data))
-        status, checked = await api.get(link.decode().removeprefix(api.backend.settings.http.public_url))
-        assert (status, checked["valid"], checked["title"], checked["minutes"]) == (200, True, "Gala ünder 星", 4)
         jws = link.decode().rpartition("/")[2]
+        assert link.decode() == f"{api.backend.settings.http.public_url}/c/{jws}"
+        status, checked = await api.get(f"/api/certificates/{jws}")
+        assert (status, checked["valid"], checked["title"], checked["minutes"]) == (200, True, "Gala ünder 星", 4)
+        status, page = await api.get(f"/c/{jws}")
+        assert (status, "This certificate is ours" in page, "Gala ünder 星" in page) == (200, True, True)
         assert GUEST.address not in str(jwt.decode(jws, options={"verify_signature": False}))
         for forged in (jws[:-4] + "AAAA", joined["session_token"], "x.y.z"):
             assert (await api.get(f"/api/certificates/{forged}"))[1]["code"] == "bad_certificate"
+            status, page = await api.get(f"/c/{forged}")
+            assert (status, "Not a certificate of ours" in page) == (400, True)
+
+        # Without us: the statement that is attached, and the public key.
+        assert jws.encode() in attachments(data)
+        keys = (await api.get("/.well-known/jwks.json"))[1]["keys"]
+        header = jwt.get_unverified_header(jws)
+        key = next(jwt.PyJWK(k) for k in keys if k["kid"] == header["kid"])
+        said = jwt.decode(jws, key, algorithms=["EdDSA"])
+        assert (header["typ"], said["event"], said["ticket"]) == ("certificate+jwt", "gala", checked["ticket_id"])
+
+
+def attachments(pdf: bytes) -> list[bytes]:
+    """The streams of a PDF, unpacked."""
+    found = []
+    for raw in re.findall(rb">>\nstream\n(.*?)\nendstream", pdf, re.DOTALL):
+        found.append(raw)
+        with contextlib.suppress(zlib.error):
+            found[-1] = zlib.decompress(raw)
+    return found
 
 
 # -- taken back ------------------------------------------------------------------------------------------
