@@ -73,6 +73,7 @@ def headers(secrets: Sequence[str], message_id: str, now_ms: int, body: bytes) -
     return {
         "Content-Type": "application/json",
         "User-Agent": "chainwatch",
+        "Accept-Encoding": "identity",
         "webhook-id": message_id,
         "webhook-timestamp": str(timestamp),
         "webhook-signature": sign(secrets, message_id, timestamp, body),
@@ -221,8 +222,13 @@ class Outbox:
             self._rest(hook.id)
 
     async def _send_all(self, hook: Webhook, batch: Sequence[Due]) -> bool:
-        """Send a batch, some at a time, and write each group's outcomes down; False when the endpoint is down."""
+        """Send a batch, some at a time, and write each group's outcomes down; False when the endpoint is down.
+
+        Or when the lease is gone: what this process has read may have been told by another, and newer things too.
+        """
         for i in range(0, len(batch), AT_ONCE):
+            if not await self._lease.mine():
+                return False
             group = batch[i : i + AT_ONCE]
             outcomes = await asyncio.gather(*(self._attempt(hook, one) for one in group))
             now_ms = self._clock.now_ms()
@@ -292,7 +298,11 @@ class Outbox:
             connector = aiohttp.TCPConnector(
                 limit=SOCKETS, limit_per_host=AT_ONCE, resolver=resolver, use_dns_cache=False
             )
-            self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+            self._session = aiohttp.ClientSession(
+                connector=connector,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,  # a small answer must not become a large one
+            )
         return self._session
 
 

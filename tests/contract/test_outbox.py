@@ -218,6 +218,53 @@ async def test_one_of_several_daemons_delivers_and_another_takes_over(
             assert leases.holder_of(connection, "outbox", clock.now_ms()) is None
 
 
+async def test_whoever_lost_the_lease_sends_nothing_more_of_what_it_had_read(
+    store: Store, clock: FakeClock, receive: Receive
+) -> None:
+    """Another daemon has told it meanwhile: an old message after the newer ones of its purchase."""
+    one = Post(store, clock, "one")
+    async with receive() as receiver:
+        _, receiver.secret = add(store, receiver.url)
+        post(store, *((f"s{n}", n) for n in range(AT_ONCE * 3)))
+        whole = one.outbox._attempt
+        sent = 0
+
+        async def attempt(hook: webhooks.Webhook, due: deliveries.Due) -> deliveries.Outcome:
+            nonlocal sent
+            outcome = await whole(hook, due)
+            if (sent := sent + 1) == AT_ONCE:
+                clock.advance(LEASE_MS / 1000 + 1)
+                with store.transaction() as connection:
+                    assert leases.acquire(connection, "outbox", "two", clock.now_ms(), LEASE_MS) is not None
+            return outcome
+
+        one.outbox._attempt = attempt  # type: ignore[method-assign]
+        await one.round()
+        assert len(receiver.requests) == AT_ONCE
+        await one.outbox.close()
+
+
+async def test_an_answer_is_not_unpacked(store: Store, service: Post) -> None:
+    """A thousandfold of what came over the wire would be in memory before anybody had looked at it."""
+    asked: list[str | None] = []
+
+    async def packed(request: web.Request) -> web.Response:
+        asked.append(request.headers.get("Accept-Encoding"))
+        return web.Response(body=b"this is not gzip", headers={"Content-Encoding": "gzip"})
+
+    app = web.Application()
+    app.router.add_post("/", packed)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    add(store, f"http://127.0.0.1:{runner.addresses[0][1]}/")
+    post(store, ("a", 1))
+    await service.round()
+    await runner.cleanup()
+    assert listed(store)[0].state == "delivered"
+    assert asked == ["identity"]
+
+
 async def test_after_three_days_a_message_is_a_dead_letter(store: Store, service: Post, receive: Receive) -> None:
     async with receive(answer=always(503)) as receiver:
         hook, receiver.secret = add(store, receiver.url)
