@@ -27,6 +27,9 @@ _WRAPPED = tuple(
 )
 """IPv6 that stands for an IPv4 address, which may be a private one, or for a site's own."""
 
+_NOT_GLOBAL = tuple(ipaddress.ip_network(n) for n in ("192.88.99.0/24", "3fff::/20", "5f00::/16"))
+"""Relays of 6to4, documentation and segment routing: registered after the Python that runs this may have been made."""
+
 _NUMBER = re.compile(r"(?:^|\.)(?:[0-9]+|0x[0-9a-f]*)\.?$", re.IGNORECASE)
 """A host that ends in a number is an IPv4 address in some spelling (127.1, 0x7f000001), never a name (WHATWG URL)."""
 
@@ -38,6 +41,8 @@ def is_public(address: str) -> bool:
     except ValueError:
         return False
     if ip.version == 6 and (ip.scope_id or any(ip in network for network in _WRAPPED)):
+        return False
+    if any(ip in network for network in _NOT_GLOBAL):
         return False
     return ip.is_global and not ip.is_multicast and not ip.is_reserved and not ip.is_unspecified
 
