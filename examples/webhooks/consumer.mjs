@@ -33,7 +33,7 @@ function handle(id, message) {
   console.log("handled", id, message.type, JSON.stringify(message.data));
 }
 
-const server = createServer(async (request, response) => {
+async function receive(request, response) {
   const parts = [];
   let size = 0;
   for await (const part of request) {
@@ -45,6 +45,11 @@ const server = createServer(async (request, response) => {
   const good = request.method === "POST" && verified(request.headers, body);
   if (good) handle(request.headers["webhook-id"], JSON.parse(body));
   response.writeHead(good ? 204 : 401).end();
+}
+
+const server = createServer((request, response) => {
+  // A request that breaks off is an error here, and one that nobody catches would end the program.
+  receive(request, response).catch(() => response.destroy());
 });
 server.listen(Number(process.argv[2] ?? 8000), "127.0.0.1", () => {
   console.log("listening on", server.address().port);

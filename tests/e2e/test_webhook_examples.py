@@ -5,6 +5,7 @@ import os
 import random
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -129,6 +130,26 @@ def test_an_example_refuses_what_is_not_ours_and_handles_nothing_twice(consumer:
     ):
         assert consumer.post(wrong_body, wrong) == 401
     assert sum(line.startswith("handled") for line in consumer.lines()) == 2
+
+
+def test_an_example_survives_whatever_comes(consumer: Consumer) -> None:
+    """Anybody may call a receiver: a request that breaks off must not take the next message with it."""
+    body = b'{"type":"ticket.minted","timestamp":"2026-01-01T00:00:00Z","data":{}}'
+    good = headers([SECRET], "msg_1", time.time_ns() // 1_000_000, body)
+    assert consumer.post(body, {**good, "webhook-signature": "v1,\xe9"}) == 401
+    assert consumer.post(body, {**good, "webhook-timestamp": "\xb2"}) == 401
+    address = ("127.0.0.1", int(consumer.url.split(":")[2].split("/")[0]))
+    for raw in (
+        b"POST /hook HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\nhalf",
+        b"POST /hook HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n",
+        b"POST /hook HTTP/1.1\r\nHost: x\r\nContent-Length: 90000\r\n\r\n" + b"x" * 90_000,
+    ):
+        with socket.create_connection(address, 20) as broken:
+            broken.sendall(raw)
+    time.sleep(0.3)
+    assert consumer.process.poll() is None, consumer.lines()
+    assert consumer.post(body, good) == 204
+    assert not any("Traceback" in line or "Error" in line for line in consumer.lines()), consumer.lines()
 
 
 # -- the page ------------------------------------------------------------------------------------------------
