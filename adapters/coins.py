@@ -12,6 +12,11 @@ from chainwatch.adapters.scripts import Prefixes, memo_of, prefixes, to_address,
 from chainwatch.errors import Misconfigured
 from chainwatch.model import ChainSpec, Position, Transfer, fee_of
 
+TXID = 32
+"""Bytes of an outpoint that name its transaction; four more say which output."""
+SEARCHED = 100
+"""Transactions that a block is searched for, whether it spends what it pays us: for more, it is scanned once more."""
+
 
 class Watched:
     """Our addresses as scriptPubKeys, our outputs, and what a transaction pays us or takes from us."""
@@ -42,10 +47,11 @@ class Watched:
         """Return a block's transactions that concern us: also those that spend what the same block pays us."""
         while True:
             raw = scan_block(body, self.scripts, form, self.coins)
-            new = [op for tx in raw.txs for op, amount in self._paid(tx) if op not in self.coins]
+            # By transaction, not by output: somebody may pay us thirty thousand outputs at once.
+            new = {op[:TXID] for tx in raw.txs for op, _ in self._paid(tx) if op not in self.coins}
             for tx in raw.txs:
                 self.coins.update(self._paid(tx))
-            if not any(op in body for op in new):
+            if not new or (len(new) <= SEARCHED and not any(txid in body for txid in new)):
                 return raw
 
     def _paid(self, tx: Tx) -> list[tuple[bytes, int]]:

@@ -2,13 +2,14 @@
 
 import random
 import struct
+import time
 
 import pytest
 from bitcoin.core import CBlock, CTransaction
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chainwatch.adapters.coins import watched_of
+from chainwatch.adapters.coins import SEARCHED, watched_of
 from chainwatch.adapters.rawblock import Format, height_in_coinbase, read_block, read_header, read_tx, scan_block
 from chainwatch.config.networks import spec as known_spec
 from chainwatch.devnet.rawbitcoin import Builder, RawTx, merkle_root, sha256d
@@ -240,3 +241,21 @@ def test_money_that_a_dash_transaction_without_inputs_brings_is_paid_by_somebody
     watched.scripts[ours] = "ours"
     (paid,) = watched.payments(read_tx(unlock, DASH), Unconfirmed(0))
     assert (paid.index, paid.amount, paid.direction, paid.flags) == ("0", 5, "in", ())
+
+
+@pytest.mark.parametrize("payers", [1, 2 * SEARCHED], ids=["of one transaction", "of many"])
+def test_thousands_of_outputs_to_us_in_a_block_cost_two_scans_at_most(payers: int) -> None:
+    """Dust to one address in the thousands costs its sender a few dollars, and must not hold up the other chains."""
+    builder = Builder(BTC)
+    txs = [builder.payment(n, [(546, OURS)] * (8000 // payers), None) for n in range(payers)]
+    others = [builder.payment(n, [(1000, b"\x51")] * 40, None) for n in range(payers, payers + 1000)]
+    _, raw = builder.block(100, "ab" * 32, [*txs, *others], 1_760_000_000, 77)
+    watched = watched_of(known_spec("BTC"))
+    began = time.process_time()
+    once = len(scan_block(raw, {OURS: ""}, BTC, {bytes(36): 1}).txs)
+    scan_s = time.process_time() - began
+    watched.scripts[OURS] = "ours"
+    began = time.process_time()
+    assert len(watched.scan(raw, BTC).txs) == once == payers
+    assert time.process_time() - began < 10 * scan_s + 0.2
+    assert len(watched.coins) == 8000
