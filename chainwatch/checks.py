@@ -65,23 +65,23 @@ def _database(settings: Settings) -> Line:
 
 
 def _read(settings: Settings, ask: Callable[[Connection], T]) -> T | None:
-    """Ask the ledger, which is left as it is; None where there is none, or one of another version."""
-    store = Store(settings.database.url)
-    if store.path is not None and not store.path.exists():
-        return None
+    """Ask the ledger, which is left as it is; None where there is none of our version: its own line says why."""
     try:
-        with store.reading() as connection:
-            return ask(connection) if schema.current(connection) == schema.newest() else None
-    finally:
-        store.close()
+        store = Store(settings.database.url)
+        if store.path is not None and not store.path.exists():
+            return None
+        try:
+            with store.reading() as connection:
+                return ask(connection) if schema.current(connection) == schema.newest() else None
+        finally:
+            store.close()
+    except ChainwatchError:
+        return None
 
 
 def _ranges(settings: Settings) -> list[Line]:
     """Say which addresses the operator's own wallets must look at, for chains where purchases have their own."""
-    try:
-        found = _read(settings, lambda c: {code: pool.derived(c, code) for code in settings.chains}) or {}
-    except ChainwatchError:
-        return []  # the database's own line says so
+    found = _read(settings, lambda c: {code: pool.derived(c, code) for code in settings.chains}) or {}
     return [
         Line(code, True, f"a wallet that spends what buyers pay must scan its addresses 0 to {newest}")
         for code, newest in found.items()
@@ -101,10 +101,10 @@ def _key(settings: Settings) -> Line:
 
 async def _rates(settings: Settings) -> list[Line]:
     """Ask the price sources about what events need; nobody is asked when none needs a rate."""
+    wanted = _read(settings, rates.wanted)
+    if not wanted:
+        return []
     try:
-        wanted = _read(settings, rates.wanted)
-        if not wanted:
-            return []
         asked = await ticker.states(settings.rates, ticker.hive_url(settings.chains), wanted, SystemClock())
     except ChainwatchError as error:
         return [_failed("rates", error)]
@@ -146,4 +146,5 @@ def _facts(chain: ChainSettings, facts: NodeFacts) -> list[Line]:
 
 
 def _failed(part: str, error: ChainwatchError, where: str = "") -> Line:
-    return Line(part, False, f"{where}{error}", SILENT if isinstance(error, Transient) else REFUSED)
+    text = " ".join(f"{where}{error}".split())  # a database says it in two lines
+    return Line(part, False, text, SILENT if isinstance(error, Transient) else REFUSED)

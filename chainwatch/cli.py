@@ -31,8 +31,10 @@ from chainwatch.terminal import (
     USAGE,
     ConfigOption,
     JsonOption,
+    group,
     in_ledger,
     known_assets,
+    reader_may_leave,
     say,
     settings_of,
     table,
@@ -48,9 +50,9 @@ Every command takes --config FILE (default: /etc/chainwatch/chainwatch.toml, the
 Exit codes: 0 done · 1 the answer is no · 2 wrong usage or configuration · 3 an outside part is not reachable.
 """
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=HELP)
-db = typer.Typer(no_args_is_help=True, help="The database.")
-keys = typer.Typer(no_args_is_help=True, help="Signing keys, operators' keys.")
+app = group(HELP, add_completion=False, pretty_exceptions_enable=False)
+db = group("The database.")
+keys = group("Signing keys, operators' keys.")
 app.add_typer(event, name="event")
 app.add_typer(devices, name="devices")
 app.add_typer(guests, name="guests")
@@ -69,24 +71,35 @@ app.command()(verify)
 
 def main() -> NoReturn:
     """Run the command line; turn errors into exit codes and one line on standard error."""
+    code = 0
     try:
-        code = app(standalone_mode=False)  # what a command exits with is returned here, not raised
+        with reader_may_leave():
+            code = app(standalone_mode=False)  # what a command exits with is returned here, not raised
     except typer.Abort:
         sys.exit(130)
     except ChainwatchError as error:
-        print(f"chainwatch: {error}", file=sys.stderr)
+        _complain(str(error))
         sys.exit(USAGE if isinstance(error, Misconfigured | Rejected) else UNREACHABLE)
     except KeyboardInterrupt:
         sys.exit(130)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(0)
+    except SystemExit as left:
+        # typer and rich leave with 1 when nobody reads their output any more; none of our commands leaves so.
+        sys.exit(0 if left.code == 1 else left.code)
+    except OSError as error:  # sockets have errors of ours: this is a file that an option names
+        _complain(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        sys.exit(USAGE)
     except Exception as error:
         if type(error).__module__.partition(".")[0] in ("click", "typer") and hasattr(error, "format_message"):
-            print(f"chainwatch: {error.format_message()}", file=sys.stderr)
+            _complain(error.format_message())
             sys.exit(USAGE)
         raise
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _complain(why: str) -> None:
+    """Say on standard error what is wrong, in one line; nothing where the help has been shown instead."""
+    if why:
+        print(f"chainwatch: {' '.join(why.split())}", file=sys.stderr)
 
 
 def _until_stopped(run: Callable[[asyncio.Event], Coroutine[Any, Any, Any]]) -> Any:

@@ -4,14 +4,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from chainwatch.terminal import NO, ConfigOption, JsonOption, in_ledger, say, table
+from chainwatch.terminal import NO, ConfigOption, JsonOption, group, in_ledger, say, table
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from chainwatch.config.settings import Settings
 
-operator = typer.Typer(no_args_is_help=True, help="Operators' API keys: several may be active; only hashes are kept.")
+operator = group("Operators' API keys: several may be active; only hashes are kept.")
 
 
 @operator.command("add")

@@ -8,7 +8,7 @@ import typer
 
 from chainwatch.cli_money import amount_of, context_of, now_ms, on_chain, operator
 from chainwatch.errors import Misconfigured, Rejected
-from chainwatch.terminal import NO, ConfigOption, JsonOption, in_ledger, known_assets, say, settings_of, table
+from chainwatch.terminal import NO, ConfigOption, JsonOption, group, in_ledger, known_assets, say, settings_of, table
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from chainwatch import onchain
     from chainwatch.config.settings import Settings
 
-ledger = typer.Typer(no_args_is_help=True, help="The books.")
+ledger = group("The books.")
 
 FromDay = Annotated[str | None, typer.Option("--from", help="RFC 3339 or a day (2026-01-31); included.")]
 ToDay = Annotated[str | None, typer.Option("--to", help="As --from; not included.")]
@@ -32,16 +32,18 @@ def moment(text: str | None) -> int | None:
 
 @ledger.command("export")
 def ledger_export(
-    format: Annotated[str, typer.Option("--format", help="csv or beancount.")] = "csv",
+    format: Annotated[str, typer.Option("--format", help="csv, beancount or json.")] = "csv",
     first: FromDay = None,
     last: ToDay = None,
     out: Annotated[Path | None, typer.Option("--out", help="A file instead of standard output.")] = None,
     config: ConfigOption = None,
+    json: JsonOption = False,
 ) -> None:
     """Write the books' lines of a range of days."""
     from chainwatch.ledger import journal
 
-    writers = {"csv": journal.as_csv, "beancount": journal.as_beancount}
+    writers = {"csv": journal.as_csv, "beancount": journal.as_beancount, "json": journal.as_json}
+    format = "json" if json else format
     if format not in writers:
         raise Rejected("format", f"--format {format!r}: there are {', '.join(writers)}")
 

@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from chainwatch.terminal import NO, ConfigOption, JsonOption, in_ledger, say, table
+from chainwatch.terminal import NO, ConfigOption, JsonOption, group, in_ledger, say, table
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from chainwatch.config.settings import Settings
 
-devices = typer.Typer(no_args_is_help=True, help="Door scanners of an event: added, listed, revoked.")
+devices = group("Door scanners of an event: added, listed, revoked.")
 
 EventArgument = Annotated[str, typer.Argument(help="The event's id.")]
 

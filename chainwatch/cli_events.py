@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from chainwatch.errors import Misconfigured
-from chainwatch.terminal import ConfigOption, JsonOption, in_ledger, known_assets, say, table
+from chainwatch.terminal import ConfigOption, JsonOption, group, in_ledger, known_assets, say, table
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from chainwatch.config.settings import Settings
 
-event = typer.Typer(no_args_is_help=True, help="Events from the shell.")
+event = group("Events from the shell.")
 
 AcceptOption = Annotated[
     list[str] | None, typer.Option("--accept", help="Further coin, as HBD=1.5; for a price in money its code, as HBD.")

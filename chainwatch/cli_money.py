@@ -15,7 +15,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 import typer
 
 from chainwatch.errors import Misconfigured, Rejected
-from chainwatch.terminal import ConfigOption, JsonOption, decimal_of, in_ledger, known_assets, say, settings_of, table
+from chainwatch.terminal import (
+    ConfigOption,
+    JsonOption,
+    decimal_of,
+    group,
+    in_ledger,
+    known_assets,
+    say,
+    settings_of,
+    table,
+)
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -27,9 +37,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Kind = Literal["payouts", "refunds"]
 
-payouts = typer.Typer(no_args_is_help=True, help="What creators are owed, and paying it.")
-refunds = typer.Typer(no_args_is_help=True, help="What buyers are owed back, and paying it.")
-creator = typer.Typer(no_args_is_help=True, help="Creators.")
+payouts = group("What creators are owed, and paying it.")
+refunds = group("What buyers are owed back, and paying it.")
+creator = group("Creators.")
 
 
 def operator() -> str:

@@ -5,16 +5,16 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import msgspec
 import typer
 
-from chainwatch.terminal import ConfigOption, JsonOption, decimal_of, in_ledger, known_assets, say, table
+from chainwatch.terminal import ConfigOption, JsonOption, decimal_of, group, in_ledger, known_assets, say, table
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from chainwatch.config.settings import Settings
 
-review = typer.Typer(no_args_is_help=True, help="Payments that a person must look at.")
-purchase = typer.Typer(no_args_is_help=True, help="Purchases as buyers opened them.")
-guests = typer.Typer(no_args_is_help=True, help="Who may buy: invites and approvals.")
+review = group("Payments that a person must look at.")
+purchase = group("Purchases as buyers opened them.")
+guests = group("Who may buy: invites and approvals.")
 
 
 def amount_text(asset: str | None, base_units: int | None) -> str:

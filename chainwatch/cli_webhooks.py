@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from chainwatch.terminal import ConfigOption, JsonOption, in_ledger, say, table
+from chainwatch.terminal import ConfigOption, JsonOption, group, in_ledger, say, table
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from chainwatch.config.settings import Settings
     from chainwatch.ledger.webhooks import Webhook
 
-webhooks = typer.Typer(no_args_is_help=True, help="Who is told what happens.")
+webhooks = group("Who is told what happens.")
 
 
 def _dict(hook: "Webhook") -> dict[str, Any]:

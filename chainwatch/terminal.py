@@ -1,7 +1,9 @@
 """What every command shares: its options, its settings, its way to the ledger, and how it answers."""
 
+import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +20,21 @@ NO, USAGE, UNREACHABLE = 1, 2, 3
 
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="Configuration file.", show_default=False)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
+
+
+def group(text: str, **more: Any) -> typer.Typer:
+    """Return a group of commands that takes the options of all its commands before them too."""
+    return typer.Typer(no_args_is_help=True, help=text, callback=_before, **more)
+
+
+def _before(context: typer.Context, config: ConfigOption = None, json: JsonOption = False) -> None:
+    """What is said before a command is the default of every command below; what is said nearer to it counts."""
+    said = {"config": config, "json": json}
+    context.default_map = _below(context.command, {name: value for name, value in said.items() if value})
+
+
+def _below(command: Any, said: dict[str, Any]) -> dict[str, Any]:
+    return {**said, **{name: _below(inner, said) for name, inner in getattr(command, "commands", {}).items()}}
 
 
 BUILT_IN = Path("devnet", "chains.json")
@@ -50,12 +67,23 @@ def settings_of(config: Path | None, *, built_in: bool = True, **more: Any) -> "
     return msgspec.structs.replace(found, rates=rates)
 
 
+@contextmanager
+def reader_may_leave() -> Iterator[None]:
+    """Write what was said; when nobody reads it any more (``… | head -1``) go on quietly: the exit code answers too."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def say(data: Any, as_json: bool, human: Callable[[Any], None]) -> None:
     """Answer in JSON, or through ``human``."""
-    if as_json:
-        sys.stdout.write(msgspec.json.encode(data).decode() + "\n")
-    else:
-        human(data)
+    with reader_may_leave():
+        if as_json:
+            sys.stdout.write(msgspec.json.encode(data).decode() + "\n")
+        else:
+            human(data)
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -71,7 +99,9 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
     console = Console()
     if not console.is_terminal:
         console = Console(width=200)
-    console.print(table)
+    with console.capture() as drawn:
+        console.print(table)
+    print(drawn.get(), end="")  # rich itself would exit with 1 when nobody reads
 
 
 def in_ledger(config: Path | None, body: "Callable[[Connection, Settings], Any]", *, write: bool = False) -> Any:

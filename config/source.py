@@ -1,6 +1,7 @@
 """Where each setting was written: the TOML file with its line numbers, and the environment over it."""
 
 import difflib
+import math
 import os
 import re
 import tomllib
@@ -17,6 +18,11 @@ _HEADER = re.compile(r"\s*\[\s*([^\[\]]+?)\s*\]\s*(?:#.*)?$")
 _KEY = re.compile(r"""\s*((?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*'))*)\s*=""")
 _PART = re.compile(r""""([^"]*)"|'([^']*)'|([A-Za-z0-9_-]+)""")
 _AT_LINE = re.compile(r"^(.*?) \(at line (\d+), column \d+\)$", re.DOTALL)
+
+_AMOUNTS = frozenset({"above", "approve_above", "fixed", "minimum"})
+"""Keys of decimal amounts, or of tables of such by coin: text, as in the file."""
+_CODES = _AMOUNTS | {"assets", "tokens", "tolerance_bps"}
+"""Keys of tables by coin, whose code is taken as it is written; a rate's currency too."""
 
 KeyPath = tuple[str, ...]
 
@@ -95,9 +101,7 @@ class Source:
     # -- the environment -------------------------------------------------------------------------
 
     def _overlay(self, variable: str, text: str) -> None:
-        parts = variable.removeprefix(PREFIX).split("__")
-        # Sections and keys are lower case, chain codes are upper case as in the file.
-        path = tuple(p.upper() if i == 1 and parts[0].lower() == "chains" else p.lower() for i, p in enumerate(parts))
+        path = _path_of(variable)
         if len(path) < 2 or not all(path):
             raise Misconfigured(f"environment variable {variable}: name it {PREFIX}SECTION__KEY")
         table = self.data
@@ -105,7 +109,7 @@ class Source:
             table = table.setdefault(part, {})
             if not isinstance(table, dict):
                 raise Misconfigured(f"environment variable {variable}: {part!r} is a value, not a section")
-        table[path[-1]] = _value(text)
+        table[path[-1]] = _value(text, amount=not _AMOUNTS.isdisjoint(path))
         self._variables[path] = variable
 
     # -- lines -----------------------------------------------------------------------------------
@@ -142,8 +146,23 @@ def _section(path: KeyPath) -> str:
     return f"[{'.'.join(path)}] " if path else ""
 
 
-def _value(text: str) -> Any:
-    """Read an environment value: TOML for integers, booleans, lists, tables and quoted text, else as it is."""
+def _path_of(variable: str) -> KeyPath:
+    """Return the path that a variable names: sections and keys are lower case, codes of chains upper case."""
+    path: KeyPath = ()
+    for part in variable.removeprefix(PREFIX).split("__"):
+        if path == ("chains",):
+            part = part.upper()
+        elif not path or (path[-1] not in _CODES and path[:2] != ("rates", "fixed")):
+            part = part.lower()
+        path = (*path, part)
+    return path
+
+
+def _value(text: str, *, amount: bool = False) -> Any:
+    """Read an environment value: TOML for numbers, booleans, lists, tables and quoted text, else as it is.
+
+    ``amount``: a number is text, so that it is read exactly.
+    """
     try:
         parsed = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:
@@ -151,4 +170,7 @@ def _value(text: str) -> Any:
     value = parsed.get("value")
     if isinstance(value, int) and text[:2].lower() == "0x":
         return text  # an address or a hash, not a number
-    return value if len(parsed) == 1 and isinstance(value, bool | int | list | dict | str) else text
+    if isinstance(value, float) and not math.isfinite(value):
+        return text  # a word
+    kinds = (list, dict, str) if amount else (bool, int, float, list, dict, str)
+    return value if len(parsed) == 1 and isinstance(value, kinds) else text

@@ -1,4 +1,4 @@
-"""The books as files for accountants: CSV, and beancount's plain text.
+"""The books as files for accountants: CSV, beancount's plain text, and JSON.
 
 Every line of the ledger in a range of days, grouped by its transfer and time; such a group sums to zero in each asset.
 Cells are guarded against spreadsheets that run them (``=+-@``).  Beancount: https://beancount.github.io/docs/.
@@ -123,6 +123,17 @@ def as_csv(found: Iterable[Line]) -> Iterator[str]:
     for e in found:
         at, base = format_ms(e.at_ms), str(e.amount)
         yield row((at, e.event, e.account, e.asset, e.decimal, base, e.chain, e.txid, e.index, e.subject))
+
+
+def as_json(found: Iterable[Line]) -> Iterator[str]:
+    """Yield one JSON list with the columns of the CSV file; ``amount`` null for an asset that nobody configured."""
+    head = "["
+    for e in found:
+        amount = None if e.decimals is None else e.decimal
+        row = (format_ms(e.at_ms), e.event, e.account, e.asset, amount, str(e.amount), e.chain, e.txid, e.index)
+        yield head + msgspec.json.encode(dict(zip(HEADER, (*row, e.subject), strict=True))).decode()
+        head = ",\n"
+    yield "[]\n" if head == "[" else "]\n"
 
 
 def commodity(asset: str) -> str:

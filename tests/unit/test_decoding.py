@@ -143,3 +143,72 @@ def test_what_is_no_data_of_the_chain_is_refused(tmp_path: Path, body: bytes) ->
     (tmp_path / "a.json").write_bytes(body)
     with pytest.raises(Rejected):
         list(decoding.lines("HIVE", [str(tmp_path / "a.json")], None, None))
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("HIVE", "HIVE"), ("hive", "HIVE"), ("HBD", "HIVE"),
+        ("hive:beeab0de000000000000000000000000", "HIVE"),
+        ("ethereum", "ETH"), ("eip155:1", "ETH"), ("eip155:137", "MATIC"), ("POL", "MATIC"), ("eip155:56", "BNB"),
+        ("bitcoin", "BTC"), ("bip122:000000000019d6689c085ae165831e93", "BTC"),
+        ("bip122:12a765e31ffd4059bada1e25190f6e98", "LTC"), ("dogecoin", "DOGE"),
+        ("solana:5eykt4UsFv8P8NJdTREpY1vzqKqZKvdp", "SOL"), ("monero:main", "XMR"), ("monero:stagenet", "XMR"),
+    ],
+)  # fmt: skip
+def test_a_chain_is_named_as_verify_takes_it(name: str, code: str) -> None:
+    assert decoding._spec(name, None).code == code
+
+
+def test_a_chain_that_only_the_configuration_knows_has_a_caip_2_id_too(tmp_path: Path) -> None:
+    config = tmp_path / "chainwatch.toml"
+    config.write_text(
+        '[chains.BASE]\nadapter = "evm"\nfamily = "evm"\nchain_id = 8453\nblock_time_ms = 2000\nfinality = 9\n'
+        'endpoints = ["http://127.0.0.1:1"]\nreceive = ["0xd8dA6BF26964aF9D7eEd9e03E53415D37aA96045"]\n'
+        "assets = { BASE = { decimals = 18 } }\n"
+    )
+    assert decoding._spec("eip155:8453", config).native.code == "BASE"
+    assert decoding._spec("BASE", config).native.code == "BASE"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("NOPE", "no chain 'NOPE'"),
+        ("eip155", "a family of chains"),
+        ("eip155:8453", "no chain"),
+        ("BCH", "no chain 'BCH'"),
+        ("bip122:ffff", "no chain"),
+        ("", "no chain"),
+    ],
+)
+def test_a_chain_that_nobody_knows_is_refused(tmp_path: Path, name: str, said: str) -> None:
+    (tmp_path / "empty.toml").touch()
+    with pytest.raises(Misconfigured, match=said):
+        decoding._spec(name, tmp_path / "empty.toml")
+
+
+def test_the_network_of_a_caip_2_id_gives_the_addresses(tmp_path: Path) -> None:
+    """One output of 1 BTC to the hash of twenty zeros, on two networks."""
+    file = tmp_path / "tx.hex"
+    file.write_text("0100000001" + "11" * 36 + "00ffffffff0100e1f505000000001976a914" + "00" * 20 + "88ac00000000")
+
+    def address(chain: str) -> Any:
+        (text,) = decoding.lines(chain, [str(file)], None, None)
+        return msgspec.json.decode(text)["to"]
+
+    assert address("bip122:000000000019d6689c085ae165831e93") == "1111111111111111111114oLvT2"
+    assert address("bip122:000000000933ea01ad0ee984209779ba") == "mfWxJ45yp2SFn7UciZyNpvDKrzbhyfKrY8"
+
+
+@pytest.mark.parametrize("chain", ["HIVE", "XMR"])
+def test_a_batch_is_read_as_its_answers_are(tmp_path: Path, chain: str) -> None:
+    entry = {"txid": "cd" * 32, "amount": 7, "address": "till", "height": 5, "type": "in", "timestamp": 1}
+    entry |= {"subaddr_index": {"major": 0, "minor": 1}, "payment_id": "0" * 16}
+    result: Any = {"ops": [OPERATION]} if chain == "HIVE" else {"in": [entry]}
+    one = {"jsonrpc": "2.0", "id": 1, "result": result}
+    (tmp_path / "one.json").write_bytes(msgspec.json.encode(one))
+    (tmp_path / "batch.json").write_bytes(b" " + msgspec.json.encode([one, {**one, "result": type(result)()}]))
+    alone = list(decoding.lines(chain, [str(tmp_path / "one.json")], None, None))
+    assert len(alone) == 1
+    assert list(decoding.lines(chain, [str(tmp_path / "batch.json")], None, None)) == alone

@@ -481,6 +481,34 @@ def test_an_address_in_the_environment_is_text_though_it_reads_as_a_number(tmp_p
     assert got.chains["ETH"].spec.receive == (address,)
 
 
+def test_keys_below_a_table_may_come_from_the_environment_each_by_itself(tmp_path: Path) -> None:
+    """Codes of coins stand as they are written, amounts are read exactly, seconds may have a fraction."""
+    got = parse(
+        ETH,
+        tmp_path,
+        CHAINWATCH__CHAINS__ETH__TOKENS__USDC__DECIMALS="6",
+        CHAINWATCH__CHAINS__ETH__TOKENS__stETH__CONTRACT="0xae7ab96520DE3A18E5e111B5EaAb095312D7fE84",
+        CHAINWATCH__CHAINS__ETH__TOKENS__stETH__DECIMALS="18",
+        CHAINWATCH__CHAINS__ETH__QUORUM__ABOVE="1.5",
+        CHAINWATCH__CHAINS__ETH__QUORUM__NODES="2",
+        CHAINWATCH__CHAINS__ETH__TIMEOUT="2.5",
+        CHAINWATCH__PAYOUTS__MINIMUM__ETH="1",
+        CHAINWATCH__PAYOUTS__APPROVE_ABOVE='{ETH = "2.50"}',
+        CHAINWATCH__TICKETS__TOLERANCE_BPS__ETH="100",
+        CHAINWATCH__RATES__FIXED__ETH__USD="3500",
+        CHAINWATCH__RATES__URLS__KRAKEN="http://127.0.0.1:1",
+        CHAINWATCH__ACCESS__DOMAIN="inf",
+    )
+    spec = got.chains["ETH"].spec
+    assert [(a.code, a.decimals) for a in spec.assets] == [("ETH", 18), ("ETH:USDC", 6), ("ETH:stETH", 18)]
+    assert dict(spec.options) == {"quorum": {"above": "1.5", "nodes": 2}, "timeout": 2.5}
+    assert (dict(got.payouts.minimum), dict(got.payouts.approve_above)) == ({"ETH": "1"}, {"ETH": "2.50"})
+    assert dict(got.tickets.tolerance_bps) == {"ETH": 100}
+    assert got.rates.fixed == {"ETH": {"USD": "3500"}}
+    assert got.rates.urls == {"kraken": "http://127.0.0.1:1"}
+    assert got.access.domain == "inf"
+
+
 # -- chains that share their accounts ----------------------------------------------------------------
 
 
