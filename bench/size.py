@@ -65,11 +65,12 @@ async def live(folder: Path, clock: Clock, minutes: int) -> None:
     """Run the daemon on two chains for so many minutes' blocks; print its memory on the way."""
     from chainwatch import adapters
     from chainwatch.adapters.base import Services, SilentObserver
-    from chainwatch.app import App, assets
+    from chainwatch.app import App
     from chainwatch.config import settings as configuration
     from chainwatch.config.chains import Checks
     from chainwatch.devnet import network
     from chainwatch.ledger import queries
+    from chainwatch.parts import assets
     from chainwatch.wallets import is_address_of
 
     rng = random.Random(1)

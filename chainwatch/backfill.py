@@ -7,7 +7,6 @@ from rich.progress import Progress
 
 from chainwatch import adapters
 from chainwatch.adapters.base import Services
-from chainwatch.app import contexts, holder_name, open_issuer, open_store
 from chainwatch.clock import SystemClock
 from chainwatch.config.networks import canonical_code
 from chainwatch.config.settings import Settings
@@ -16,6 +15,7 @@ from chainwatch.ledger import leases, rescan
 from chainwatch.ledger.apply import held
 from chainwatch.ledger.store import Store
 from chainwatch.metrics import Metrics
+from chainwatch.parts import contexts, holder_name, open_issuer, open_store
 from chainwatch.watcher import Watcher
 
 POLL_S = 0.5

@@ -170,11 +170,12 @@ async def _run(settings: "Settings", config: Path | None, stop: asyncio.Event) -
 
 
 async def _run_devnet(config: Path | None, stop: asyncio.Event) -> None:
-    from chainwatch.app import App, assets
+    from chainwatch.app import App
     from chainwatch.clock import SystemClock
     from chainwatch.config.settings import state_dir
     from chainwatch.devnet import network, welcome
     from chainwatch.devnet.storefront import Storefront
+    from chainwatch.parts import assets
 
     clock, rng = SystemClock(), random.Random()
     net = network.Devnet(clock=clock, rng=rng, directory=state_dir() / "devnet")
@@ -402,7 +403,7 @@ def db_upgrade(config: ConfigOption = None, json: JsonOption = False) -> None:
 @keys.command("generate")
 def keys_generate(config: ConfigOption = None, json: JsonOption = False) -> None:
     """Make the signing key; never overwrites one."""
-    from chainwatch.app import key_path
+    from chainwatch.parts import key_path
     from chainwatch.tickets.token import generate_key, load_issuer
 
     path = key_path(settings_of(config, with_secrets=False))

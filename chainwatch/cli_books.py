@@ -59,7 +59,7 @@ def ledger_export(
 
 
 def _assets(settings: "Settings") -> Any:
-    from chainwatch.app import assets
+    from chainwatch.parts import assets
 
     return {**known_assets(), **assets(settings)}
 

@@ -29,10 +29,10 @@ def add(
 ) -> None:
     """Add a scanner; prints the link that sets it up, and its QR code.  The key in it is shown this once."""
     from chainwatch.api.devices import enrol_url
-    from chainwatch.app import open_issuer
     from chainwatch.clock import SystemClock
     from chainwatch.ledger import devices as ledger
     from chainwatch.ledger import events
+    from chainwatch.parts import open_issuer
 
     def body(connection: "Connection", settings: "Settings") -> dict[str, Any]:
         row = events.find(connection, event)

@@ -56,9 +56,9 @@ def event_create(
     json: JsonOption = False,
 ) -> None:
     """Put an event on sale."""
-    from chainwatch.app import assets
     from chainwatch.clock import SystemClock
     from chainwatch.ledger import events
+    from chainwatch.parts import assets
     from chainwatch.times import parse_ms
 
     prices, coins = _accepted(accept)
@@ -116,9 +116,9 @@ def event_change(
     json: JsonOption = False,
 ) -> None:
     """Change an event, also while sales run: open purchases keep what they were told."""
-    from chainwatch.app import assets
     from chainwatch.clock import SystemClock
     from chainwatch.ledger import events
+    from chainwatch.parts import assets
     from chainwatch.times import parse_ms
 
     changes = _given(
@@ -349,9 +349,9 @@ def _step(step: Any, event_id: str, config: Any, json: bool, words: str) -> None
 @event.command("cancel")
 def event_cancel(event_id: str, config: ConfigOption = None, json: JsonOption = False) -> None:
     """Cancel an event: every ticket's refund falls due."""
-    from chainwatch.app import contexts, open_issuer
     from chainwatch.clock import SystemClock
     from chainwatch.ledger import events
+    from chainwatch.parts import contexts, open_issuer
 
     def body(connection: "Connection", settings: "Settings") -> int:
         by_chain = contexts(settings, open_issuer(settings))

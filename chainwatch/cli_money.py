@@ -56,7 +56,7 @@ def now_ms() -> int:
 
 def context_of(settings: "Settings", asset_or_chain: str) -> "Context":
     """Return the context of a configured chain, named by itself or by one of its assets."""
-    from chainwatch.app import contexts, open_issuer
+    from chainwatch.parts import contexts, open_issuer
 
     for code, context in contexts(settings, open_issuer(settings)).items():
         if asset_or_chain == code or asset_or_chain in context.assets():
@@ -208,7 +208,7 @@ def _options(settings: "Settings", context: "Context", asset: str, given: dict[s
         nonce = on_chain(context, [], lambda source: onchain.next_nonce(source, account))
         return _with(options, nonce=nonce)
     if spec.family == "bitcoin":
-        from chainwatch.app import open_store
+        from chainwatch.parts import open_store
 
         store = open_store(settings)
         try:
@@ -232,8 +232,8 @@ def _with(options: Any, **changes: Any) -> Any:
 def _export(
     kind: Kind, ask: dict[str, Any], given: dict[str, Any], out: Path | None, config: Path | None, json: bool
 ) -> None:
-    from chainwatch.app import payout_rules
     from chainwatch.ledger import exports
+    from chainwatch.parts import payout_rules
     from chainwatch.payfiles import planner
 
     settings = settings_of(config)

@@ -80,10 +80,10 @@ def review_decide(
     json: JsonOption = False,
 ) -> None:
     """Decide what becomes of a payment in review; it stays so, however often it is computed again."""
-    from chainwatch.app import contexts, open_issuer
     from chainwatch.clock import SystemClock
     from chainwatch.errors import Misconfigured
     from chainwatch.ledger import review as items
+    from chainwatch.parts import contexts, open_issuer
 
     named = {"refund": refund, "assign": assign is not None, "foreign": foreign, "dust": dust, "internal": internal}
     chosen = [name for name, given in named.items() if given]

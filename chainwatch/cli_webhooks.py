@@ -54,9 +54,9 @@ def webhooks_add(
     json: JsonOption = False,
 ) -> None:
     """Tell a URL what happens; prints the secret that signs."""
-    from chainwatch.app import open_issuer
     from chainwatch.clock import SystemClock
     from chainwatch.ledger import webhooks as ledger
+    from chainwatch.parts import open_issuer
 
     now_ms = SystemClock().now_ms()
 

@@ -106,7 +106,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
 
 def in_ledger(config: Path | None, body: "Callable[[Connection, Settings], Any]", *, write: bool = False) -> Any:
     """Run ``body`` on one look at the configured database, or as one transaction."""
-    from chainwatch.app import open_store
+    from chainwatch.parts import open_store
 
     settings = settings_of(config, with_secrets=False)
     store = open_store(settings)

@@ -15,7 +15,7 @@ from typing import TypeVar
 import msgspec
 from sqlalchemy import Connection, func, select
 
-from chainwatch.app import App, assets
+from chainwatch.app import App
 from chainwatch.clock import Clock
 from chainwatch.config import settings as config
 from chainwatch.devnet import door, endings
@@ -29,6 +29,7 @@ from chainwatch.ledger.context import Policy
 from chainwatch.ledger.tables import allocations, purchases, tickets, transfers
 from chainwatch.ledger.tables import events as event_table
 from chainwatch.model import Asset
+from chainwatch.parts import assets
 from chainwatch.units import format_units
 
 T = TypeVar("T")

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from chainwatch.app import open_store
 from chainwatch.backfill import scan_again
 from chainwatch.clock import SystemClock
 from chainwatch.config import settings as config
@@ -17,6 +16,7 @@ from chainwatch.errors import Misconfigured
 from chainwatch.ledger import events, leases
 from chainwatch.ledger.tables import tickets
 from chainwatch.model import Asset
+from chainwatch.parts import open_store
 from chainwatch.wallets import is_address_of
 
 pytestmark = pytest.mark.network
@@ -63,7 +63,7 @@ async def follow_once(settings: Any) -> None:
     """Follow to the tip, as a daemon that ends at once."""
     from chainwatch import adapters
     from chainwatch.adapters.base import Services, SilentObserver
-    from chainwatch.app import contexts, open_issuer
+    from chainwatch.parts import contexts, open_issuer
     from chainwatch.testing.reports import Collected
     from chainwatch.watcher import Watcher
 

@@ -70,6 +70,7 @@ LAYERS: dict[str, set[str]] = {
 }
 TOP = {
     "app",
+    "parts",
     "cli",
     "cli_events",
     "cli_books",
