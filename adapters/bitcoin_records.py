@@ -72,14 +72,20 @@ class _Block(msgspec.Struct):
 
 
 def decode(documents: Sequence[bytes], spec: ChainSpec) -> Iterator[Transfer]:
-    """Yield every transfer in the documents, which may describe one block together; ``Rejected`` for other data."""
+    """Yield every transfer in the documents, each once; they may describe one block together.
+
+    ``Rejected`` for other data.
+    """
     reader = _Reader(spec)
-    found: list[Transfer] = []
+    found: dict[tuple[str, str, str], Transfer] = {}
     for document in documents:
         if len(document) > LARGEST_DOCUMENT:
             raise Rejected("too_large", f"a document of more than {LARGEST_DOCUMENT} bytes")
-        found += reader.document(document)
-    for transfer in found:
+        for transfer in reader.document(document):
+            known = found.get(transfer.key, transfer)
+            told = {"position": known.position or transfer.position, "sender": known.sender or transfer.sender}
+            found[transfer.key] = msgspec.structs.replace(known, **told)
+    for transfer in found.values():
         yield reader.placed(transfer)
 
 
@@ -96,7 +102,7 @@ class _Reader:
         text = document.strip()
         if text[:1] in (b"{", b"[", b'"'):
             return list(self._json(msgspec.Raw(text), NESTING))
-        if re.fullmatch(rb"[0-9a-fA-F\s]+", text):
+        if re.fullmatch(rb"(?:0[xX])?[0-9a-fA-F\s]+", text):
             whole = b"".join(text.split())
             try:
                 return self._raw(_unhex(whole))
@@ -259,7 +265,7 @@ def _units(value: Decimal, decimals: int) -> Decimal:
 
 def _unhex(text: bytes) -> bytes:
     try:
-        return bytes.fromhex(text.decode("ascii"))
+        return bytes.fromhex(text.decode("ascii").removeprefix("0x"))
     except ValueError as error:
         raise Rejected("malformed", "not hex") from error
 

@@ -31,13 +31,14 @@ from chainwatch.terminal import (
     USAGE,
     ConfigOption,
     JsonOption,
+    amount_of,
     group,
     in_ledger,
-    known_assets,
     reader_may_leave,
     say,
     settings_of,
     table,
+    written,
 )
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ if TYPE_CHECKING:
 
 HELP = """Sees every payment on every chain, mints one ticket for each, and says whether a signature is by a wallet.
 
-Every command takes --config FILE (default: /etc/chainwatch/chainwatch.toml, then ./chainwatch.toml) and --json.
+Every command takes --config FILE (default: /etc/chainwatch/chainwatch.toml, then ./chainwatch.toml) and --json,
+before it or after it.
 
 Exit codes: 0 done · 1 the answer is no · 2 wrong usage or configuration · 3 an outside part is not reachable.
 """
@@ -277,8 +279,7 @@ def status(config: ConfigOption = None, json: JsonOption = False) -> None:
         short = [
             (
                 p.chain,
-                p.asset,
-                _amount(p.asset, p.amount),
+                amount_of(p.asset, p.amount),
                 p.shown,
                 p.reason,
                 p.slug or p.event_id,
@@ -287,22 +288,14 @@ def status(config: ConfigOption = None, json: JsonOption = False) -> None:
             )
             for p in recent
         ]
-        table("\nLatest payments", ("chain", "asset", "amount", "state", "why", "event", "ticket", "tx"), short)
+        table("\nLatest payments", ("chain", "amount", "state", "why", "event", "ticket", "tx"), short)
         print(f"\nrefunds due {state.refunds_due} · payouts due {state.payouts_due} · review {state.review_open}")
         print(f"audit: {len(found)} differences")
 
-    answer = {**msgspec.to_builtins(state), "audit_differences": len(found)}
+    answer = {**written(msgspec.to_builtins(state)), "audit_differences": len(found)}
     for chain, shown in zip(state.chains, answer["chains"], strict=True):
         shown["tip_age_seconds"] = None if chain.tip_ms is None else max(now_ms - chain.tip_ms, 0) / 1000
     say(answer, json, human)
-
-
-def _amount(asset: str | None, base_units: int) -> str:
-    """Return an amount as people write it; base units when the asset is none that we know."""
-    from chainwatch.units import format_units
-
-    known = known_assets().get(asset)
-    return format_units(base_units, known.decimals) if known else f"{base_units} base units"
 
 
 def _age(now_ms: int, then_ms: int | None) -> str | None:
@@ -319,19 +312,23 @@ def audit(
     """Recompute every balance from the payments; print differences; exit 1 on any."""
     from chainwatch.ledger.audit import audit as differences
 
+    holdings = []
     if on_chain:
-        from chainwatch.cli_books import reconcile
+        from chainwatch.cli_books import holding_dict, holding_text, reconcile
 
-        reconcile(config, accept, json)
+        holdings = reconcile(config, accept)
     found = in_ledger(config, lambda c, _: differences(c))
 
     def human(_: Any) -> None:
+        for h in holdings:
+            print(holding_text(h))
         for d in found:
             print(f"{d.what}: {d.subject}: {d.detail}")
         print(f"{len(found)} differences")
 
-    say(found, json, human)
-    raise typer.Exit(NO if found else 0)
+    asked = {"on_chain": [holding_dict(h) for h in holdings], "differences": found} if on_chain else found
+    say(asked, json, human)
+    raise typer.Exit(NO if found or any(h.difference for h in holdings) else 0)
 
 
 @app.command("clear-alarm")
@@ -377,7 +374,8 @@ def backfill(
     from chainwatch.backfill import scan_again
 
     done = asyncio.run(scan_again(settings_of(config), chain, first, last))
-    say(done, json, lambda d: print(f"{d.chain}: blocks {d.first_height} to {d.last_height} were scanned again"))
+    words = f"{done.chain}: blocks {done.first_height} to {done.last_height} were scanned again"
+    say(written(msgspec.to_builtins(done)), json, lambda _: print(words))
 
 
 # -- database and keys ---------------------------------------------------------------------------------------

@@ -6,9 +6,20 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from chainwatch.cli_money import amount_of, context_of, now_ms, on_chain, operator
+from chainwatch.cli_money import context_of, now_ms, on_chain, operator
 from chainwatch.errors import Misconfigured, Rejected
-from chainwatch.terminal import NO, ConfigOption, JsonOption, group, in_ledger, known_assets, say, settings_of, table
+from chainwatch.terminal import (
+    ConfigOption,
+    JsonOption,
+    amount_of,
+    decimal_of,
+    group,
+    in_ledger,
+    known_assets,
+    say,
+    settings_of,
+    table,
+)
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -87,9 +98,7 @@ def ledger_revenue(
             "group": s.group,
             "asset": s.asset,
             "tickets": s.tickets,
-            "amount_base": str(s.amount),
-            "commission_base": str(s.commission),
-            "payout_base": str(s.payout),
+            **_both(s.asset, {"amount": s.amount, "commission": s.commission, "payout": s.payout}),
             "cancelled": s.cancelled,
         }
         for s in found
@@ -104,6 +113,12 @@ def ledger_revenue(
         table("Revenue", columns, shown)
 
     say(rows, json, human)
+
+
+def _both(asset: str, amounts: dict[str, int]) -> dict[str, str | None]:
+    """Amounts as JSON shows them: decimal text, and base units as text beside it."""
+    decimals: dict[str, str | None] = {name: decimal_of(asset, n) for name, n in amounts.items()}
+    return decimals | {f"{name}_base": str(n) for name, n in amounts.items()}
 
 
 def _ask(config: Path | None, settings: "Settings", code: str) -> "list[onchain.Holding]":
@@ -122,8 +137,8 @@ def _ask(config: Path | None, settings: "Settings", code: str) -> "list[onchain.
     return compared
 
 
-def reconcile(config: Path | None, accept: bool, json: bool) -> None:
-    """Hold every chain's balances against what came and left; exit 1 on a difference that was not accepted."""
+def reconcile(config: Path | None, accept: bool) -> "list[onchain.Holding]":
+    """Hold every chain's balances against what came and left."""
     from chainwatch import onchain
 
     settings = settings_of(config)
@@ -135,23 +150,21 @@ def reconcile(config: Path | None, accept: bool, json: bool) -> None:
     if accept:
         in_ledger(config, lambda c, _: onchain.accept(c, found, now_ms(), operator()), write=True)
         found = [onchain.accepted(h) for h in found]
+    return found
 
-    def human(_: Any) -> None:
-        for h in found:
-            if h.behind:
-                print(f"{h.chain}: {h.asset}: not scanned to block {h.height} yet")
-            elif h.difference:
-                unexplained = amount_of(h.asset, h.difference)
-                print(f"on_chain: {h.asset}: {amount_of(h.asset, h.on_chain)} on chain, {unexplained} unexplained")
-            else:
-                print(f"{h.chain}: {h.asset}: {amount_of(h.asset, h.on_chain)} on chain, as known")
 
-    rows = [
-        {"chain": h.chain, "asset": h.asset, "height": h.height, "on_chain_base": str(h.on_chain)}
-        | {"known_base": str(h.known), "accepted_base": str(h.accepted), "difference_base": str(h.difference)}
-        | {"behind": h.behind}
-        for h in found
-    ]
-    say(rows, json, human)
-    if any(h.difference for h in found):
-        raise typer.Exit(NO)
+def holding_text(h: "onchain.Holding") -> str:
+    """Return what came out for one asset."""
+    if h.behind:
+        return f"{h.chain}: {h.asset}: not scanned to block {h.height} yet"
+    held = f"{amount_of(h.asset, h.on_chain)} on chain"
+    if h.difference:
+        return f"on_chain: {h.asset}: {held}, {amount_of(h.asset, h.difference)} unexplained"
+    return f"{h.chain}: {h.asset}: {held}, as known"
+
+
+def holding_dict(h: "onchain.Holding") -> dict[str, Any]:
+    """Return the same as JSON shows it."""
+    amounts = {"on_chain": h.on_chain, "known": h.known, "accepted": h.accepted, "difference": h.difference}
+    place = {"chain": h.chain, "asset": h.asset, "height": h.height}
+    return place | _both(h.asset, amounts) | {"behind": h.behind}

@@ -18,13 +18,14 @@ from chainwatch.errors import Misconfigured, Rejected
 from chainwatch.terminal import (
     ConfigOption,
     JsonOption,
+    amount_of,
     decimal_of,
     group,
     in_ledger,
-    known_assets,
     say,
     settings_of,
     table,
+    written,
 )
 
 if TYPE_CHECKING:
@@ -72,14 +73,6 @@ def on_chain(context: "Context", watch: list[str], body: "Callable[[BlockSource 
 
     services = Services(clock=SystemClock(), random=random.SystemRandom(), observer=SilentObserver())
     return asyncio.run(onchain.ask(context.spec, services, watch, body))
-
-
-def amount_of(asset: str | None, base_units: int, assets: Any = None) -> str:
-    """Return an amount as people write it."""
-    from chainwatch.units import format_units
-
-    known = (assets or known_assets()).get(asset or "")
-    return f"{format_units(base_units, known.decimals)} {asset}" if known else f"{base_units} base units of {asset}"
 
 
 # -- lists ---------------------------------------------------------------------------------------------
@@ -433,6 +426,8 @@ def _chain_of(settings: "Settings", txid: str, by_key: bool, config: Path | None
 
 
 def _settle(txid: str, chain: str | None, tx_key: str | None, config: Path | None, json: bool) -> None:
+    import msgspec
+
     from chainwatch import onchain
     from chainwatch.ledger import exports, settlements
 
@@ -445,12 +440,12 @@ def _settle(txid: str, chain: str | None, tx_key: str | None, config: Path | Non
     else:
         found = in_ledger(config, lambda c, _: settlements.check(c, txid, context, now_ms()), write=True)
 
-    def human(rows: list[Any]) -> None:
-        for r in rows:
+    def human(_: Any) -> None:
+        for r in found:
             what = f"settles {r.subject}" if r.subject else f"settles nothing ({r.state})"
             print(f"{amount_of(r.asset, r.amount)} to {r.destination or '?'}: {what}")
 
-    say(found, json, human)
+    say(written(msgspec.to_builtins(found)), json, human)
     if not any(r.subject for r in found):
         raise typer.Exit(1)
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import msgspec
 import typer
 
-from chainwatch.terminal import ConfigOption, JsonOption, decimal_of, group, in_ledger, known_assets, say, table
+from chainwatch.terminal import ConfigOption, JsonOption, amount_of, group, in_ledger, say, table, written
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -15,16 +15,6 @@ if TYPE_CHECKING:
 review = group("Payments that a person must look at.")
 purchase = group("Purchases as buyers opened them.")
 guests = group("Who may buy: invites and approvals.")
-
-
-def amount_text(asset: str | None, base_units: int | None) -> str:
-    """Return an amount as people write it; base units when the asset is none that we know."""
-    from chainwatch.units import format_units
-
-    if base_units is None:
-        return "-"
-    known = known_assets().get(asset)
-    return f"{format_units(base_units, known.decimals)} {asset}" if known else f"{base_units} base units"
 
 
 def _text(memo: bytes | None) -> str:
@@ -46,21 +36,18 @@ def review_list(
     """What waits for a decision, oldest first, with what it means and what may be done."""
     from chainwatch.ledger import endings
     from chainwatch.ledger import review as items
-    from chainwatch.times import format_ms
 
     found = in_ledger(config, lambda c, _: items.open_items(c, limit, after))
     answer = []
     for i in found:
         ending = endings.of("review", i.reason)
-        row = msgspec.to_builtins(i, builtin_types=(bytes,))
-        row |= {"memo": _text(i.memo), "amount_base": str(i.amount), "amount": decimal_of(i.asset, i.amount)}
-        row |= {"paid": format_ms(i.paid_ms), "next": ending.next if ending else ""}
-        answer.append(row)
+        row = written(msgspec.to_builtins(i, builtin_types=(bytes,)))
+        answer.append(row | {"memo": _text(i.memo), "next": ending.next if ending else ""})
 
     def human(rows: list[dict[str, Any]]) -> None:
-        names = ("id", "chain", "amount", "reason", "ref", "memo", "paid", "txid", "next")
-        written = [r | {"amount": amount_text(r["asset"], int(r["amount_base"]))} for r in rows]
-        table("Review", names, [[r[n] for n in names] for r in written])
+        names = ("id", "chain", "amount", "reason", "ref", "memo", "paid_at", "txid", "next")
+        shown = [r | {"amount": amount_of(r["asset"], int(r["amount_base"]))} for r in rows]
+        table("Review", names, [[r[n] for n in names] for r in shown])
 
     say(answer, json, human)
 
@@ -121,32 +108,18 @@ def purchase_show(
 
     def human(_: Any) -> None:
         print(f"{found.ref}: {found.state}, event {found.event_id}, wallet {found.wallet}")
-        due = amount_text(found.asset, found.amount)
-        print(f"due {due}, missing {amount_text(found.asset, found.missing)}, until {format_ms(found.expires_ms)}")
+        due = amount_of(found.asset, found.amount)
+        print(f"due {due}, missing {amount_of(found.asset, found.missing)}, until {format_ms(found.expires_ms)}")
         print(f"to {found.address}, memo {found.memo}, seat held: {'yes' if found.held else 'no'}")
         if found.ticket is not None:
             print(f"ticket {found.ticket.number}, {found.ticket.uuid}, {found.ticket.state}")
-        rows = [(p.chain, p.txid, amount_text(p.asset, p.amount), p.state, p.reason, p.confirmations)
+        rows = [(p.chain, p.txid, amount_of(p.asset, p.amount), p.state, p.reason, p.confirmations)
                 for p in found.payments]  # fmt: skip
         table("\nPayments", ("chain", "txid", "amount", "state", "why", "confirmations"), rows)
-        owed = [(r.id, amount_text(r.asset, r.amount), r.reason, r.state) for r in found.refunds]
+        owed = [(r.id, amount_of(r.asset, r.amount), r.reason, r.state) for r in found.refunds]
         table("\nRefunds", ("id", "amount", "why", "state"), owed)
 
-    say(_written(msgspec.to_builtins(found), found.asset), json, human)
-
-
-def _written(view: dict[str, Any], asset: str | None) -> dict[str, Any]:
-    """Amounts as JSON shows them: decimal text, and base units as text beside it (readers make floats of numbers)."""
-    asset = view.get("asset", asset)
-    done: dict[str, Any] = {}
-    for key, value in view.items():
-        if key in ("amount", "paid", "missing"):
-            done |= {key: decimal_of(asset, value), f"{key}_base": None if value is None else str(value)}
-        elif isinstance(value, list):
-            done[key] = [_written(part, asset) if isinstance(part, dict) else part for part in value]
-        else:
-            done[key] = value
-    return done
+    say(written(msgspec.to_builtins(found)), json, human)
 
 
 # -- guests --------------------------------------------------------------------------------------------

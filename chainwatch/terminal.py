@@ -131,3 +131,34 @@ def decimal_of(asset: str | None, base_units: int | None) -> str | None:
     if base_units is None or (known := known_assets().get(asset)) is None:
         return None
     return format_units(base_units, known.decimals)
+
+
+def amount_of(asset: str | None, base_units: int | None) -> str:
+    """Return an amount as people read it in a table: with its coin; base units when the asset is none that we know."""
+    if base_units is None:
+        return "-"
+    decimal = decimal_of(asset, base_units)
+    return f"{decimal} {asset}" if decimal is not None else f"{base_units} base units of {asset or 'no known asset'}"
+
+
+def written(value: Any, asset: str | None = None) -> Any:
+    """Return plain data as JSON shows it: times in RFC 3339, amounts as decimal text with base units, text too, beside.
+
+    What ends in ``_ms`` is a time and becomes ``…_at``; ``asset`` says what amounts are in where the data does not.
+    """
+    from chainwatch.times import format_ms
+
+    if isinstance(value, list | tuple):
+        return [written(inner, asset) for inner in value]
+    if not isinstance(value, dict):
+        return value
+    asset = value.get("asset", asset)
+    done: dict[str, Any] = {}
+    for key, inner in value.items():
+        if key.endswith("_ms"):
+            done[f"{key.removesuffix('_ms')}_at"] = format_ms(inner)
+        elif key in ("amount", "paid", "missing"):
+            done |= {key: decimal_of(asset, inner), f"{key}_base": None if inner is None else str(inner)}
+        else:
+            done[key] = written(inner, asset)
+    return done

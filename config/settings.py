@@ -86,7 +86,15 @@ def state_dir(environ: Mapping[str, str] = os.environ) -> Path:
 
 def find_file(explicit: Path | None = None, candidates: Collection[Path] = FILES) -> Path | None:
     """Return the configuration file to read: the one asked for, else the first that is there."""
-    return explicit if explicit is not None else next((p for p in candidates if p.is_file()), None)
+    return explicit if explicit is not None else next((p for p in candidates if _is_there(p)), None)
+
+
+def _is_there(path: Path) -> bool:
+    """Is there such a file?  One that we may not look at is: reading it says why, other defaults would surprise."""
+    try:
+        return path.is_file()
+    except PermissionError:
+        return True
 
 
 def load(

@@ -246,20 +246,26 @@ class EvmNode(SimNode):
 
     # -- state -----------------------------------------------------------------------------------
 
-    def _balance(self, account: str, _tag: str = "latest") -> str:
-        return hex(max(self._moved(account, None), 0))
+    def _balance(self, account: str, tag: str = "latest") -> str:
+        return hex(max(self._moved(account, None, tag), 0))
 
-    def _moved(self, account: str, contract: str | None) -> int:
-        """Return what the account received less what it sent: these accounts begin with nothing."""
+    def _moved(self, account: str, contract: str | None, tag: str) -> int:
+        """Return what the account received less what it sent and burned up to a block: it began with nothing."""
+        last = self._by_tag("latest" if tag == "pending" else tag)
+        if last is None:
+            raise RpcFault(-32000, "header not found")
         total = 0
-        for height in range(self.visible_head() + 1):
+        for height in range(last.ref.height + 1):
             block = self.chain.at(height)
-            for t in (t for tx in (block.txs if block else ()) for t in tx.transfers):
-                if t.ok and (t.asset_id or "").lower() == (contract or ""):
-                    total += t.amount * ((t.to.lower() == account.lower()) - (t.sender.lower() == account.lower()))
+            for tx in block.txs if block else ():
+                if contract is None and tx.transfers[0].sender.lower() == account.lower():
+                    total -= int(GAS, 16) * int(GAS_PRICE, 16)
+                for t in tx.transfers:
+                    if t.ok and (t.asset_id or "").lower() == (contract or ""):
+                        total += t.amount * ((t.to.lower() == account.lower()) - (t.sender.lower() == account.lower()))
         return total
 
-    def _eth_call(self, call: Json, _tag: str = "latest") -> str:
+    def _eth_call(self, call: Json, tag: str = "latest") -> str:
         contract, data = str(call.get("to", "")).lower(), str(call.get("data") or call.get("input") or "0x")
         token = self.spec.by_asset_id().get(contract)
         if token is None:
@@ -267,7 +273,7 @@ class EvmNode(SimNode):
         if data.startswith("0x313ce567"):  # decimals()
             return _word(token.decimals)
         if data.startswith("0x70a08231") and len(data) == 74:  # balanceOf(address)
-            return _word(max(self._moved("0x" + data[34:], contract), 0))
+            return _word(max(self._moved("0x" + data[34:], contract, tag), 0))
         raise RpcFault(3, "execution reverted", "0x")
 
 

@@ -11,7 +11,7 @@ last transaction).  ``wrong_chain`` makes it a Steem node.
 
 import hashlib
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,7 @@ class HiveNode(SimNode):
         self.active_keys: dict[str, str] = {}
         self.posting_keys: dict[str, str] = {}
         self._assets: dict[str | None, Asset] = {**spec.by_asset_id(), None: spec.native}
+        self._coins = {a.code: a for a in spec.assets}
 
     def config(self) -> dict[str, Any]:
         """Return the ``[chains.<CODE>]`` section that makes chainwatch follow this node."""
@@ -112,7 +113,7 @@ class HiveNode(SimNode):
             "database_api.get_config": self._config,
             "database_api.get_version": self._version,
             "database_api.find_accounts": lambda accounts, **_: {"accounts": self._accounts(accounts)},
-            "condenser_api.get_accounts": lambda names, *_: self._accounts(names),
+            "condenser_api.get_accounts": lambda names, *_: self._accounts(names, symbol),
             "condenser_api.get_block": self._legacy_block,
             "condenser_api.get_config": self._config,
             "condenser_api.get_version": self._version,
@@ -164,11 +165,13 @@ class HiveNode(SimNode):
     def _final_height(self) -> int:
         return min(self.chain.final.ref.height, self.visible_head())
 
-    def _accounts(self, names: Sequence[str]) -> list[Json]:
+    def _accounts(self, names: Sequence[str], write: Callable[[int, Asset], Any] = nai) -> list[Json]:
         nobody: Json = {"weight_threshold": 1, "account_auths": [], "key_auths": [[NULL_KEY, 1]]}
         return [
             {
                 "name": name,
+                "balance": write(self._held(name, "HIVE"), self._coins["HIVE"]),
+                "hbd_balance": write(self._held(name, "HBD"), self._coins["HBD"]),
                 "owner": nobody,
                 "active": {**nobody, "key_auths": [[self.active_keys.get(name, NULL_KEY), 1]]},
                 "posting": {**nobody, "key_auths": [[self.posting_keys.get(name, NULL_KEY), 1]]},
@@ -178,6 +181,13 @@ class HiveNode(SimNode):
             }
             for name in names
         ]
+
+    def _held(self, name: str, code: str) -> int:
+        """Return what an account received less what it sent; buyers sent what they never had."""
+        blocks = (b for b in self.chain.best if b.ref.height <= self.visible_head())
+        moved = (t for b in blocks for tx in b.txs for t in tx.transfers if t.ok)
+        coins = (t for t in moved if self._assets[t.asset_id].code == code)
+        return max(sum(t.amount * ((t.to == name) - (t.sender == name)) for t in coins), 0)
 
     # -- blocks ----------------------------------------------------------------------------------
 

@@ -76,7 +76,7 @@ def test_a_range_is_scanned_again_by_the_running_daemon(tmp_path: Path) -> None:
     with Daemon(tmp_path, "--devnet") as daemon:
         daemon.ready()
         done = answer(tmp_path, "backfill", "--chain", "ETH", "--from", "0")
-        assert done["done_ms"] is not None
+        assert done["done_at"] is not None
         assert answer(tmp_path, "audit") == []
         code, _, err = command(tmp_path, "backfill", "--chain", "ETH", "--from", "999999")
         assert code == 2

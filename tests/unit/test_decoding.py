@@ -188,10 +188,38 @@ def test_a_chain_that_nobody_knows_is_refused(tmp_path: Path, name: str, said: s
         decoding._spec(name, tmp_path / "empty.toml")
 
 
+ONE_BTC = "0100000001" + "11" * 36 + "00ffffffff0100e1f505000000001976a914" + "00" * 20 + "88ac00000000"
+"""One output of 1 BTC to the hash of twenty zeros."""
+
+
+def test_hex_may_have_its_prefix_and_a_transaction_in_two_files_is_one(tmp_path: Path) -> None:
+    for name, text in {"a": ONE_BTC, "b": f"0x{ONE_BTC}\n", "c": f'{{"result": "0x{ONE_BTC}", "error": null}}'}.items():
+        (tmp_path / name).write_text(text)
+    files = [str(tmp_path / name) for name in "abc"]
+    alone = list(decoding.lines("BTC", files[:1], None, None))
+    assert len(alone) == 1
+    assert [list(decoding.lines("BTC", [f], None, None)) for f in files] == [alone] * 3
+    assert list(decoding.lines("BTC", files, None, None)) == alone
+
+
+def test_two_files_of_one_transaction_tell_together_what_each_knows(tmp_path: Path) -> None:
+    """The bytes know no place and no payer, an indexer's answer both."""
+    (tmp_path / "raw").write_text(ONE_BTC)
+    (text,) = decoding.lines("BTC", [str(tmp_path / "raw")], None, None)
+    txid = msgspec.json.decode(text)["txid"]
+    script = "76a914" + "00" * 20 + "88ac"
+    payer = {"scriptpubkey": "76a914" + "11" * 20 + "88ac", "value": 100000500}
+    told = {"txid": txid, "vin": [{"prevout": payer}], "vout": [{"scriptpubkey": script, "value": 100000000}]}
+    told["status"] = {"block_height": 9, "block_hash": "aa" * 32, "block_time": 1}
+    (tmp_path / "esplora").write_bytes(msgspec.json.encode(told))
+    (text,) = decoding.lines("BTC", [str(tmp_path / "raw"), str(tmp_path / "esplora")], None, None)
+    shown = msgspec.json.decode(text)
+    assert (shown["height"], shown["from"]) == (9, "12ZEw5Hcv1hTb6YUQJ69y1V7uhcoDz92PH")
+
+
 def test_the_network_of_a_caip_2_id_gives_the_addresses(tmp_path: Path) -> None:
-    """One output of 1 BTC to the hash of twenty zeros, on two networks."""
     file = tmp_path / "tx.hex"
-    file.write_text("0100000001" + "11" * 36 + "00ffffffff0100e1f505000000001976a914" + "00" * 20 + "88ac00000000")
+    file.write_text(ONE_BTC)
 
     def address(chain: str) -> Any:
         (text,) = decoding.lines(chain, [str(file)], None, None)

@@ -76,6 +76,20 @@ def test_a_file_that_was_asked_for_must_be_there(tmp_path: Path) -> None:
         settings.load(tmp_path / "gone.toml", environ={"HOME": str(tmp_path)})
 
 
+def test_a_file_in_a_folder_that_is_closed_to_us_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``/etc/chainwatch`` of mode 0700 and an ordinary user: not the embedded defaults, and no traceback."""
+    closed = tmp_path / "closed" / "chainwatch.toml"
+
+    def refuse(path: Path, *_: object, **__: object) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+    assert settings.find_file(candidates=(closed,)) == closed
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(Misconfigured, match="cannot be read: Permission denied"):
+        settings.load(closed, environ={"HOME": str(tmp_path)})
+
+
 def test_the_environment_stands_over_the_file(tmp_path: Path) -> None:
     got = parse(
         ETH + "[tickets]\nhold_minutes = 15\n",
