@@ -120,6 +120,8 @@ def _list(kind: Kind, state: str | None, limit: int, config: Path | None, json: 
     from chainwatch.ledger import payouts as due_payouts
     from chainwatch.ledger import refunds as due_refunds
 
+    if state not in (None, *STATES):  # a typing error must not read as "nothing is owed"
+        raise Rejected("state", f"--state {state!r}: there are {', '.join(STATES)}")
     listing = due_payouts.listing if kind == "payouts" else due_refunds.listing
     rows = in_ledger(config, lambda c, _: listing(c, limit, 0, state))
     found = [(_payout if kind == "payouts" else _refund)(r) for r in rows]
@@ -133,7 +135,8 @@ def _list(kind: Kind, state: str | None, limit: int, config: Path | None, json: 
     say(found, json, lambda rows: table(kind.capitalize(), shown, [[cell(r, n) for n in shown] for r in rows]))
 
 
-State = Annotated[str | None, typer.Option("--state", help="due, frozen, exported, settled, cancelled.")]
+STATES = ("due", "frozen", "exported", "settled", "cancelled")
+State = Annotated[str | None, typer.Option("--state", help=f"{', '.join(STATES)}.")]
 Limit = Annotated[int, typer.Option("--limit", min=1, max=1000)]
 
 

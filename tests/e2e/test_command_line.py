@@ -123,6 +123,13 @@ def test_a_mistake_is_one_line_on_standard_error(tmp_path: Path) -> None:
         assert "f7Kq2" not in err
 
 
+@pytest.mark.parametrize("kind", ["payouts", "refunds"])
+def test_a_state_that_there_is_not_does_not_read_as_nothing_owed(tmp_path: Path, kind: str) -> None:
+    code, out, err = command(tmp_path, kind, "list", "--state", "deu")
+    assert (code, out) == (2, "")
+    assert "there are due, frozen" in err
+
+
 def test_without_a_command_the_help_is_shown_and_nothing_else(tmp_path: Path) -> None:
     code, out, err = command(tmp_path)
     assert code == 2
