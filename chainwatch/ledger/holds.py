@@ -5,7 +5,7 @@ long finality takes.  Only seen in the mempool, it extends the hold up to ``seen
 was opened, on a capped share of the seats and above a fee rate: a sighting costs its sender nothing.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, or_, select, update
@@ -38,14 +38,18 @@ _COLUMNS = tuple(
 )
 
 
-def expire(connection: Connection, context: Context, scanned_ms: int) -> set[int]:
-    """Expire purchases of this chain whose time is over; return those that did."""
+def expire(connection: Connection, context: Context, scanned_ms: int, deciding: Container[int] = ()) -> set[int]:
+    """Expire purchases of this chain whose time is over; return those that did.
+
+    ``deciding``: purchases that are decided next in this transaction.  Money that has just been confirmed keeps their
+    seat until then, or whoever is confirmed beside them could take it.
+    """
     over: list[int] = []
     paid: list[Row[Any]] = []
     candidates = _candidates(connection, context, scanned_ms)
     coming = _coming(connection, [r.id for r in candidates])
     for row in candidates:
-        kept = _kept_by(row, coming.get(row.id, ()), context)
+        kept = _kept_by(row, coming.get(row.id, ()), context, decided=row.id not in deciding)
         if kept == "paid":
             paid.append(row)
         elif kept == "seen" and _seen(connection, row, context, scanned_ms):
@@ -103,10 +107,10 @@ def _coming(connection: Connection, ids: Iterable[int]) -> dict[int, list[Row[An
     return found
 
 
-def _kept_by(row: Row[Any], coming: Sequence[Row[Any]], context: Context) -> str:
+def _kept_by(row: Row[Any], coming: Sequence[Row[Any]], context: Context, *, decided: bool) -> str:
     """Say what keeps the purchase open: ``paid``, ``seen``, or nothing.
 
-    Confirmed money keeps nothing by itself: it was decided already.
+    Confirmed money that was decided already keeps nothing by itself.
     """
     if row.price is None:
         return ""
@@ -117,7 +121,7 @@ def _kept_by(row: Row[Any], coming: Sequence[Row[Any]], context: Context) -> str
         if t.asset == row.asset and t.paid_ms <= row.expires_ms and not set(t.flags.split(",")) & set(REVIEWED_FLAGS)
     ]
     in_blocks = [t for t in good if t.state != "seen"]
-    if any(t.state == "confirming" for t in in_blocks) and sum(t.amount for t in in_blocks) >= enough:
+    if (not decided or any(t.state == "confirming" for t in in_blocks)) and sum(t.amount for t in in_blocks) >= enough:
         return "paid"
     likely = [t for t in good if t.state != "seen" or "low_fee" not in t.flags.split(",")]  # mined in time, that is
     if any(t.state == "seen" for t in likely) and sum(t.amount for t in likely) >= enough:

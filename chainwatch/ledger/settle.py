@@ -44,7 +44,7 @@ def settle(connection: Connection, changed: Changed, context: Context, now_ms: i
     purchases.assign(connection, touched, context, now_ms)
     ids, strays = _claimed(connection, touched)
     if scanned_ms is not None:
-        ids |= holds.expire(connection, context, scanned_ms)
+        ids |= holds.expire(connection, context, scanned_ms, ids)
     locks.events_of(connection, ids)
     held = orders.load(connection, ids, context)
     dust = {a.code: a.dust for a in context.spec.assets}

@@ -64,6 +64,21 @@ def test_a_free_ticket_is_signed_for_one_per_wallet_and_minted_at_once(shop: Sho
 # -- what keeps a seat -------------------------------------------------------------------------------------
 
 
+def test_money_in_time_keeps_its_seat_against_those_who_are_confirmed_with_it(shop: Shop) -> None:
+    """The hold is over when the money counts at last: it ends in the ticket, not a moment before it."""
+    shop = Shop(shop.store, Policy(), depth=3)
+    shop.event(max_attendees=1)
+    quote = shop.ask("alice")
+    assert quote.held
+    shop.after(10)
+    first, hers = shop.buys("bobby"), shop.pays(quote)
+    shop.mine(first, hers)
+    shop.after(6).mine(n=2)
+    assert shop.wallets() == ["alice"]
+    assert shop.ends(first) == [("refund", 5000, "sold_out")]
+    assert shop.seats() == Seats(1, 0)
+
+
 def test_a_sighting_keeps_the_seat_for_a_while_and_a_block_until_it_counts(shop: Shop) -> None:
     """btcpayserver/btcpayserver#1123, #1302: paid, and expired all the same."""
     shop = Shop(shop.store, Policy(seen_hold_percent=100), depth=3)

@@ -296,7 +296,7 @@ _STATE, _SETTLE, _DECIDE = finality.state, settle.settle, matching.decide
         (settle, "decide", _keeps_a_unit, 0),
         (pool, "all_of", lambda *_: [], 0),
         (purchase_of, "_disagrees", lambda *_: False, 0),
-        (holds, "_kept_by", lambda *_: "", 14),
+        (holds, "_kept_by", lambda *_, **__: "", 14),
     ],
     ids=[
         "no capacity guard",
