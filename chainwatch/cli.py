@@ -87,9 +87,12 @@ def main() -> NoReturn:
     except SystemExit as left:
         # typer and rich leave with 1 when nobody reads their output any more; none of our commands leaves so.
         sys.exit(0 if left.code == 1 else left.code)
-    except OSError as error:  # sockets have errors of ours: this is a file that an option names
+    except (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError) as error:  # an option names it
         _complain(f"{error.filename}: {error.strerror}" if error.filename else str(error))
         sys.exit(USAGE)
+    except OSError as error:  # a full disk, say: nothing in the configuration is wrong, and trying again may do
+        _complain(str(error))
+        sys.exit(UNREACHABLE)
     except Exception as error:
         if type(error).__module__.partition(".")[0] in ("click", "typer") and hasattr(error, "format_message"):
             _complain(error.format_message())

@@ -130,6 +130,20 @@ def test_a_state_that_there_is_not_does_not_read_as_nothing_owed(tmp_path: Path,
     assert "there are due, frozen" in err
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk_is_one_line_and_nobody_s_mistake(tmp_path: Path) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "chainwatch", "status", "--json"],
+            env={**os.environ, "STATE_DIRECTORY": str(tmp_path)},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            timeout=60,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (3, b"chainwatch: [Errno 28] No space left on device\n")
+
+
 def test_without_a_command_the_help_is_shown_and_nothing_else(tmp_path: Path) -> None:
     code, out, err = command(tmp_path)
     assert code == 2
