@@ -62,7 +62,7 @@ def apply(connection: Connection, step: Step, context: Context, fence: int, now_
         cursor=step.cursor,
         final=final,
         remembered=remembered,
-        new_payments=changed.new,
+        new_payments=len(changed.fresh),
         orphaned=len(changed.orphaned),
         minted_after_ms=settled.minted_after_ms,
         states=settled.states,

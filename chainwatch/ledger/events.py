@@ -314,7 +314,7 @@ def find(connection: Connection, public_id: str, *, lock: bool = False) -> Row[A
     """Return an event by slug or number; ``Rejected`` when there is none.  ``lock``: it is about to be changed."""
     by = events.c.id == int(public_id) if NUMBER.fullmatch(public_id) else events.c.slug == public_id
     query = select(events).where(by)
-    row = connection.execute(query.with_for_update() if lock else query).one_or_none()
+    row = connection.execute(query.with_for_update(key_share=True) if lock else query).one_or_none()
     if row is None or (row.slug is not None and row.slug != public_id):
         raise Rejected("unknown_event", f"no event {public_id[:80]!r}")
     return row

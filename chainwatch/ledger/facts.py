@@ -33,6 +33,7 @@ class Changed(msgspec.Struct):
     """Ids of transfers whose state changed in this transaction, by what happened.
 
     ``again``: nothing happened to them, but what they belong to changed (a cancelled event, an operator's word).
+    ``fresh``: those of them that nobody had heard of before.
     """
 
     seen: set[int] = msgspec.field(default_factory=set)
@@ -40,7 +41,7 @@ class Changed(msgspec.Struct):
     confirmed: set[int] = msgspec.field(default_factory=set)
     orphaned: set[int] = msgspec.field(default_factory=set)
     again: set[int] = msgspec.field(default_factory=set)
-    new: int = 0
+    fresh: set[int] = msgspec.field(default_factory=set)
 
     def all(self) -> set[int]:
         """Every id."""
@@ -54,7 +55,7 @@ class Changed(msgspec.Struct):
             confirmed=self.confirmed - ids,
             orphaned=self.orphaned - ids,
             again=self.again - ids,
-            new=self.new,
+            fresh=self.fresh - ids,
         )
 
 
@@ -193,7 +194,7 @@ def _upsert(
         states = {(f["txid"], f["idx"]): f["state"] for f in fresh}
         for key, new_id in _ids(connection, fresh[0]["chain"], states).items():
             _note(changed, new_id, states[key])
-        changed.new += len(fresh)
+            changed.fresh.add(new_id)
     if moved:
         _keep_erased(connection, moved)
         update_rows(connection, transfers, moved)

@@ -1,4 +1,9 @@
-"""The locks that order cancelling, exporting and minting: a chain's cursor first, then rows of events in id order."""
+"""The locks that order cancelling, exporting and minting: a chain's cursor first, then rows of events in id order.
+
+Rows of events are locked ``FOR NO KEY UPDATE``.  A purchase or ticket that is inserted holds ``FOR KEY SHARE`` of its
+event (its foreign key); if both of two chains had inserted and then asked for ``FOR UPDATE``, each would wait for the
+other.
+"""
 
 from collections.abc import Iterable
 
@@ -23,7 +28,7 @@ def events(connection: Connection, ids: Iterable[int | None]) -> None:
         return
     for part in chunks(sorted({i for i in ids if i is not None})):
         rows = select(table.c.id).where(among(connection, table.c.id, part))
-        connection.execute(rows.order_by(table.c.id).with_for_update()).all()
+        connection.execute(rows.order_by(table.c.id).with_for_update(key_share=True)).all()
 
 
 def reckoning(connection: Connection) -> None:

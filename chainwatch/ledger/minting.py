@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import msgspec
 from sqlalchemy import Connection, func, select
 
-from chainwatch.ledger import invites, outbox, seats
+from chainwatch.ledger import invites, locks, outbox, seats
 from chainwatch.ledger.bulk import among, chunks, insert_rows
 from chainwatch.ledger.orders import Purchase
-from chainwatch.ledger.tables import events, tickets
+from chainwatch.ledger.tables import tickets
 from chainwatch.matching import LIVE_TICKETS
 from chainwatch.tickets.token import Issuer
 
@@ -56,7 +56,7 @@ def _over_limits(connection: Connection, asking: Sequence[Purchase]) -> dict[int
     if not limited:
         return {}
     ids = sorted({p.row.event_id for p in limited})
-    connection.execute(select(events.c.id).where(events.c.id.in_(ids)).order_by(events.c.id).with_for_update())
+    locks.events(connection, ids)
     have = tickets_of(connection, ids, [p.row.wallet for p in limited])
     refused = {}
     for p in limited:

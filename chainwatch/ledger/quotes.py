@@ -194,7 +194,7 @@ def _offer_query(numbered: bool, with_tier: bool, lock: bool) -> Select[Any]:
         .where(named if numbered else events.c.slug == bindparam("event"))
         .limit(2)
     )
-    return query.with_for_update(of=events) if lock else query
+    return query.with_for_update(of=events, key_share=True) if lock else query
 
 
 _OFFER = (

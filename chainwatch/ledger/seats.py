@@ -66,7 +66,7 @@ def hold_some(connection: Connection, event_id: int, wanted: int, unsigned_perce
     All at once where they fit; else as many as the row says are left, behind its lock.
     """
     if not _hold_unsigned(connection, event_id, wanted, unsigned_percent):
-        e = connection.execute(select(events).where(events.c.id == event_id).with_for_update()).one()
+        e = connection.execute(select(events).where(events.c.id == event_id).with_for_update(key_share=True)).one()
         if e.max_attendees is None or e.status != "active":
             return 0
         public = e.max_attendees - e.tickets_sold - e.tickets_held - e.seats_reserved

@@ -263,8 +263,9 @@ def _tell(
 ) -> None:
     """Queue what happened to the payments themselves, in the order of their arrival."""
     known = {p.row.id: {"ref": p.row.ref, "event_id": p.row.slug or str(p.row.event_id)} for p in held}
-    subjects = {outbox.purchase_subject(None, r.id): outbox.purchase_subject(r.purchase_id, r.id) for r in rows}
-    if moved := {before: now for before, now in subjects.items() if before != now}:
+    subject_of = outbox.purchase_subject
+    told_before = [r for r in rows if r.purchase_id and r.id not in changed.fresh]
+    if moved := {subject_of(None, r.id): subject_of(r.purchase_id, r.id) for r in told_before}:
         deliveries.follow(connection, moved)
     messages = []
     for row in sorted(rows, key=lambda row: row.id):
