@@ -22,9 +22,15 @@ class Coin(msgspec.Struct, frozen=True):
     height: int = 0
 
 
-def unspent(connection: Connection, chain: str) -> list[Coin]:
-    """Return our confirmed unspent outputs, the largest first."""
+def unspent(connection: Connection, chain: str, again: Collection[str] = ()) -> list[Coin]:
+    """Return our confirmed unspent outputs, the largest first.
+
+    ``again``: outpoints of a transaction that is to be replaced: they are free until a block uses them, whatever the
+    mempool shows, for that is the transaction itself.
+    """
     spent = spends(connection, chain)
+    if again:
+        spent -= set(again) - spends(connection, chain, ("confirming", "confirmed"))
     rows = connection.execute(
         select(transfers)
         .where(transfers.c.chain == chain, transfers.c.direction == "in", transfers.c.state == "confirmed")

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Row, insert, select, update
 
 from chainwatch import finality
 from chainwatch.errors import Rejected
-from chainwatch.ledger import coins, creators, locks, outbox, payouts, refunds
+from chainwatch.ledger import coins, conflicts, creators, locks, outbox, payouts, refunds
 from chainwatch.ledger.bulk import among, chunks
 from chainwatch.ledger.context import Context
 from chainwatch.ledger.tables import cursors, export_items, exports, purchases, transfers
@@ -163,7 +163,7 @@ def approve(connection: Connection, export_id: int, context: Context, plan: Plan
         if why := payouts.freezes(connection, ids, export.asset, now_ms):
             raise Rejected("frozen", "; ".join(f"event {event}: {reason}" for event, reason in sorted(why.items())))
     values = {"state": "exported", "approved_by": actor, "approved_ms": now_ms}
-    if "expires:" in export.conflict:  # what expires counts from when the file leaves
+    if conflicts.EXPIRES in export.conflict:  # what expires counts from when the file leaves
         held = items(connection, export_id)
         fixed = [Item(i.subject, i.amount, i.destination, conflict=i.conflict) for i in held if i.state == "open"]
         must_use = tuple(export.conflict.split())
@@ -186,8 +186,7 @@ def void(connection: Connection, export_id: int, context: Context, now_ms: int, 
     if export.state not in ("waiting", "exported"):
         raise Rejected("not_open", f"export {export_id} is {export.state}")
     open_items = [i for i in items(connection, export_id) if i.state == "open"]
-    left = export.state == "exported" or export.replaces_id is not None
-    why = "never_left" if not left else impossible(connection, export, open_items)
+    why = conflicts.impossible(connection, export, open_items)
     if not why:
         if not export.voided_by or export.voided_by == actor:
             connection.execute(update(exports).where(exports.c.id == export_id).values(voided_by=actor))
@@ -199,22 +198,6 @@ def void(connection: Connection, export_id: int, context: Context, now_ms: int, 
     connection.execute(update(exports).where(exports.c.id == export_id).values(state=state, voided_by=actor))
     outbox.audit(connection, now_ms, actor, "export_void", f"export:{export_id}", {"why": why})
     return state
-
-
-def impossible(connection: Connection, export: Row[Any], open_items: Sequence[Row[Any]]) -> str:
-    """Return why no open item of an export can be paid by its file any more; empty while one can."""
-    words = export.conflict.split()
-    cursor = connection.execute(select(cursors).where(cursors.c.chain == export.chain)).one_or_none()
-    for word in words:
-        if word.startswith("expires:") and cursor is not None:
-            final_ms = coins.final_time(connection, export.chain, cursor.final_height)
-            if final_ms is not None and final_ms > int(word.removeprefix("expires:")):
-                return "expired"
-    per_item = [set(i.conflict.split()) for i in open_items if i.conflict]
-    needed = per_item or ([{w for w in words if not w.startswith("expires")}] if words else [])
-    mine = {i.transfer_id for i in items(connection, export.id)}
-    spent = coins.spent_by_others(connection, export.chain, set().union(*needed), mine, export.made_ms)
-    return "its inputs were used by another transaction" if needed and all(n & spent for n in needed) else ""
 
 
 def find(connection: Connection, export_id: int, *, lock: bool = False) -> Row[Any]:
@@ -369,7 +352,7 @@ def _work(
         spec=context.spec,
         asset=asset,
         items=tuple(wanted),
-        coins=tuple(c for c in coins.unspent(connection, context.chain) if c.outpoint not in taken),
+        coins=tuple(c for c in coins.unspent(connection, context.chain, must_use) if c.outpoint not in taken),
         taken=taken,
         must_use=must_use,
         final=BlockRef(row.final_height, row.final_hash) if row.final_height is not None else None,
@@ -405,7 +388,7 @@ def _replace(
     if old.state != "exported":
         raise Rejected("not_open", f"export {old_id} is {old.state}")
     open_items = [i for i in items(connection, old_id) if i.state == "open"]
-    before = tuple(w for w in old.conflict.split() if not w.startswith("expires"))
+    before = tuple(w for w in old.conflict.split() if w in conflicts.used_up(old))
     if not before:
         raise Rejected(
             "no_conflict", "on this chain a second file cannot rule the first one out: void it when it has expired"
@@ -416,10 +399,10 @@ def _replace(
     fixed = [Item(i.subject, i.amount, i.destination, conflict=i.conflict) for i in open_items]
     planned = plan(_work(connection, new_id, context, context.assets()[old.asset], fixed, before, now_ms))
     kept = {i.subject: i for i in planned.items}
-    shared = set(planned.conflict.split()) & set(before)
+    alone = conflicts.rules_out(planned.conflict, [old, *conflicts.replaced(connection, old)])
     same_nonces = all(kept[i.subject].conflict == i.conflict for i in open_items if i.subject in kept)
-    if not shared or not same_nonces or kept.keys() != {i.subject for i in open_items}:
-        raise Rejected("no_conflict", "the new transaction does not rule the old one out")
+    if not alone or not same_nonces or kept.keys() != {i.subject for i in open_items}:
+        raise Rejected("no_conflict", "the new transaction does not rule out every one before it")
     moved = among(connection, export_items.c.id, [i.id for i in open_items])
     connection.execute(update(export_items).where(moved).values(export_id=new_id))
     for table in (payout_table, refund_table):
