@@ -1,7 +1,8 @@
 """What a payment is found by, with a million purchases and payments: memo, address, wallet, transaction id, event.
 
-Rows are written in bulk, as a year of sales would leave them.  Each question is asked many times, each time about
-another payment.  The median counts: other work on the machine only ever slows one.
+Rows are written in bulk, as a year of sales would leave them: half-way the operator took another receiving account.
+Each question is asked about many payments, and about each of them a few times, of which the fastest counts: other work
+on the machine only ever slows one.  What 99 of 100 questions stay below must be below the target.
 
 python bench/lookup.py [rows]
 """
@@ -26,7 +27,7 @@ from chainwatch.testing.postgres import NoPostgres, Postgres
 from chainwatch.testing.shop import NOW_MS, Shop
 
 ROWS = 1_000_000
-ASKED = 200
+ASKED, TIMES = 200, 3
 TARGET_MS = 5.0
 EVENTS = 50
 PART = 20_000
@@ -44,7 +45,7 @@ def fill(store: Store, rows: int) -> None:
         with store.transaction() as connection:
             for some in chunks(part, 1000):
                 insert_rows(connection, purchases, [_purchase(n) for n in some])
-                insert_rows(connection, transfers, [_payment(n) for n in some])
+                insert_rows(connection, transfers, [_payment(n, rows) for n in some])
     with store.engine.connect() as connection:
         connection.execute(text("ANALYZE"))
         connection.commit()
@@ -71,7 +72,7 @@ def _purchase(n: int) -> dict[str, Any]:
     }
 
 
-def _payment(n: int) -> dict[str, Any]:
+def _payment(n: int, rows: int) -> dict[str, Any]:
     memo = f"cw:ref{n:013}".encode()
     return {
         "chain": "HIVE",
@@ -79,7 +80,7 @@ def _payment(n: int) -> dict[str, Any]:
         "idx": "0",
         "asset": "HIVE",
         "amount": 5000,
-        "recipient": f"own-{n}" if n % 3 == 0 else "till",
+        "recipient": f"own-{n}" if n % 3 == 0 else "former" if n < rows // 2 else "till",
         "sender": "[]",
         "memo": memo,
         "memo_key": memo_key(memo),
@@ -100,26 +101,28 @@ def questions(rows: int, rng: random.Random) -> dict[str, Callable[[], dict[str,
         "memo": lambda: {"memo": f"cw:ref{rng.randrange(rows):013}".encode()},
         "own address": lambda: {"address": f"own-{rng.randrange(rows // 3) * 3}"},
         "common address": lambda: {"address": "till"},
+        "former address": lambda: {"address": "former"},
         "wallet": lambda: {"wallet": f"wallet-{rng.randrange(400_000)}"},
         "transaction": lambda: {"txid": f"{rng.randrange(rows):040x}"},
         "event": lambda: {"event": rng.randrange(EVENTS) + 1},
     }
 
 
-def measure(store: Store, rows: int) -> dict[str, float]:
-    """Return the milliseconds that each kind of question takes (median)."""
-    taken: dict[str, float] = {}
+def measure(store: Store, rows: int) -> dict[str, tuple[float, float]]:
+    """Return the milliseconds that each kind of question takes: median, and what 99 of 100 stay below."""
+    taken: dict[str, tuple[float, float]] = {}
     with store.reading() as connection:
         for name, ask in questions(rows, random.Random(1)).items():
             asked = [ask() for _ in range(ASKED)]
             queries.payments(connection, **asked[0])
-            found, took = 0, []
-            for one in asked:
-                began = time.perf_counter()
-                found += bool(queries.payments(connection, **one))
-                took.append(time.perf_counter() - began)
-            taken[name] = statistics.median(took) * 1000
+            found, best = 0, [float("inf")] * ASKED
+            for _ in range(TIMES):
+                for i, one in enumerate(asked):
+                    began = time.perf_counter()
+                    found += bool(queries.payments(connection, **one))
+                    best[i] = min(best[i], (time.perf_counter() - began) * 1000)
             assert found, name
+            taken[name] = statistics.median(best), sorted(best)[ASKED * 99 // 100]
     return taken
 
 
@@ -130,8 +133,8 @@ def run(name: str, url: str, rows: int) -> bool:
     fill(store, rows)
     taken = measure(store, rows)
     store.close()
-    good = max(ms for what, ms in taken.items() if what != "event") < TARGET_MS  # that is a page of a hundred
-    shown = ", ".join(f"{what} {ms:.2f}" for what, ms in taken.items())
+    good = max(p99 for what, (_, p99) in taken.items() if what != "event") < TARGET_MS  # that is a page of a hundred
+    shown = ", ".join(f"{what} {median:.2f} (p99 {p99:.2f})" for what, (median, p99) in taken.items())
     print(f"lookup {name:<11} {rows:,} payments: {shown} ms   target {TARGET_MS:.0f} ms   {'ok' if good else 'BELOW'}")
     return good
 
