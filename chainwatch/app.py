@@ -239,11 +239,11 @@ class App:
             try:
                 await self.store.write(self._tidy)
                 self._kept_house = True
-                status = await self.store.read(queries.status)
+                waits = await self.store.read(queries.queues)
                 self.metrics.queues(
-                    refunds_due=status.refunds_due, payouts_due=status.payouts_due, review_open=status.review_open
+                    refunds_due=waits.refunds_due, payouts_due=waits.payouts_due, review_open=waits.review_open
                 )
-                self.metrics.outbox(status.outbox_pending, status.outbox_oldest_ms)
+                self.metrics.outbox(waits.outbox_pending, waits.outbox_oldest_ms)
                 if turn % BALANCE_EVERY == 0:
                     self.metrics.imbalance(await self.store.read(queries.imbalance))
             except ChainwatchError as error:

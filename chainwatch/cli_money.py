@@ -1,12 +1,12 @@
 """``chainwatch payouts``, ``refunds``, ``ledger``, ``creator``: money that leaves, and the books of all of it.
 
-Who runs a command is its operator: the login name of the shell (``sudo`` keeps it).  Where a second operator is
-needed it must be another one.
+Who runs a command is its operator: the user of the process, and under ``sudo`` who called it.  Where a second operator
+is needed it must be another one.
 """
 
 import asyncio
-import getpass
 import os
+import pwd
 import random
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -44,8 +44,17 @@ creator = group("Creators.")
 
 
 def operator() -> str:
-    """Return who runs this command."""
-    return f"cli:{os.environ.get('SUDO_USER') or getpass.getuser()}"
+    """Return who runs this command.
+
+    Only root's environment is believed: whoever else writes a name into it would approve their own exports.
+    """
+    uid = os.getuid()
+    if os.geteuid() == 0 and (caller := os.environ.get("SUDO_USER")):
+        return f"cli:{caller}"
+    try:
+        return f"cli:{pwd.getpwuid(uid).pw_name}"
+    except KeyError:  # a container's user without a name
+        return f"cli:{uid}"
 
 
 def now_ms() -> int:
@@ -387,12 +396,12 @@ def _due_asset(kind: Kind, replaces: int | None, config: Path | None) -> str:
 
 def _approve(export_id: int, config: Path | None) -> None:
     from chainwatch.ledger import exports
-    from chainwatch.payfiles import planner
+    from chainwatch.payfiles import again
 
     settings = settings_of(config)
     export = in_ledger(config, lambda c, _: exports.find(c, export_id))
     context = context_of(settings, export.chain)
-    plan = planner(context.spec)
+    plan = again(context.spec, export.payload)
     in_ledger(config, lambda c, _: exports.approve(c, export_id, context, plan, now_ms(), operator()), write=True)
 
 

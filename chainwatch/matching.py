@@ -239,6 +239,8 @@ def _ticketed(
 ) -> Decision:
     """Allocate to a ticket that exists: first come first, what it was minted for; what is over is surplus.
 
+    A payment whose surplus has left already comes before all: it has bought the ticket with the rest, and what is paid
+    earlier and mined later does not make that a second surplus of the same payment.
     Funding whose block is gone suspends the ticket and keeps its place until it confirms again,
     unless other confirmed money covers the price.
     """
@@ -247,7 +249,7 @@ def _ticketed(
     funding = list(usable)
     if not covered:
         funding += [p for p in payments if p.was_confirmed and p.state != "confirmed" and p.here]
-        funding.sort(key=lambda p: (p.paid_ms, p.transfer_id))
+    funding.sort(key=lambda p: (not p.gone, p.paid_ms, p.transfer_id))
     spent = 0
     for p in funding:
         take = min(cost - spent, p.here)

@@ -18,7 +18,7 @@ from chainwatch.errors import Rejected
 from chainwatch.ledger import exports
 from chainwatch.ledger.context import Context
 from chainwatch.model import Asset
-from chainwatch.payfiles import Options, planner
+from chainwatch.payfiles import Options, again, planner
 from chainwatch.times import format_ms
 from chainwatch.units import parse_units
 
@@ -193,8 +193,9 @@ async def approve(call: Call) -> Export:
     export_id, options, now_ms = _number(call.path["id"]), _options(call.body.options), call.now_ms
 
     def body(connection: Connection) -> Export:
-        context = _context(call.backend, exports.find(connection, export_id))
-        plan = planner(context.spec, options)
+        export = exports.find(connection, export_id)
+        context = _context(call.backend, export)
+        plan = again(context.spec, export.payload, options)
         exports.approve(connection, export_id, context, plan, now_ms, call.caller.actor)
         return _read(connection, export_id, call.backend.assets())
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, select
+from sqlalchemy import BigInteger, Connection, Text, cast, func, select, type_coerce
 
 from chainwatch.ledger.bulk import among, chunks, insert_rows
 from chainwatch.ledger.tables import ledger_lines
@@ -64,13 +64,9 @@ def lines_of(entry: Entry) -> dict[Account, int]:
     return {k: v for k, v in lines.items() if v}
 
 
-def post(connection: Connection, entries: Sequence[Entry], now_ms: int, known_new: bool = False) -> None:
-    """Add the lines that bring each transfer's balances to where they must be.
-
-    ``known_new``: none of the transfers has a line yet, so there is nothing to compare with.
-    """
-    wanted = [Wanted(e.transfer_id, e.asset, lines_of(e)) for e in entries]
-    bring(connection, wanted, now_ms, known_new=known_new)
+def post(connection: Connection, entries: Sequence[Entry], now_ms: int) -> set[int]:
+    """Add the lines that bring each transfer's balances to where they must be; return as ``bring`` does."""
+    return bring(connection, [Wanted(e.transfer_id, e.asset, lines_of(e)) for e in entries], now_ms)
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -81,9 +77,9 @@ class Wanted(msgspec.Struct, frozen=True):
     lines: Mapping[Account, int]
 
 
-def bring(connection: Connection, wanted: Sequence[Wanted], now_ms: int, known_new: bool = False) -> None:
-    """Add the lines that are missing, as differences."""
-    posted = {} if known_new else balances(connection, [w.transfer_id for w in wanted])
+def bring(connection: Connection, wanted: Sequence[Wanted], now_ms: int) -> set[int]:
+    """Add the lines that are missing, as differences; return the events whose creators' account changed."""
+    posted = balances(connection, [w.transfer_id for w in wanted])
     rows: list[dict[str, Any]] = []
     for one in wanted:
         have = posted.get(one.transfer_id, {})
@@ -101,6 +97,7 @@ def bring(connection: Connection, wanted: Sequence[Wanted], now_ms: int, known_n
                     }
                 )
     insert_rows(connection, ledger_lines, rows)
+    return {r["event_id"] for r in rows if r["account"] == "creator" and r["event_id"] is not None}
 
 
 def balances(connection: Connection, transfer_ids: Sequence[int]) -> dict[int, dict[Account, int]]:
@@ -115,9 +112,29 @@ def balances(connection: Connection, transfer_ids: Sequence[int]) -> dict[int, d
 
 
 def totals(connection: Connection) -> Mapping[tuple[str, str], int]:
-    """Return the balance of every (asset, account)."""
-    sums: dict[tuple[str, str], int] = {}
-    columns = select(ledger_lines.c.asset, ledger_lines.c.account, ledger_lines.c.amount)
-    for row in connection.execute(columns.execution_options(yield_per=5000)):
-        sums[row.asset, row.account] = sums.get((row.asset, row.account), 0) + row.amount
+    """Return the balance of every (asset, account), summed by the database: the daemon asks every minute."""
+    if connection.dialect.name == "postgresql":
+        line = ledger_lines.c
+        grouped = select(line.asset, line.account, func.sum(line.amount)).group_by(line.asset, line.account)
+        return {(asset, account): int(total) for asset, account, total in connection.execute(grouped)}
+    return _totals_of_text(connection)
+
+
+SHORT = 18
+"""Characters of an amount that SQLite's 64 bits hold for certain, with its sign."""
+HALF = 10**9
+"""Short amounts are summed in two halves: neither sum overflows below a thousand million lines."""
+
+
+def _totals_of_text(connection: Connection) -> dict[tuple[str, str], int]:
+    """Sum amounts that are texts, the short ones in halves: SQLite's sums of large integers are floats or errors."""
+    text = type_coerce(ledger_lines.c.amount, Text)
+    number = cast(text, BigInteger)
+    key = ledger_lines.c.asset, ledger_lines.c.account
+    halves = select(*key, func.sum(number.op("/")(HALF)), func.sum(number.op("%")(HALF)))
+    short = halves.where(func.length(text) <= SHORT).group_by(*key)
+    sums = {(asset, account): high * HALF + low for asset, account, high, low in connection.execute(short)}
+    long = select(*key, ledger_lines.c.amount).where(func.length(text) > SHORT)
+    for asset, account, amount in connection.execute(long.execution_options(yield_per=5000)):
+        sums[asset, account] = sums.get((asset, account), 0) + amount
     return sums

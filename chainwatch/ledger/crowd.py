@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, select
 
 from chainwatch.errors import Rejected
-from chainwatch.ledger import pool, quotes, seats
+from chainwatch.ledger import locks, pool, quotes, seats
 from chainwatch.ledger.bulk import among, insert_rows
 from chainwatch.ledger.context import Context
+from chainwatch.ledger.events import NUMBER
 from chainwatch.ledger.quotes import Ask, Plan, Quote
-from chainwatch.ledger.tables import purchases
+from chainwatch.ledger.tables import events, purchases
 
 
 class Buyer(NamedTuple):
@@ -29,6 +30,7 @@ def quote_all(connection: Connection, buyers: Sequence[Buyer], now_ms: int) -> l
     answers: dict[int, Quote | Rejected] = {}
     plain: dict[int, dict[int, Plan]] = {}
     known: dict[Any, Any] = {}
+    _lock(connection, [b.ask for b in buyers])
     for i, (ask, context) in enumerate(buyers):
         try:
             if (plan := _plain(connection, ask, context, now_ms, known)) is not None:
@@ -43,9 +45,23 @@ def quote_all(connection: Connection, buyers: Sequence[Buyer], now_ms: int) -> l
     return [answers[i] for i in range(len(buyers))]
 
 
+def _lock(connection: Connection, asks: Sequence[Ask]) -> None:
+    """Lock the events of a mixed group in id order: each purchase that is opened for itself locks its own."""
+    names = {ask.event_id for ask in asks}
+    if len(names) < 2 or all(_is_plain(ask) for ask in asks):
+        return
+    numbers = [int(n) for n in names if NUMBER.fullmatch(n)]
+    named = select(events.c.id).where(events.c.slug.in_(names) | events.c.id.in_(numbers))
+    locks.events(connection, connection.scalars(named).all())
+
+
+def _is_plain(ask: Ask) -> bool:
+    return not (ask.signed or ask.allotment is not None or ask.invite is not None or ask.tier is not None)
+
+
 def _plain(connection: Connection, ask: Ask, context: Context, now_ms: int, known: dict[Any, Any]) -> Plan | None:
     """Return the plan of a purchase that may share; None for one that may not."""
-    if ask.signed or ask.allotment is not None or ask.invite is not None or ask.tier is not None:
+    if not _is_plain(ask):
         return None
     plan = quotes.prepare(
         connection, ask, context, now_ms, known

@@ -14,7 +14,7 @@ from msgspec import UNSET, UnsetType
 from sqlalchemy import Connection, Numeric, Row, cast, func, insert, or_, select, update
 
 from chainwatch.errors import Rejected
-from chainwatch.ledger import offers, outbox, settle
+from chainwatch.ledger import locks, offers, outbox, settle
 from chainwatch.ledger.bulk import chunks
 from chainwatch.ledger.context import Context
 from chainwatch.ledger.facts import Changed
@@ -401,6 +401,7 @@ def cancel(connection: Connection, public_id: str, contexts: Mapping[str, Contex
 
     ``contexts``: of every chain (by chain or by asset).  Returns the number of tickets cancelled.
     """
+    locks.chains(connection, (c.chain for c in contexts.values()))  # a step of theirs holds payments, then events
     event = find(connection, public_id, lock=True)
     if event.status == "cancelled":
         return 0

@@ -150,7 +150,8 @@ def make(
 def approve(connection: Connection, export_id: int, context: Context, plan: Planner, now_ms: int, actor: str) -> None:
     """Let an export leave that waits for a second operator, who is another than the one who made it.
 
-    ``Rejected``: unknown_export, not_waiting, same_operator, frozen (an event came into dispute meanwhile: void it).
+    ``Rejected``: unknown_export, not_waiting, same_operator, frozen (it is not to be paid any more as it stands, with
+    the reason: void it, and export what is due now).
     """
     locks.chain(connection, context.chain)
     export = find(connection, export_id, lock=True)
@@ -158,10 +159,9 @@ def approve(connection: Connection, export_id: int, context: Context, plan: Plan
         raise Rejected("not_waiting", f"export {export_id} is {export.state}")
     if actor == export.made_by:
         raise Rejected("same_operator", "the second operator is another one than made the export")
-    if export.kind == "payouts":
-        ids = connection.scalars(select(payout_table.c.event_id).where(payout_table.c.export_id == export_id)).all()
-        if why := payouts.freezes(connection, ids, export.asset, now_ms):
-            raise Rejected("frozen", "; ".join(f"event {event}: {reason}" for event, reason in sorted(why.items())))
+    why = _overtaken_payouts(connection, export, now_ms) if export.kind == "payouts" else []
+    if why := why or _overtaken_refunds(connection, export, context):
+        raise Rejected("frozen", "; ".join(why[:10]))
     values = {"state": "exported", "approved_by": actor, "approved_ms": now_ms}
     if conflicts.EXPIRES in export.conflict:  # what expires counts from when the file leaves
         held = items(connection, export_id)
@@ -172,6 +172,33 @@ def approve(connection: Connection, export_id: int, context: Context, plan: Plan
         values |= {"conflict": planned.conflict, "payload": msgspec.json.encode(planned.document).decode()}
     connection.execute(update(exports).where(exports.c.id == export_id).values(values))
     outbox.audit(connection, now_ms, actor, "export_approved", f"export:{export_id}")
+
+
+def _overtaken_payouts(connection: Connection, export: Row[Any], now_ms: int) -> list[str]:
+    """Return what has changed since payouts were written down: nobody who was refunded, or moved, is overlooked."""
+    of_export = payout_table.c.export_id == export.id
+    ids = connection.scalars(select(payout_table.c.event_id).where(of_export)).all()
+    locks.events(connection, ids)
+    frozen = payouts.freezes(connection, ids, export.asset, now_ms)
+    rows = select(payout_table.c.creator_account, payout_table.c.destination).where(of_export)
+    moved = [
+        f"creator {account} is not paid at {destination} any more"
+        for account, destination in sorted(connection.execute(rows.distinct()).all())
+        if creators.in_force(connection, account, export.chain, now_ms) != destination
+    ]
+    return [f"event {event}: {reason}" for event, reason in sorted(frozen.items())] + moved
+
+
+def _overtaken_refunds(connection: Connection, export: Row[Any], context: Context) -> list[str]:
+    """Return the refunds whose money has left its block, or is not deep enough in the new one."""
+    rows = connection.execute(
+        select(refund_table.c.id, transfers.c.state, transfers.c.height)
+        .join_from(refund_table, transfers, refund_table.c.transfer_id == transfers.c.id)
+        .where(refund_table.c.export_id == export.id, refund_table.c.state == "exported")
+        .order_by(refund_table.c.id)
+    )
+    floor = _floor(connection, context)
+    return [f"refund {r.id}: its money is not there" for r in rows if not _is_deep(r.state, r.height, floor)]
 
 
 def void(connection: Connection, export_id: int, context: Context, now_ms: int, actor: str) -> str:
@@ -279,11 +306,24 @@ def _due_payouts(
         where = creators.in_force(connection, account, context.chain, now_ms)
         if where is None:
             left_out.append((f"creator {account}", f"no address on {context.chain} is in force"))
+        elif _is_ours(context.spec, where):
+            left_out.append((f"creator {account}", f"{where} is an account of our own"))
         elif total < rules.minimum.get(ask.asset, 0):
             left_out.append((f"creator {account}", f"{total} base units are below the minimum"))
         elif len(owed) < MOST_ITEMS:
             owed.append(_Owed(Item(f"payout:{rows[0].id}", total, where), [r.id for r in rows]))
     return owed, left_out
+
+
+def _is_ours(spec: ChainSpec, destination: str) -> bool:
+    """Is this a receiving account?  What is sent there never leaves us, so that nothing would settle it."""
+    if spec.family == "evm":
+        return destination.lower() in {account.lower() for account in spec.receive}
+    return destination in spec.receive
+
+
+def _is_deep(state: str, height: int | None, floor: int) -> bool:
+    return state == "confirmed" and height is not None and height <= floor
 
 
 def _unripe(connection: Connection, event_id: int, chain: str, floor: int) -> bool:
@@ -317,7 +357,9 @@ def _due_refunds(connection: Connection, ask: Ask, context: Context) -> tuple[li
             continue
         if row.destination is None:
             left_out.append((f"refund {row.id}", "nobody has named its destination"))
-        elif row.paid != "confirmed" or row.height is None or row.height > floor:
+        elif _is_ours(context.spec, row.destination):
+            left_out.append((f"refund {row.id}", "its destination is an account of our own"))
+        elif not _is_deep(row.paid, row.height, floor):
             left_out.append((f"refund {row.id}", "its money is not deep enough yet"))
         elif len(owed) < MOST_ITEMS:
             fee = refunds.pays_its_fee(row.reason)
@@ -417,6 +459,8 @@ def _replace(
 def _release(connection: Connection, open_items: Sequence[Row[Any]], now_ms: int) -> None:
     """Let what an export has not paid be due again."""
     for part in chunks([i.id for i in open_items]):
+        of_events = select(payout_table.c.event_id).where(among(connection, payout_table.c.item_id, part))
+        payouts.reopen(connection, set(connection.scalars(of_events)))
         connection.execute(update(export_items).where(among(connection, export_items.c.id, part)).values(state="void"))
         back = {"state": "due", "export_id": None, "item_id": None, "updated_ms": now_ms}
         connection.execute(

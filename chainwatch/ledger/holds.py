@@ -38,15 +38,20 @@ _COLUMNS = tuple(
 )
 
 
-def expire(connection: Connection, context: Context, scanned_ms: int, deciding: Container[int] = ()) -> set[int]:
-    """Expire purchases of this chain whose time is over; return those that did.
+def expire(
+    connection: Connection,
+    context: Context,
+    candidates: Sequence[Row[Any]],
+    scanned_ms: int,
+    deciding: Container[int] = (),
+) -> set[int]:
+    """Expire those of ``candidates`` that nothing keeps, whose events' rows are locked; return their ids.
 
     ``deciding``: purchases that are decided next in this transaction.  Money that has just been confirmed keeps their
     seat until then, or whoever is confirmed beside them could take it.
     """
     over: list[int] = []
     paid: list[Row[Any]] = []
-    candidates = _candidates(connection, context, scanned_ms)
     coming = _coming(connection, [r.id for r in candidates])
     for row in candidates:
         kept = _kept_by(row, coming.get(row.id, ()), context, decided=row.id not in deciding)
@@ -65,8 +70,10 @@ def expire(connection: Connection, context: Context, scanned_ms: int, deciding: 
     return set(over)
 
 
-def _candidates(connection: Connection, context: Context, scanned_ms: int) -> list[Row[Any]]:
-    """Return what may expire now.  What money keeps is looked at again when that money is no longer on its way."""
+def candidates(connection: Connection, context: Context, scanned_ms: int) -> list[Row[Any]]:
+    """Return purchases of this chain whose time is over.  What money keeps is looked at again when that money is no
+    longer on its way.
+    """
 
     def on_its_way(state: str) -> ColumnElement[bool]:
         here = transfers.c.purchase_id == purchases.c.id, transfers.c.state == state

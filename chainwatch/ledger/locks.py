@@ -22,6 +22,12 @@ def chain(connection: Connection, code: str) -> None:
     connection.execute(select(cursors.c.chain).where(cursors.c.chain == code).with_for_update()).all()
 
 
+def chains(connection: Connection, codes: Iterable[str]) -> None:
+    """Hold the cursors of several chains, by whoever needs some in the same order."""
+    for code in sorted(set(codes)):
+        chain(connection, code)
+
+
 def events(connection: Connection, ids: Iterable[int | None]) -> None:
     """Hold these events' rows until the transaction ends.  (SQLite has one writer anyhow.)"""
     if connection.dialect.name == "sqlite":

@@ -1,6 +1,6 @@
 """From a paid purchase to a ticket: limits of a wallet, the seat, the number, the signed words."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 from sqlalchemy import Connection, func, select
@@ -33,8 +33,28 @@ def take_seats(
     connection: Connection, asking: Sequence[Purchase], now_ms: int
 ) -> tuple[dict[int, int], dict[int, str]]:
     """Take a seat for each purchase, in order; return the numbers given out, and why the others got none."""
-    refused = _over_limits(connection, asking)
-    invited = [p for p in asking if p.row.expired and p.row.invite_id is not None and p.row.id not in refused]
+    have = _have(connection, asking)
+    numbers: dict[int, int] = {}
+    refused: dict[int, str] = {}
+    left = list(asking)
+    while left:
+        within = _within_limits(left, have)
+        got, why = _take_all(connection, within, now_ms)
+        numbers |= got
+        refused |= why
+        for p in within:
+            if p.row.id in got:
+                have[p.row.event_id, p.row.wallet] = have.get((p.row.event_id, p.row.wallet), 0) + 1
+        left = [p for p in left if p.row.id not in numbers and p.row.id not in refused]
+        if not why:  # nobody's place came free for another purchase of the same wallet
+            break
+    return numbers, refused | {p.row.id: "wallet_limit" for p in left}
+
+
+def _take_all(connection: Connection, asking: Sequence[Purchase], now_ms: int) -> tuple[dict[int, int], dict[int, str]]:
+    """Take a seat for each purchase that is within its limits."""
+    refused: dict[int, str] = {}
+    invited = [p for p in asking if p.row.expired and p.row.invite_id is not None]
     for p in invited:
         if not invites.use_again(connection, p.row.invite_id):
             refused[p.row.id] = "invite_used"
@@ -47,8 +67,8 @@ def take_seats(
     return numbers, refused
 
 
-def _over_limits(connection: Connection, asking: Sequence[Purchase]) -> dict[int, str]:
-    """Return the purchases whose wallet has as many tickets as the event allows.
+def _have(connection: Connection, asking: Sequence[Purchase]) -> dict[tuple[int, str], int]:
+    """Return how many tickets wallets have of events that limit them, by (event, wallet).
 
     The events' rows are locked before tickets are counted: the same wallet may be minting on another chain.
     """
@@ -57,15 +77,19 @@ def _over_limits(connection: Connection, asking: Sequence[Purchase]) -> dict[int
         return {}
     ids = sorted({p.row.event_id for p in limited})
     locks.events(connection, ids)
-    have = tickets_of(connection, ids, [p.row.wallet for p in limited])
-    refused = {}
-    for p in limited:
+    return tickets_of(connection, ids, [p.row.wallet for p in limited])
+
+
+def _within_limits(asking: Sequence[Purchase], have: Mapping[tuple[int, str], int]) -> list[Purchase]:
+    """Return the first purchases of each wallet, as many as its event still allows it."""
+    taken = dict(have)
+    within = []
+    for p in asking:
         key = (p.row.event_id, p.row.wallet)
-        if have.get(key, 0) >= p.row.tickets_per_wallet:
-            refused[p.row.id] = "wallet_limit"
-        else:
-            have[key] = have.get(key, 0) + 1
-    return refused
+        if p.row.tickets_per_wallet is None or taken.get(key, 0) < p.row.tickets_per_wallet:
+            taken[key] = taken.get(key, 0) + 1
+            within.append(p)
+    return within
 
 
 def tickets_of(connection: Connection, event_ids: Sequence[int], wallets: Sequence[str]) -> dict[tuple[int, str], int]:

@@ -2,39 +2,55 @@
 
 Due = the latest end the event ever had + the delay.  What is due and has not left is reckoned anew each time: owed by
 the ledger's creator account, less what has left, less what other events of the same creator were paid too much (a
-refund after the payout).  An event in dispute, with an open review or with money on a chain whose final
-blocks were undone is frozen, and so is a creator whose address on that chain is changing.
+refund after the payout).  What a reorganisation took is not paid out before it is back, and what was paid of it is not
+asked back.  An event in dispute, with an open review or with money on a chain whose final blocks were undone is frozen,
+and so is a creator whose address on that chain is changing.
+
+An event whose creator has got everything is ``PAID_UP`` and is not looked at again until its books change: however
+many events there were, a pass reads those that are open.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, insert, or_, select, update
+from sqlalchemy import Connection, Row, delete, insert, or_, select, update
 
 from chainwatch.ledger import creators, locks, outbox
-from chainwatch.ledger.bulk import among, chunks
-from chainwatch.ledger.tables import cursors, events, ledger_lines, payouts, purchases, transfers
+from chainwatch.ledger.bulk import among, chunks, insert_rows
+from chainwatch.ledger.tables import cursors, events, ledger_lines, milestones, payouts, purchases, transfers
 
 MOST = 1000
 """Rows of one answer."""
+
+PAID_UP = "paid_up"
+"""The milestone of an event whose creator is owed nothing."""
 
 Key = tuple[int, str]
 """(event id, asset)."""
 
 
 class Owed(msgspec.Struct):
-    """The creator account of one event in one asset: what it holds, what has left, on which chain."""
+    """The creator account of one event in one asset: what it holds, what has left, on which chain.
+
+    ``lost``: the part of ``held`` whose blocks are gone.
+    """
 
     event: Any
     chain: str
     held: int = 0
     left: int = 0
+    lost: int = 0
 
     @property
     def rest(self) -> int:
         """What is still owed; negative when more has left than is owed now."""
         return self.held - self.left
+
+    @property
+    def here(self) -> int:
+        """What of that can be paid now."""
+        return self.rest - self.lost
 
 
 def fall_due(connection: Connection, now_ms: int, delay_ms: int) -> int:
@@ -51,6 +67,7 @@ def fall_due(connection: Connection, now_ms: int, delay_ms: int) -> int:
         for r in connection.execute(select(payouts).where(payouts.c.state.in_(("due", "frozen"))))
     }
     made = 0
+    _close(connection, {i for i in over if not any(key[0] == i for key in open_rows | wanted)}, now_ms)
     for key in sorted(wanted.keys() | open_rows.keys()):
         reason = why.get(key, "") if key[0] in over else "not_over"
         row, amount = open_rows.get(key), wanted.get(key, 0)
@@ -63,18 +80,54 @@ def fall_due(connection: Connection, now_ms: int, delay_ms: int) -> int:
     return made
 
 
-def _reckon(connection: Connection, ended_ms: int) -> tuple[set[int], dict[Key, Owed]]:
-    """Return the events that are over, and what is owed for them and for all that were paid out before."""
+def reopen(connection: Connection, event_ids: Iterable[int]) -> None:
+    """The books of these events have changed (their rows are locked): they are looked at again."""
+    for part in chunks(sorted(event_ids)):
+        mine = among(connection, milestones.c.event_id, part), milestones.c.what == PAID_UP
+        connection.execute(delete(milestones).where(*mine))
+
+
+def _close(connection: Connection, event_ids: Collection[int], now_ms: int) -> None:
+    """Mark those of these events that owe nothing as paid up.
+
+    Their rows are locked and their books read once more, so that what is booked meanwhile reopens them; a row that
+    somebody else holds is left for the next time.
+    """
+    for part in chunks(sorted(event_ids)):
+        mine = select(events.c.id).where(among(connection, events.c.id, part)).order_by(events.c.id)
+        held = set(connection.scalars(mine.with_for_update(skip_locked=True, key_share=True)))
+        leaving = payouts.c.state.not_in(("settled", "cancelled"))
+        held -= set(connection.scalars(select(payouts.c.event_id).where(leaving)))
+        _, owed = _reckon(connection, now_ms, held)
+        held -= {key[0] for key, one in owed.items() if one.rest or one.lost}
+        insert_rows(connection, milestones, [{"event_id": i, "what": PAID_UP, "at_ms": now_ms} for i in sorted(held)])
+
+
+def _reckon(
+    connection: Connection, ended_ms: int, only: Collection[int] | None = None
+) -> tuple[set[int], dict[Key, Owed]]:
+    """Return the events that are over, and what is owed for them and for all that were paid out before.
+
+    But for those that are paid up.  ``only``: of these events alone.
+    """
     paid = select(payouts.c.event_id)
     ended = events.c.latest_end_ms.is_not(None) & (events.c.latest_end_ms <= ended_ms) & (events.c.tickets_sold > 0)
     columns = (events.c.id, events.c.slug, events.c.creator_account, events.c.latest_end_ms, events.c.dispute)
-    rows = connection.execute(select(*columns).where(or_(ended, events.c.id.in_(paid)))).all()
+    closed = select(milestones.c.event_id).where(milestones.c.what == PAID_UP)
+    asked = select(*columns).where(or_(ended, events.c.id.in_(paid)), events.c.id.not_in(closed))
+    rows = [r for r in connection.execute(asked) if only is None or r.id in only]
     over = {r.id for r in rows if r.latest_end_ms is not None and r.latest_end_ms <= ended_ms}
     by_id = {r.id: r for r in rows}
     owed: dict[Key, Owed] = {}
     for part in chunks(by_id):
         for line in connection.execute(
-            select(ledger_lines.c.event_id, ledger_lines.c.asset, ledger_lines.c.amount, transfers.c.chain)
+            select(
+                ledger_lines.c.event_id,
+                ledger_lines.c.asset,
+                ledger_lines.c.amount,
+                transfers.c.chain,
+                transfers.c.state,
+            )
             .join_from(ledger_lines, transfers)
             .where(among(connection, ledger_lines.c.event_id, part))
             .where(ledger_lines.c.account == "creator", transfers.c.direction == "in")
@@ -82,9 +135,12 @@ def _reckon(connection: Connection, ended_ms: int) -> tuple[set[int], dict[Key, 
             key = (line.event_id, line.asset)
             one = owed.setdefault(key, Owed(by_id[line.event_id], line.chain))
             one.held -= line.amount
-    for payout in connection.execute(select(payouts).where(payouts.c.state.in_(("exported", "settled")))):
-        one = owed.setdefault((payout.event_id, payout.asset), Owed(by_id[payout.event_id], ""))
-        one.left += payout.amount
+            if line.state != "confirmed":
+                one.lost -= line.amount
+        gone = payouts.c.state.in_(("exported", "settled")), among(connection, payouts.c.event_id, part)
+        for payout in connection.execute(select(payouts).where(*gone)):
+            one = owed.setdefault((payout.event_id, payout.asset), Owed(by_id[payout.event_id], ""))
+            one.left += payout.amount
     return over, owed
 
 
@@ -114,12 +170,14 @@ def frozen(connection: Connection, owed: dict[Key, Owed], now_ms: int) -> dict[K
 
 
 def freezes(connection: Connection, event_ids: Iterable[int], asset: str, now_ms: int) -> dict[int, str]:
-    """Return why each of these events pays nothing out in ``asset`` now, for those that do not."""
-    _, owed = _reckon(connection, now_ms)
-    wanted = set(event_ids)
-    return {
-        key[0]: why for key, why in frozen(connection, owed, now_ms).items() if key[0] in wanted and key[1] == asset
-    }
+    """Return why each of these events pays nothing out in ``asset`` now, for those that do not.
+
+    ``owed_less``: more is on its way than is owed since, for buyers have been refunded.
+    """
+    _, owed = _reckon(connection, now_ms, set(event_ids))
+    less = {key: "owed_less" for key, one in owed.items() if one.here < 0}
+    found = less | frozen(connection, owed, now_ms)
+    return {key[0]: why for key, why in found.items() if key[1] == asset}
 
 
 def _after_debts(owed: dict[Key, Owed]) -> dict[Key, int]:
@@ -132,11 +190,11 @@ def _after_debts(owed: dict[Key, Owed]) -> dict[Key, int]:
     wanted: dict[Key, int] = {}
     for key, one in sorted(owed.items(), key=lambda item: item[0]):
         creditor = (one.event.creator_account, key[1])
-        taken = min(max(one.rest, 0), debts.get(creditor, 0))
+        taken = min(max(one.here, 0), debts.get(creditor, 0))
         if taken:
             debts[creditor] -= taken
-        if one.rest > taken:
-            wanted[key] = one.rest - taken
+        if one.here > taken:
+            wanted[key] = one.here - taken
     return wanted
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, Row, delete, select, update
 
-from chainwatch.ledger import books, deliveries, holds, locks, minting, orders, outbox, purchases
+from chainwatch.ledger import books, deliveries, holds, locks, minting, orders, outbox, payouts, purchases
 from chainwatch.ledger.bulk import among, chunks, insert_rows, update_rows
 from chainwatch.ledger.context import Context
 from chainwatch.ledger.facts import Changed
@@ -43,9 +43,10 @@ def settle(connection: Connection, changed: Changed, context: Context, now_ms: i
     touched = changed.all()
     purchases.assign(connection, touched, context, now_ms)
     ids, strays = _claimed(connection, touched)
+    over = [] if scanned_ms is None else holds.candidates(connection, context, scanned_ms)
+    locks.events_of(connection, ids | {p.id for p in over})  # all at once, so that they are locked in id order
     if scanned_ms is not None:
-        ids |= holds.expire(connection, context, scanned_ms, ids)
-    locks.events_of(connection, ids)
+        ids |= holds.expire(connection, context, over, scanned_ms, ids)
     held = orders.load(connection, ids, context)
     dust = {a.code: a.dust for a in context.spec.assets}
     told = [r for r in (*(r for p in held for r in p.payments), *strays) if r.id in touched and _worth_telling(r, dust)]
@@ -184,7 +185,7 @@ def _write(
     entered = dict(Counter((row.asset, shown_state(row.state, parts)) for row, parts, _ in entries))
     update_rows(connection, transfers, shown)
     _refund(connection, [e for e in entries if present.get(e[0].id, ()) != e[1]], now_ms)
-    books.post(
+    booked = books.post(
         connection,
         [
             books.Entry(row.id, row.asset or f"{row.chain}:{row.asset_id}", row.state == "confirmed", event_id, parts)
@@ -193,6 +194,7 @@ def _write(
         ],
         now_ms,
     )
+    payouts.reopen(connection, booked)
     ends = Counter((f["kind"], f["reason"]) for f in fresh)
     return entered, dict(ends)
 

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, select, update
 
 from chainwatch.errors import Rejected
-from chainwatch.ledger import outbox, settle
+from chainwatch.ledger import locks, outbox, settle
 from chainwatch.ledger.context import Context
 from chainwatch.ledger.facts import Changed
 from chainwatch.ledger.tables import attendance, entries, events, purchases, tickets, tiers, transfers
@@ -90,6 +90,7 @@ def revoke(
     row = connection.execute(_listed().where(tickets.c.uuid == uuid)).one_or_none()
     if row is None:
         raise Rejected("unknown_ticket", "there is no such ticket")
+    locks.chains(connection, (c.chain for c in contexts.values()))  # a step of theirs holds payments, then events
     live = update(tickets).where(tickets.c.id == row.id, tickets.c.state.in_(("active", "used", "suspended")))
     if connection.execute(live.values(state="revoked", reason=reason)).rowcount != 1:
         raise Rejected("conflict", f"the ticket is {row.state}")

@@ -7,6 +7,8 @@ Pure: what a plan needs of a node (a nonce, earlier transactions) the caller has
 import importlib
 from collections.abc import Mapping
 
+import msgspec
+
 from chainwatch.errors import Rejected
 from chainwatch.ledger.exports import Plan, Planner, Work
 from chainwatch.model import ChainSpec
@@ -36,4 +38,13 @@ def planner(spec: ChainSpec, options: Options | None = None) -> Planner:
     return plan
 
 
-__all__ = ["Options", "planner"]
+def again(spec: ChainSpec, payload: str, options: Options | None = None) -> Planner:
+    """Return the planner that writes a file anew (a Hive transaction whose time is over): the same account pays it."""
+    chosen = options or Options()
+    if spec.family == "hive" and chosen.account is None and payload:
+        operations = msgspec.json.decode(payload)["operations"]
+        chosen = msgspec.structs.replace(chosen, account=operations[0][1]["from"])
+    return planner(spec, chosen)
+
+
+__all__ = ["Options", "again", "planner"]

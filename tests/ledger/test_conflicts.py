@@ -4,10 +4,7 @@ btcpayserver#6540 paid a payout ten times; a file that conflicts with the one be
 """
 
 import contextlib
-import importlib.util
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -22,20 +19,9 @@ from chainwatch.ledger.tables import exports as export_table
 from chainwatch.ledger.tables import payouts as payout_table
 from chainwatch.model import Unconfirmed
 from chainwatch.payfiles import Options, planner
-
-_here = importlib.util.spec_from_file_location("ledger_payments", Path(__file__).with_name("payments.py"))
-assert _here is not None
-assert _here.loader is not None
-p = importlib.util.module_from_spec(_here)
-sys.modules.setdefault("ledger_payments", p)
-_here.loader.exec_module(p)
+from chainwatch.testing import house as p
 
 pytestmark = pytest.mark.network
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def store(request: pytest.FixtureRequest, tmp_path: Any) -> Iterator[Store]:
-    yield from p.stores(request, tmp_path)
 
 
 @contextlib.contextmanager
@@ -152,7 +138,7 @@ def test_where_nothing_rules_a_file_out_two_operators_attest_however_late(store:
     h.address()
     h.plan = lambda work: exports.Plan(work.items, {"family": family})  # what both planners say: no conflict
     export = h.export()
-    h.mine(empty=200)
+    h.mine(empty=60)
     h.now += 30 * p.DAY
     with refused("no_conflict"):
         h.export(replaces=export)

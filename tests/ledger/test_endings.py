@@ -12,6 +12,7 @@ from chainwatch.errors import Rejected
 from chainwatch.ledger import endings, exports, review
 from chainwatch.ledger import refunds as refunding
 from chainwatch.ledger.context import Policy
+from chainwatch.ledger.events import NewTier
 from chainwatch.ledger.review import Decision
 from chainwatch.ledger.tables import allocations, audit_log, outbox, refunds
 from chainwatch.matching import REVIEWED_FLAGS
@@ -129,6 +130,20 @@ def test_over_is_due_back_and_a_second_payment_is_a_duplicate(shop: Shop) -> Non
     assert shop.due() == [(100, "overpaid"), (5000, "duplicate")]
 
 
+def test_money_seen_first_and_mined_last_is_due_back_though_other_surplus_has_left(shop: Shop) -> None:
+    """A fee too low, then paid again and too much: what was over went back, and then the first one was mined."""
+    shop.event()
+    quote = shop.ask()
+    slow, fast = shop.pays(quote, 5000), shop.pays(quote, 5100)
+    shop.see(slow)
+    shop.after(1).mine(fast)
+    export(shop)
+    shop.mine(slow)
+    assert shop.ends(fast) == [("surplus", 100, "overpaid"), ("ticket", 5000, "")]
+    assert shop.ends(slow) == [("surplus", 5000, "duplicate")]
+    assert shop.due() == [(5000, "duplicate")]
+
+
 def test_tolerance_is_per_asset_and_small_and_never_lets_nothing_buy(shop: Shop) -> None:
     """btcpayserver/btcpayserver#6378: a tolerance of 100 % settled invoices for nothing."""
     shop = Shop(shop.store, Policy(tolerance_bps={"HIVE": 100}))
@@ -178,6 +193,21 @@ def test_a_wallet_over_its_limit_gets_its_money_back_whatever_it_pays_with(shop:
     with pytest.raises(Rejected) as no:
         shop.ask()
     assert no.value.code == "wallet_limit"
+
+
+def test_a_wallet_at_its_limit_gets_the_ticket_that_is_left_when_its_other_kind_is_sold_out(shop: Shop) -> None:
+    """Two kinds paid at once, one ticket allowed: that the first is sold out must not cost the second."""
+    kinds = (NewTier(code="vip", ticket_price="20", quantity=1), NewTier(code="hall", ticket_price="5"))
+    shop.event(tickets_per_wallet=1, tiers=kinds)
+    shop.mine(shop.pays("event:gala:wallet:bobby:tier:vip", 20_000))
+    vip = shop.pays("event:gala:wallet:alice:tier:vip", 20_000)
+    hall = shop.pays("event:gala:wallet:alice:tier:hall", 5000)
+    third = shop.pays("event:gala:wallet:alice:tier:hall", 1500, asset="HBD")
+    shop.mine(vip, hall, third)
+    assert shop.ends(vip) == [("refund", 20_000, "sold_out")]
+    assert shop.ends(hall) == [("ticket", 5000, "")]
+    assert shop.ends(third)[0][0] == "refund"
+    assert shop.wallets() == ["bobby", "alice"]
 
 
 # -- wrong asset, event, time ----------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chainwatch.config import networks
@@ -116,6 +116,7 @@ def test_only_known_tokens_have_the_price_of_their_symbol() -> None:
     assert coin_of("GOLD") is None
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # on a busy machine all is slow
 @given(st.sampled_from(sorted(SOURCES)), st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
 def test_bytes_of_any_shape_are_no_price_and_no_surprise(name: str, body: bytes) -> None:
     source = SOURCES[name]

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chainwatch.matching import Allocation, Order, Paid, Sale, Stray, decide, forbids, route, shown_state
@@ -46,6 +46,21 @@ def test_a_second_payment_for_a_ticket_is_surplus_in_full() -> None:
     """btcpayserver/btcpayserver#1828."""
     found = ends(OPEN, order(ticket="active"), paid(1, 100), paid(2, 100))
     assert found == {1: [("ticket", 100, "")], 2: [("surplus", 100, "duplicate")]}
+
+
+def test_a_payment_whose_surplus_has_left_goes_on_paying_for_the_ticket() -> None:
+    """One that was seen earlier and mined later came between: a payment has one surplus, which had left already."""
+    left = (Allocation("surplus", 30, "overpaid"),)
+    for states in (("confirmed", "confirmed"), ("orphaned", "confirmed"), ("confirmed", "orphaned")):
+        first, second = (
+            paid(1, 100, state=states[0], was_confirmed=True),
+            paid(2, 130, state=states[1], was_confirmed=True, gone=left),
+        )
+        found = ends(OPEN, order(ticket="active", funded=100), first, second)
+        for parts in found.values():
+            assert len({kind for kind, _, _ in parts}) == len(parts)
+    found = ends(OPEN, order(ticket="active", funded=100), paid(1, 100), paid(2, 130, gone=left))
+    assert found == {1: [("surplus", 100, "duplicate")], 2: [("surplus", 30, "overpaid"), ("ticket", 100, "")]}
 
 
 def test_paid_when_the_last_seat_is_gone_goes_back() -> None:
@@ -131,6 +146,7 @@ def test_a_payment_without_a_purchase_ends_by_name(stray: Stray, expected: tuple
     assert (found.kind, found.reason, found.amount) == (*expected, 5)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # on a busy machine all is slow
 @given(
     st.lists(
         st.tuples(st.integers(1, 300), st.sampled_from(["HIVE", "HBD"]), st.sampled_from(["confirmed", "seen"])),

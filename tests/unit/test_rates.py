@@ -4,7 +4,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chainwatch.errors import Rejected
@@ -41,6 +41,7 @@ def test_money_becomes_base_units(amount: str, price: str, decimals: int, expect
     assert base_units(Decimal(amount), rate(price), decimals) == expected
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # on a busy machine all is slow
 @given(
     st.decimals(min_value=0, max_value=10**9, places=2),
     st.decimals(min_value="0.00000001", max_value=10**9, places=8),
@@ -134,6 +135,7 @@ def test_the_chain_s_feed_only_bounds() -> None:
     assert agree(HIVE, [said("a", "0.12"), said("b", "0.12"), feed], RULES, NOW).why == "out_of_bounds"
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # on a busy machine all is slow
 @given(st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(1, 400)), max_size=10))
 def test_a_rate_always_has_a_quorum_within_the_limit_behind_it(prices: list[tuple[str, int]]) -> None:
     found = agree(HIVE, [said(s, str(p)) for s, p in prices], RULES, NOW)
