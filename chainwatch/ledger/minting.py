@@ -48,7 +48,9 @@ def take_seats(
         left = [p for p in left if p.row.id not in numbers and p.row.id not in refused]
         if not why:  # nobody's place came free for another purchase of the same wallet
             break
-    return numbers, refused | {p.row.id: "wallet_limit" for p in left}
+    for p in left:
+        refused[p.row.id] = "wallet_limit"
+    return numbers, refused
 
 
 def _take_all(connection: Connection, asking: Sequence[Purchase], now_ms: int) -> tuple[dict[int, int], dict[int, str]]:
