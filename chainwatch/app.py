@@ -77,18 +77,7 @@ class App:
             self.metrics.expect(code, context.spec.block_time_ms)
         services = Services(clock=clock, random=rng, observer=self.metrics)
         holder = holder_name()
-        self.watchers = [
-            Watcher(
-                context,
-                adapters.open_source(context.spec, services),
-                self.store,
-                clock=clock,
-                rng=rng,
-                reports=self.metrics,
-                holder=holder,
-            )
-            for context in self.contexts.values()
-        ]
+        self.watchers = self._watchers(services, holder)
         self.resolvers = Resolvers({code: c.spec for code, c in self.contexts.items()})
         self.backend = Backend(
             settings=lambda: self.settings,
@@ -101,9 +90,31 @@ class App:
             resolver=self.resolvers,
             simulation=simulation,
         )
-        self.server = Server(
-            settings.http.host,
-            settings.http.port,
+        self.server = self._server()
+        self.background = self._services(holder)
+        self._kept_house = False
+        self._counted: dict[str, int] = {}
+        self._payouts_at = self._erase_at = 0
+        payout_rules(settings)  # what is wrong in it is said now, not at the first export
+
+    def _watchers(self, services: Services, holder: str) -> list[Watcher]:
+        return [
+            Watcher(
+                context,
+                adapters.open_source(context.spec, services),
+                self.store,
+                clock=self.clock,
+                rng=self.rng,
+                reports=self.metrics,
+                holder=holder,
+            )
+            for context in self.contexts.values()
+        ]
+
+    def _server(self) -> Server:
+        return Server(
+            self.settings.http.host,
+            self.settings.http.port,
             [
                 health.routes(self.readiness, self.metrics),
                 routes(resources.endpoints(self.backend), self.backend),
@@ -113,13 +124,16 @@ class App:
             limits=self.backend.limits,
             on_stop=self.backend.stop,
         )
-        self.background: list[Service] = [
+
+    def _services(self, holder: str) -> list[Service]:
+        """Return what runs beside the watchers: rates and messages, each under a lease."""
+        return [
             Ticker(
                 settings=lambda: self.settings.rates,
-                hive_url=hive_url(settings.chains),
+                hive_url=hive_url(self.settings.chains),
                 store=self.store,
                 metrics=self.metrics,
-                clock=clock,
+                clock=self.clock,
                 holder=holder,
             ),
             Outbox(
@@ -127,15 +141,11 @@ class App:
                 store=self.store,
                 issuer=self.issuer,
                 metrics=self.metrics,
-                clock=clock,
-                rng=rng,
+                clock=self.clock,
+                rng=self.rng,
                 holder=holder,
             ),
         ]
-        self._kept_house = False
-        self._counted: dict[str, int] = {}
-        self._payouts_at = self._erase_at = 0
-        payout_rules(settings)  # what is wrong in it is said now, not at the first export
 
     def _lock_sqlite(self) -> None:
         """One daemon a SQLite file: a second one exits with 2 (PostgreSQL has leases for that)."""

@@ -34,10 +34,6 @@ class Rule(msgspec.Struct, frozen=True):
                     return tier
         return self.tiers[-1]
 
-    def deepest(self) -> int:
-        """Return the greatest depth that any tier asks for (0: none does)."""
-        return max((t.depth or 0 for t in self.tiers), default=0)
-
 
 class Seen(msgspec.Struct, frozen=True):
     """In no block."""

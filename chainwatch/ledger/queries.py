@@ -124,13 +124,6 @@ def _count(connection: Connection, table: Any, where: Any) -> int:
     return int(connection.execute(select(func.count()).select_from(table).where(where)).scalar_one())
 
 
-def payments_by_state(connection: Connection) -> Sequence[tuple[str, str, str, int]]:
-    """Return (chain, asset, shown state, count)."""
-    columns = (transfers.c.chain, transfers.c.asset, transfers.c.shown)
-    rows = connection.execute(select(*columns, func.count()).group_by(*columns))
-    return [(chain, asset or "", shown, n) for chain, asset, shown, n in rows]
-
-
 def open_ids(connection: Connection, chain: str) -> list[tuple[str, str]]:
     """Return (txid, index) of the chain's transfers that are not final yet."""
     rows = connection.execute(
