@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from chainwatch.api.backend import Backend
 from chainwatch.api.door import event_of_caller
 from chainwatch.api.endpoints import Call, Endpoint, creator
-from chainwatch.api.problems import Problem
+from chainwatch.api.fields import row_id
 from chainwatch.ledger import devices
 from chainwatch.tickets.token import base64url
 from chainwatch.times import format_ms
@@ -132,10 +132,7 @@ async def _list(call: Call) -> Devices:
 
 
 async def _revoke(call: Call) -> Revoked:
-    text = call.path["device"]
-    if not (text.isascii() and text.isdigit() and len(text) <= 18):
-        raise Problem("unknown_device", "a device's id is a number")
-    device_id = int(text)
+    device_id = row_id(call.path["device"], "unknown_device")
 
     def write(connection: Connection) -> Revoked:
         event = event_of_caller(connection, call)

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row
 from chainwatch.api import amounts, paging, wire
 from chainwatch.api.backend import Backend
 from chainwatch.api.endpoints import Call, Endpoint, operator
-from chainwatch.api.fields import Text
+from chainwatch.api.fields import Text, row_id
 from chainwatch.api.paging import Page
 from chainwatch.api.problems import Problem
 from chainwatch.errors import Rejected
@@ -115,8 +115,8 @@ def _kind(kind: exports.Kind) -> Any:
         ask = exports.Ask(
             kind=kind,
             asset=asset,
-            ids=tuple(_number(i) for i in asked.ids),
-            replaces=_number(asked.replaces) if asked.replaces is not None else None,
+            ids=tuple(row_id(i, "unknown_export") for i in asked.ids),
+            replaces=row_id(asked.replaces, "unknown_export") if asked.replaces is not None else None,
         )
         rules = rules_of(call.backend)
 
@@ -178,19 +178,19 @@ async def listed(call: Call) -> Exports:
 
 async def document(call: Call) -> web.Response:
     """Return the file for the operator's wallet."""
-    found = await call.backend.store.read(exports.document, _number(call.path["id"]))
+    found = await call.backend.store.read(exports.document, row_id(call.path["id"], "unknown_export"))
     headers = {"Content-Disposition": f'attachment; filename="export-{found["export"]}.json"'}
     return web.Response(body=wire.encode(found), content_type=wire.JSON, headers=headers)
 
 
 async def show(call: Call) -> Export:
     """Return one export."""
-    return await call.backend.store.read(_read, _number(call.path["id"]), call.backend.assets())
+    return await call.backend.store.read(_read, row_id(call.path["id"], "unknown_export"), call.backend.assets())
 
 
 async def approve(call: Call) -> Export:
     """Let it leave."""
-    export_id, options, now_ms = _number(call.path["id"]), _options(call.body.options), call.now_ms
+    export_id, options, now_ms = row_id(call.path["id"], "unknown_export"), _options(call.body.options), call.now_ms
 
     def body(connection: Connection) -> Export:
         export = exports.find(connection, export_id)
@@ -204,7 +204,7 @@ async def approve(call: Call) -> Export:
 
 async def void(call: Call) -> Export:
     """Take it back, or attest that it cannot be paid any more."""
-    export_id, now_ms = _number(call.path["id"]), call.now_ms
+    export_id, now_ms = row_id(call.path["id"], "unknown_export"), call.now_ms
 
     def body(connection: Connection) -> Export:
         context = _context(call.backend, exports.find(connection, export_id))
@@ -241,12 +241,6 @@ def _export(row: Row[Any], assets: Mapping[str, Asset]) -> Export:
         voided_by=row.voided_by,
         replaces=amounts.base(row.replaces_id),
     )
-
-
-def _number(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= 18):
-        raise Rejected("unknown_export", f"{text[:40]!r} is no number")
-    return int(text)
 
 
 _PATH = "/api/exports/{id}"

@@ -12,7 +12,7 @@ from chainwatch.access import signed
 from chainwatch.api.backend import Backend
 from chainwatch.api.endpoints import Call, Endpoint, creator
 from chainwatch.api.events import own
-from chainwatch.api.fields import Address, Signature, SignedText
+from chainwatch.api.fields import Address, Signature, SignedText, row_id
 from chainwatch.errors import Rejected
 from chainwatch.ledger import events, invites
 from chainwatch.times import format_ms
@@ -147,13 +147,11 @@ async def invited(call: Call) -> Invites:
 
 async def revoke(call: Call) -> web.Response:
     """End an invite."""
-    number, now_ms = call.path["invite"], call.now_ms
-    if not (number.isascii() and number.isdigit() and len(number) <= 18):
-        raise Rejected("unknown_invite", "an invite's id is a number")
+    invite_id, now_ms = row_id(call.path["invite"], "unknown_invite"), call.now_ms
 
     def body(connection: Connection) -> web.Response:
         event = _event(connection, call)
-        invites.revoke(connection, event.id, int(number), now_ms, call.caller.actor, call.path["id"])
+        invites.revoke(connection, event.id, invite_id, now_ms, call.caller.actor, call.path["id"])
         return web.Response(status=204)
 
     return await call.write(body)

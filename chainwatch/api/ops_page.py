@@ -17,6 +17,7 @@ from sqlalchemy import Connection, select
 from chainwatch.api import ops_board, stream
 from chainwatch.api.backend import Backend
 from chainwatch.api.endpoints import Call, Endpoint
+from chainwatch.api.fields import row_id
 from chainwatch.api.pages import render
 from chainwatch.api.problems import Problem
 from chainwatch.errors import Rejected
@@ -125,14 +126,11 @@ async def decide(call: Call) -> web.Response:
         raise Problem("forbidden", "this key has no scope 'money'")
     action, ref = form.get("action", ""), form.get("ref", "").strip()
     try:
-        if not call.path["id"].isdecimal():
-            raise Rejected("unknown_payment", "there is no such payment")
+        payment_id = row_id(call.path["id"], "unknown_payment")
         decision = review.Decision(action=review.action(action), ref=ref or None, note="on the operations page")
         actor = f"operator:{session.name}"
-        await call.backend.store.write(
-            review.decide, int(call.path["id"]), decision, call.backend.contexts, call.now_ms, actor
-        )
-    except Rejected as error:
+        await call.backend.store.write(review.decide, payment_id, decision, call.backend.contexts, call.now_ms, actor)
+    except (Problem, Rejected) as error:
         return await _board(call, session, str(error), "bad")
     return web.Response(status=303, headers={"Location": "/ops"})
 

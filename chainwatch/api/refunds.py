@@ -10,10 +10,9 @@ from chainwatch.access import signed
 from chainwatch.api import amounts, paging
 from chainwatch.api.backend import Backend
 from chainwatch.api.endpoints import Call, Endpoint, operator
-from chainwatch.api.fields import Address, Code, Signature, SignedText
+from chainwatch.api.fields import Address, Code, Signature, SignedText, row_id
 from chainwatch.api.paging import Page
 from chainwatch.api.problems import Problem
-from chainwatch.errors import Rejected
 from chainwatch.ledger import queries, refunds
 from chainwatch.model import Asset
 from chainwatch.times import format_ms
@@ -195,10 +194,7 @@ def _read(connection: Connection, refund_id: int, assets: Mapping[str, Asset]) -
 
 
 def _id(call: Call) -> int:
-    text = call.path["id"]
-    if not (text.isascii() and text.isdigit() and len(text) <= 18):
-        raise Rejected("unknown_refund", "a refund's id is a number")
-    return int(text)
+    return row_id(call.path["id"], "unknown_refund")
 
 
 def endpoints(_backend: Backend) -> Sequence[Endpoint]:

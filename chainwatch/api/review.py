@@ -10,9 +10,8 @@ from sqlalchemy import Connection
 from chainwatch.api import amounts, paging
 from chainwatch.api.backend import Backend
 from chainwatch.api.endpoints import Call, Endpoint, operator
-from chainwatch.api.fields import Text
+from chainwatch.api.fields import Text, row_id
 from chainwatch.api.paging import Page
-from chainwatch.errors import Rejected
 from chainwatch.ledger import review
 from chainwatch.ledger.review import MAX_NOTE, Action, Decision
 from chainwatch.times import format_ms
@@ -108,13 +107,12 @@ def _text(memo: bytes | None) -> str | None:
 async def decide(call: Call) -> Decided:
     """Write a decision."""
     text, body = call.path["id"], call.body
-    if not (text.isascii() and text.isdigit() and len(text) <= 18):
-        raise Rejected("unknown_payment", f"there is no payment {text[:40]!r}")
+    payment_id = row_id(text, "unknown_payment")
     decision = Decision(action=body.action, ref=body.ref, note=body.note)
     contexts, now_ms = call.backend.contexts, call.now_ms
 
     def write(connection: Connection) -> Decided:
-        return Decided(text, review.decide(connection, int(text), decision, contexts, now_ms, call.caller.actor))
+        return Decided(text, review.decide(connection, payment_id, decision, contexts, now_ms, call.caller.actor))
 
     return await call.write(write)
 

@@ -14,8 +14,8 @@ from sqlalchemy import Connection
 from chainwatch.api import paging, wire
 from chainwatch.api.backend import Backend
 from chainwatch.api.endpoints import Call, Endpoint, operator
+from chainwatch.api.fields import row_id
 from chainwatch.api.paging import Page
-from chainwatch.api.problems import Problem
 from chainwatch.ledger import deliveries, webhooks
 from chainwatch.ledger.deliveries import Delivery
 from chainwatch.ledger.webhooks import Changes, Webhook
@@ -162,15 +162,8 @@ def _delivery(d: Delivery) -> DeliveryView:
     )
 
 
-def _number(call: Call, name: str, code: str) -> int:
-    text = call.path[name]
-    if not (text.isascii() and text.isdecimal() and len(text) <= 18):
-        raise Problem(code, f"no such {code.removeprefix('unknown_')}: {text[:40]!r}")
-    return int(text)
-
-
 def _id(call: Call) -> int:
-    return _number(call, "id", "unknown_webhook")
+    return row_id(call.path["id"], "unknown_webhook")
 
 
 async def _create(call: Call) -> WebhookView:
@@ -267,7 +260,7 @@ async def _dead_letters(call: Call) -> DeliveryList:
 
 
 async def _redeliver(call: Call) -> Queued:
-    delivery_id, hook_id, now_ms = _number(call, "delivery", "unknown_delivery"), _id(call), call.now_ms
+    delivery_id, hook_id, now_ms = row_id(call.path["delivery"], "unknown_delivery"), _id(call), call.now_ms
 
     def write(connection: Connection) -> Queued:
         deliveries.redeliver(connection, hook_id, delivery_id, now_ms=now_ms, actor=call.caller.actor)

@@ -279,6 +279,19 @@ async def test_a_decision_needs_the_form_of_this_session_and_the_scope(tmp_path:
             assert "Operator key" in await response.text()
 
 
+@pytest.mark.parametrize("number", ["7", "x", "²", "9" * 4000])  # a number that no database holds
+async def test_a_payment_that_there_is_not_is_said_on_the_page(tmp_path: Path, number: str) -> None:
+    async with served(tmp_path) as api:
+        _, cookie = await sign_in(api)
+        headers = {"Cookie": f"chainwatch_ops={cookie}"}
+        _, page = await api.get("/ops", **headers)
+        (csrf,) = set(re.findall(r'name="csrf" value="([^"]*)"', page))
+        form = {"action": "refund", "csrf": csrf}
+        async with api.session.post(f"{api.server.url}/ops/review/{number}", data=form, headers=headers) as response:
+            assert response.status == 400
+            assert "ledger imbalance" in await response.text()
+
+
 async def test_the_form_buys_and_leads_to_the_payment(tmp_path: Path) -> None:
     async with served(tmp_path) as api:
         await put(api, "Gala")
