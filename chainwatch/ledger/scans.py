@@ -13,7 +13,7 @@ import msgspec
 from sqlalchemy import Connection, Row, func, select
 
 from chainwatch.errors import Rejected
-from chainwatch.ledger import devices, entries, outbox
+from chainwatch.ledger import devices, entries, locks, outbox
 from chainwatch.ledger.bulk import among
 from chainwatch.ledger.entries import Attempt, Entry, Stray
 from chainwatch.ledger.tables import entries as entry_table
@@ -93,6 +93,8 @@ def check_in_all(
     for i, (device_id, _) in enumerate(scans):
         if device_id in stands:
             by_event.setdefault(stands[device_id].id, []).append(i)
+    # Before any ticket is touched, and as chains do it: doors count one another's entries by order id.
+    locks.events(connection, {stands[d].id for d, scan in scans if d in stands and scan.order_id})
     for _, places in sorted(by_event.items()):
         part = [scans[i] for i in places]
         decided = _at_one_event(connection, part, stands[part[0][0]], codes, now_ms, early_ms)
@@ -156,9 +158,9 @@ def _tickets(connection: Connection, uuids: list[str]) -> dict[str, int]:
 
 
 def _most_orders(connection: Connection, event: Row[Any]) -> int:
-    """Return how many entries by order id the event takes; its row is locked, so that doors count one another."""
-    locked = connection.execute(select(events.c.tickets_sold).where(events.c.id == event.id).with_for_update())
-    return max(ORDER_LEAST, int(locked.scalar_one()) * ORDER_PERCENT // 100)
+    """Return how many entries by order id the event takes."""
+    sold = connection.execute(select(events.c.tickets_sold).where(events.c.id == event.id)).scalar_one()
+    return max(ORDER_LEAST, int(sold) * ORDER_PERCENT // 100)
 
 
 def _orders(

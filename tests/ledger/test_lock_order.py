@@ -9,11 +9,16 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from sqlalchemy import text, update
 
-from chainwatch.ledger import crowd, events, locks, quotes, settle, tickets
+from chainwatch.ledger import crowd, devices, events, locks, quotes, scans, settle, tickets
 from chainwatch.ledger.store import Store
+from chainwatch.ledger.tables import tickets as ticket_table
+from chainwatch.testing.doors import make_event, order_of, sell
 from chainwatch.testing.shop import ASSETS, Shop
+from chainwatch.tickets.codes import Codes
+from chainwatch.tickets.token import Issuer
 
 pytestmark = pytest.mark.network
 
@@ -113,3 +118,29 @@ def test_buyers_of_several_events_at_once_do_not_wait_for_each_other(
             locks.events(connection, [2])
 
     meet(busy, both_held, lambda: open_both("alice", ("two", "one")), inside)
+
+
+def test_doors_of_two_events_scan_while_a_step_moves_their_tickets(busy: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    issuer, store, now_ms = Issuer(Ed25519PrivateKey.from_private_bytes(bytes(32))), busy.store, busy.now_ms
+    doors, uuids = {}, {}
+    with store.transaction() as connection:
+        for name in ("one", "two"):
+            row = make_event(connection, name, now_ms)
+            uuids[name] = sell(connection, row, 2, issuer, now_ms)
+            doors[name] = devices.add(connection, row, "North", now_ms, "test")[0]
+    codes, inside = Codes(issuer), threading.Event()
+    shown = scans.Scan(nonce="a", at_ms=now_ms, code=codes.v1(uuids["one"][0]))
+    typed = scans.Scan(nonce="b", at_ms=now_ms, order_id=order_of("two", 0))
+    monkeypatch.setattr(scans, "_most_orders", pausing(busy, inside, scans._most_orders))
+
+    def scan() -> None:
+        with store.transaction() as connection:
+            answers = scans.check_in_all(connection, [(doors["one"], shown), (doors["two"], typed)], codes, now_ms)
+        assert [getattr(a, "result", a) for a in answers] == ["accepted", "accepted"]
+
+    def step() -> None:
+        with store.transaction() as connection:
+            locks.events(connection, [1, 2])
+            connection.execute(update(ticket_table).values(state="suspended"))
+
+    meet(busy, scan, step, inside)
