@@ -9,6 +9,7 @@ and 300/s on SQLite with as many requests under way as the server takes.
 
 import argparse
 import asyncio
+import gc
 import json
 import os
 import random
@@ -84,6 +85,8 @@ async def serve(url: str, folder: str) -> None:
     await server.start()
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    gc.collect()
+    gc.freeze()  # as the daemon does once it has started
     print(server.port, flush=True)
     await stop.wait()
     await server.stop()

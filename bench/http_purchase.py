@@ -10,6 +10,7 @@ counted from when it was due.
 
 import argparse
 import asyncio
+import gc
 import json
 import subprocess
 import sys
@@ -45,6 +46,8 @@ async def serve(url: str, folder: str) -> None:
         for name in ("drop", "paced"):
             new = events.NewEvent(id=name, title="Drop", ticket_price="5", ticket_currency="HIVE", max_attendees=SEATS)
             await api.store.write(events.create, new, assets, 2000, api.backend.now_ms(), "bench")
+        gc.collect()
+        gc.freeze()  # as the daemon does once it has started
         print(api.server.url, flush=True)
         loop = asyncio.get_running_loop()
         while await loop.run_in_executor(None, sys.stdin.readline):
