@@ -28,6 +28,7 @@ from chainwatch.api import resources
 from chainwatch.api.backend import Backend
 from chainwatch.api.endpoints import routes
 from chainwatch.api.server import Server
+from chainwatch.cli import fast_loop
 from chainwatch.clock import SystemClock
 from chainwatch.config import networks, settings
 from chainwatch.finality import Rule, Tier
@@ -220,7 +221,8 @@ def main() -> int:
     parser.add_argument("--folder", default="")
     given = parser.parse_args()
     if given.serve:
-        asyncio.run(serve(given.serve, given.folder))
+        with asyncio.Runner(loop_factory=fast_loop()) as runner:  # uvloop where it is installed
+            runner.run(serve(given.serve, given.folder))
         return 0
     found = []
     with tempfile.TemporaryDirectory() as folder:

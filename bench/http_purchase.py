@@ -19,6 +19,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from chainwatch.cli import fast_loop
 from chainwatch.ledger import events
 from chainwatch.testing.postgres import NoPostgres, Postgres
 from chainwatch.testing.served import served
@@ -207,7 +208,8 @@ def main() -> int:
     parser.add_argument("--serve", nargs=2)
     arguments = parser.parse_args()
     if arguments.serve:
-        asyncio.run(serve(*arguments.serve))
+        with asyncio.Runner(loop_factory=fast_loop()) as runner:  # uvloop where it is installed
+            runner.run(serve(*arguments.serve))
         return 0
     with tempfile.TemporaryDirectory(dir=".") as folder:
         path = Path(folder).resolve()

@@ -1,6 +1,6 @@
 """Purchases a second while ten thousand buyers come for five hundred seats, and how long each of them waits.
 
-Through ``quotes.quote`` by ``Store.write_together``, as the API opens them, a bounded number at once.  Half of the
+In groups (``ledger.grouped``, ``ledger.crowd``), as the API opens them, a bounded number at once.  Half of the
 buyers signed.  SQLite is on this disk (WAL, synchronous=FULL), PostgreSQL has fsync on.  HTTP is not in it.
 """
 
@@ -15,6 +15,8 @@ from sqlalchemy import select
 
 from chainwatch.ledger import events, pool, quotes, schema
 from chainwatch.ledger.audit import audit
+from chainwatch.ledger.crowd import Buyer, quote_all
+from chainwatch.ledger.grouped import Grouped
 from chainwatch.ledger.store import Store
 from chainwatch.ledger.tables import events as event_table
 from chainwatch.testing.postgres import NoPostgres, Postgres
@@ -30,13 +32,14 @@ async def drop(shop: Shop) -> list[float]:
     """Let everybody come; return how long each waited, in seconds."""
     waited: list[float] = []
     numbers = iter(range(BUYERS))
+    crowd = Grouped(shop.store, lambda connection, buyers: quote_all(connection, buyers, NOW_MS))
 
     async def buyer() -> None:
         for n in numbers:
             asset = ("HIVE", "BTC")[n % 2]
             ask = quotes.Ask(event_id="drop", wallet=f"buyer-{n}", asset=asset, signed=n % 4 < 2)
             began = time.perf_counter()
-            await shop.store.write_together(quotes.quote, ask, shop.contexts[ASSETS[asset].chain], NOW_MS)
+            await crowd.ask(Buyer(ask, shop.contexts[ASSETS[asset].chain]))
             waited.append(time.perf_counter() - began)
 
     await asyncio.gather(*(buyer() for _ in range(AT_ONCE)))

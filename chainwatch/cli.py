@@ -117,11 +117,11 @@ def _until_stopped(run: Callable[[asyncio.Event], Coroutine[Any, Any, Any]]) -> 
             loop.add_signal_handler(name, lambda: sys.exit(130) if stop.is_set() else stop.set())
         return await run(stop)
 
-    with asyncio.Runner(loop_factory=_fast_loop()) as runner:
+    with asyncio.Runner(loop_factory=fast_loop()) as runner:
         return runner.run(supervise())
 
 
-def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+def fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
     """Return uvloop's event loop where it is installed (``pip install chainwatch[fast]``); None: Python's own."""
     try:
         import uvloop

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 
 from chainwatch.errors import Rejected
 from chainwatch.verifiers.addresses import Wallet, wallet_for
@@ -68,11 +69,16 @@ def chain_id_of(wallet: Wallet) -> str:
 
 def time_text(ms: int) -> str:
     """RFC 3339 with three decimals and Z.  ``Rejected`` outside the years 1 to 9999."""
+    return f"{_second_text(ms // 1000)}.{ms % 1000:03d}Z"
+
+
+@lru_cache(4096)  # a text is written several times before it is believed
+def _second_text(second: int) -> str:
     try:
-        moment = datetime.fromtimestamp(ms // 1000, UTC)
+        moment = datetime.fromtimestamp(second, UTC)
     except (ValueError, OverflowError, OSError) as error:
         raise Rejected(AccessReason.MALFORMED, "not a time") from error
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{ms % 1000:03d}Z"
+    return f"{moment:%Y-%m-%dT%H:%M:%S}"
 
 
 def time_ms(text: str) -> int | None:

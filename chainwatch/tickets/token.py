@@ -10,6 +10,7 @@ import hmac
 import os
 import secrets
 import uuid
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,10 @@ class Signer:
         }
 
 
+MAX_SECRETS = 64
+"""Derived keys that are kept, the last used: OpenSSL 3 takes tens of microseconds for a derivation."""
+
+
 class Issuer(Signer):
     """Makes ticket tokens and signs tickets; every other key is derived from its seed, one for each purpose."""
 
@@ -84,9 +89,13 @@ class Issuer(Signer):
         super().__init__(key, "ticket+jwt")
         self._seed = key.private_bytes_raw()
         self._token_key = hmac.digest(self._seed, b"chainwatch ticket token v1", "sha256")
+        self._derived = lru_cache(MAX_SECRETS)(self._derive)
 
     def secret(self, purpose: str) -> bytes:
         """Return 32 secret bytes for one purpose; another purpose has others."""
+        return self._derived(purpose)
+
+    def _derive(self, purpose: str) -> bytes:
         return hmac.digest(self._seed, f"chainwatch secret: {purpose}".encode(), "sha256")
 
     def signer(self, purpose: str) -> Signer:
