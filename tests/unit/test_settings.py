@@ -378,7 +378,7 @@ def test_a_relative_secret_file_stands_beside_the_configuration(tmp_path: Path) 
 
 def test_commands_that_talk_to_no_node_need_no_secret(tmp_path: Path) -> None:
     file = tmp_path / "chainwatch.toml"
-    file.write_text(HIVE + "memo_key_file = '/root/not-for-you'\n")
+    file.write_text(HIVE + "memo_key_file = '/nowhere/not-for-you'\n")
     got = settings.load(file, environ={"HOME": str(tmp_path)}, with_secrets=False)
     assert got.chains["HIVE"].secrets == ()
 
