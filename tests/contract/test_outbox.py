@@ -34,7 +34,7 @@ class Post:
     def __init__(self, store: Store, clock: FakeClock, holder: str = "a", **more: Any) -> None:
         self.store, self.clock = store, clock
         self.metrics = Metrics(clock)
-        self.settings = Webhooks(allow_private=True, timeout_seconds=1)
+        self.settings = Webhooks(allow_private=True, timeout_seconds=30)
         self.outbox = Outbox(
             settings=lambda: self.settings,
             store=store,
