@@ -102,27 +102,37 @@ async def _answered(
     except Rejected as error:
         return _said(request, Problem.of(error))
     except TimeoutError:
-        return Problem("timeout", "this took too long; try again").response(request_id)
+        return _said(request, Problem("timeout", "this took too long; try again"))
     except Transient as error:
         log.warning("%s %s (%s): %s", request.method, route_of(request), request_id, error)
-        return Problem("unavailable", "try again in a moment", headers={"Retry-After": "1"}).response(request_id)
+        return _said(request, Problem("unavailable", "try again in a moment", headers={"Retry-After": "1"}))
     except ChainwatchError as error:
         log.error("%s %s (%s): %s", request.method, route_of(request), request_id, error)
     except ConnectionError:
         raise  # the caller went away: there is nobody to answer
     except Exception:
         log.exception("%s %s (%s)", request.method, route_of(request), request_id)
-    return Problem("internal", "this should not have happened").response(request_id)
+    return _said(request, Problem("internal", "this should not have happened"))
 
 
 def _said(request: web.Request, problem: Problem) -> web.Response:
     """A problem document; for a person who opened a page, a page."""
     if request.path.startswith("/api/") or "text/html" not in request.headers.get("Accept", ""):
         return problem.response(request[REQUEST_ID])
-    title = "There is nothing here" if problem.status == 404 else "That did not work"
-    response = render.problem(problem.status, title, problem.detail)
+    title, detail = _FOR_PEOPLE.get(problem.status, ("That did not work", problem.detail))
+    response = render.problem(problem.status, title, detail)
     response.headers.update(problem.headers)
     return response
+
+
+_FOR_PEOPLE = {
+    404: ("There is nothing here", "the address may be mistyped, or cut short"),
+    429: ("Too many requests", "wait a minute, then load the page again"),
+    500: ("Something is wrong here", "it was written down; try again later"),
+    503: ("Not now", "try again in a moment"),
+    504: ("This took too long", "try again in a moment"),
+}
+"""What a page says in place of the problem's words, which are for programs: title, detail."""
 
 
 def _is(request: web.Request, what: str) -> bool:

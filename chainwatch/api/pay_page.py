@@ -18,7 +18,7 @@ from chainwatch.api.pages import render
 from chainwatch.api.purchase_types import PurchaseState
 from chainwatch.errors import Rejected
 from chainwatch.ledger import events
-from chainwatch.tickets import qr
+from chainwatch.tickets import qr, uri
 from chainwatch.times import format_ms, parse_ms, shown_ms
 
 NETWORKS = {
@@ -83,7 +83,8 @@ class Picture(msgspec.Struct, frozen=True, kw_only=True):
 
 def picture(state: PurchaseState) -> Picture:
     """Say a purchase in words."""
-    payable = state.state in ("open", "underpaid") and not state.expired and state.payment_address is not None
+    buys = not state.expired and not state.closed
+    payable = state.state in ("open", "underpaid") and buys and state.payment_address is not None
     expires_ms = parse_ms(state.expires_at) or 0
     text = state.uri or state.payment_address
     return Picture(
@@ -143,13 +144,13 @@ def _ticket(state: PurchaseState) -> TicketLine | None:
 
 def _steps(state: PurchaseState) -> tuple[Step, ...]:
     """Return the four steps: sent, in a block, confirmed, ticket (or the money back); none where nobody paid."""
-    at = {"seen": 1, "confirming": 2, "minted": 4, "suspended": 1, "cancelled": 4}.get(state.state, 0)
+    at = {"seen": 1, "confirming": 2, "minted": 4, "suspended": 1, "cancelled": 4, "revoked": 4}.get(state.state, 0)
     paid = any(p.state not in ("orphaned", "failed") for p in state.payments)
     if at == 0 and paid and state.state != "underpaid":
         at = 3  # it counts; what it waits for stands in the note
     if not paid and state.state != "open":
         return ()
-    if state.state == "open" and state.expired:
+    if state.state == "open" and (state.expired or state.closed):
         return ()
     counted = [p.confirmations for p in state.payments if p.confirmations]
     depth = counted[-1] if counted else ""
@@ -169,6 +170,7 @@ _LAST = {
     "refund_due": "Your money comes back",
     "refunded": "Your money was sent back",
     "cancelled": "Your money comes back",
+    "revoked": "Your ticket was taken back",
 }
 """The last step of what ends without a ticket."""
 
@@ -177,9 +179,12 @@ def _note(state: PurchaseState) -> Note:
     """Return what stands out, in one sentence or two."""
     symbol = state.currency.rpartition(":")[2]
     if state.state == "underpaid":
-        return Note(
-            f"{state.paid} {symbol} came; {state.missing} {symbol} are missing. Send the rest as before.", "warn"
-        )
+        came = f"{state.paid} {symbol} came; {state.missing} {symbol} are missing"
+        if state.closed:
+            return Note(f"{came}. {_CLOSED[state.closed]}: send nothing more, what came goes back.", "bad")
+        if state.expired:
+            return Note(f"{came}. The time is over: what came goes back.", "bad")
+        return Note(f"{came}. Send the rest as before.", "warn")
     if state.state == "refund_due":
         reasons = sorted({_WHY.get(r.reason, r.reason.replace("_", " ")) for r in state.refunds})
         nowhere = any(r.destination is None and r.state == "due" for r in state.refunds)
@@ -189,14 +194,8 @@ def _note(state: PurchaseState) -> Note:
         return Note("Your money was sent back.", "good")
     if state.state == "review":
         return Note("A person looks at your payment; nothing is lost.", "warn")
-    if state.ticket is not None and state.state in ("suspended", "cancelled"):
-        return Note()  # it stands with the ticket
-    if state.state == "suspended":
-        return Note(
-            "The block with your payment left the chain. This mends itself when it is in a block again.", "warn"
-        )
-    if state.state == "cancelled":
-        return Note("The event is cancelled; your money is due back.", "bad")
+    if state.state in ("open", "expired") and state.closed:
+        return Note(f"{_CLOSED[state.closed]}. Send nothing: money that comes now goes back.", "bad")
     if state.state == "expired" or (state.state == "open" and state.expired):
         return Note(
             "The time is over. Money that still comes buys a ticket if a seat is left, else it is due back.", "bad"
@@ -219,13 +218,21 @@ _WHY = {
     "wallet_limit": "the wallet has as many tickets as it may have",
 }
 
+_CLOSED = {
+    "event_cancelled": "The event is cancelled",
+    "sales_closed": "Sales have ended",
+    "before_sales": "Sales have not begun",
+    "event_over": "The event is over",
+}
+"""Why an event sells nothing now (``PurchaseState.closed``)."""
+
 
 async def show(call: Call) -> web.Response:
     """Draw the page."""
     try:
         state = await purchases.state_of(call, call.path["purchase_id"])
-    except Rejected as error:
-        return render.problem(404, "No such purchase", str(error))
+    except Rejected:
+        return render.problem(404, "No such purchase", "the address may be cut short: open the link as it was given")
     backend = call.backend
     row = await backend.store.read(events.find, state.event_id)
     shown = picture(state)
@@ -240,7 +247,7 @@ async def show(call: Call) -> web.Response:
             "start": start,
             "start_text": shown_ms(row.event_start_ms),
         },
-        view=_view(state, asset),
+        view=_view(state, asset) | _memo(state, backend),
         shown=shown,
         qr=Markup(shown.qr),  # noqa: S704 (our own drawing, with nothing of anybody's in it but dots)
         stream=f"/pay/{purchase_id}/live",
@@ -257,7 +264,31 @@ def _view(state: PurchaseState, asset: Any) -> dict[str, Any]:
         "network": NETWORKS.get(state.chain, state.chain),
         "token": asset.asset_id if asset is not None and ":" in state.currency else "",
         "address": state.payment_address or "",
-        "memo": state.memo or "",
+    }
+
+
+_CARRIERS = {
+    "bitcoin": "in an OP_RETURN output",
+    "evm": "as the transaction's data",
+    "evm token": "behind the arguments of the token's transfer",
+}
+"""Where wallets put a memo, on chains that have no field of that name (``docs/chains.md``)."""
+
+
+def _memo(state: PurchaseState, backend: Backend) -> dict[str, Any]:
+    """Say what the memo is, where it goes, and whether it goes there by itself: who scans the code looks no further.
+
+    ``memo_hex``: as EVM wallets want it.  ``memo_apart``: neither code nor button bring it.
+    """
+    context = backend.context_of(state.currency)
+    family = context.spec.family if context is not None else ""
+    token = " token" if family == "evm" and ":" in state.currency else ""
+    memo = state.memo or ""
+    return {
+        "memo": memo,
+        "memo_where": _CARRIERS.get(family + token, ""),
+        "memo_hex": f"0x{memo.encode().hex()}" if family == "evm" else "",
+        "memo_apart": family not in uri.MEMO_IN_URI,
     }
 
 

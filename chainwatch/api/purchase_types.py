@@ -134,7 +134,8 @@ class PurchaseRefund(msgspec.Struct, frozen=True, kw_only=True):
 
 class PurchaseState(msgspec.Struct, frozen=True, kw_only=True):
     """``state``: open, seen, confirming, underpaid, minted, suspended, cancelled, refund_due, refunded, review,
-    expired.
+    expired, revoked.  ``closed``: why money that comes now goes back (event_cancelled, sales_closed, event_over,
+    before_sales); null while it buys.
     """
 
     ref: str
@@ -159,6 +160,7 @@ class PurchaseState(msgspec.Struct, frozen=True, kw_only=True):
     signed: bool
     held: bool
     expired: bool
+    closed: str | None
     created_at: str
     expires_at: str
     payments: list[Payment]
@@ -235,6 +237,7 @@ def state_of(view: PurchaseView, backend: Backend) -> PurchaseState:
         signed=view.signed,
         held=view.held,
         expired=view.expired,
+        closed=view.closed or None,
         created_at=format_ms(view.created_ms) or "",
         expires_at=format_ms(view.expires_ms) or "",
         payments=[

@@ -28,7 +28,7 @@ class ListQuery(paging.Page, frozen=True):
 
 async def listed(call: Call) -> web.Response:
     """Draw what is on sale."""
-    wanted = events.Filter(status="active")
+    wanted = events.Filter(selling_ms=call.now_ms)
     after = paging.after_id(call.query)
 
     def body(connection: Connection) -> tuple[list[Any], bool, dict[int, queries.Offer]]:
@@ -86,8 +86,8 @@ async def _page(call: Call, chosen: Mapping[str, str], said: str) -> web.Respons
 
     try:
         row, offer = await call.backend.store.read(body)
-    except Rejected as error:
-        return render.problem(404, "No such event", str(error))
+    except Rejected:
+        return render.problem(404, "No such event", "nothing is sold under this address")
     event = event_types.event_of(row, offer, call.backend.assets())
     why_not = _why_not(event, call.now_ms)
     return render.page(
@@ -124,6 +124,8 @@ def _offer(event: Event, code: str) -> str:
 def _why_not(event: Event, now_ms: int) -> str:
     if event.status != "active":
         return f"The event is {event.status}."
+    if (over := parse_ms(event.ended_at or event.event_end)) is not None and now_ms > over:
+        return "The event is over."
     if event.sold_out:
         return "It is sold out."
     if (start := parse_ms(event.sales_start)) is not None and now_ms < start:

@@ -58,8 +58,8 @@ async def show(call: Call) -> web.Response:
     """Draw the page."""
     try:
         ticket = await tickets.ticket(call)
-    except Rejected as error:
-        return render.problem(404, "No such ticket", str(error))
+    except Rejected:
+        return render.problem(404, "No such ticket", "the address may be cut short: open the link as it was given")
     start_ms = parse_ms(ticket.event.event_start)
     live = ticket.state in LIVE
     links = {name: "/api" + url.partition("/api")[2] for name, url in ticket.links.items()}

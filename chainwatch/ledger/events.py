@@ -295,11 +295,12 @@ def _check_end(event: Row[Any], merged: NewEvent, now_ms: int) -> None:
 
 
 class Filter(msgspec.Struct, frozen=True, kw_only=True):
-    """What to look for.  ``upcoming_ms``: not over at this time.  Prices are decimal text in ``currency``, dates bound
-    the start of the event.
+    """What to look for.  ``upcoming_ms``: not over at this time.  ``selling_ms``: neither the event nor its
+    sales have ended then.  Prices are decimal text in ``currency``, dates bound the start of the event.
     """
 
     upcoming_ms: int | None = None
+    selling_ms: int | None = None
     category: str | None = None
     creator: str | None = None
     status: str | None = None
@@ -339,6 +340,9 @@ def search(connection: Connection, wanted: Filter, limit: int = 100, after: int 
     if wanted.upcoming_ms is not None:
         over = func.coalesce(events.c.ended_ms, events.c.event_end_ms, events.c.event_start_ms)
         fits += [events.c.status == "active", or_(over.is_(None), over >= wanted.upcoming_ms)]
+    if wanted.selling_ms is not None:
+        ends = (events.c.ended_ms, events.c.event_end_ms, events.c.sales_end_ms)
+        fits += [events.c.status == "active", *(or_(c.is_(None), c >= wanted.selling_ms) for c in ends)]
     price = cast(events.c.ticket_price, Numeric)
     if wanted.min_price is not None:
         fits.append(price >= _number(wanted.min_price))

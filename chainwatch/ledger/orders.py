@@ -56,7 +56,7 @@ def load(connection: Connection, ids: Iterable[int], context: Context) -> list[P
     minted: dict[int, Row[Any]] = {}
     for part in chunks(sorted(ids)):
         rows += connection.execute(
-            select(purchase_table, *_SALE)
+            select(purchase_table, *SALE)
             .join_from(purchase_table, events, purchase_table.c.event_id == events.c.id)
             .join(tiers, purchase_table.c.tier_id == tiers.c.id, isouter=True)
             .where(among(connection, purchase_table.c.id, part))
@@ -84,7 +84,7 @@ _PAYMENT = tuple(c for c in transfers.c if c.name not in ("memo", "sender", "rec
 
 _TICKET = tuple(tickets.c[name] for name in ("id", "purchase_id", "state", "amount_paid", "first_access_ms"))
 
-_SALE = (
+SALE = (
     events.c.status.label("sale_status"),
     events.c.sales_start_ms,
     events.c.sales_end_ms,

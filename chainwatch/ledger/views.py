@@ -9,9 +9,9 @@ from sqlalchemy import Connection, Row, select
 
 from chainwatch.errors import Rejected
 from chainwatch.finality import Rule
-from chainwatch.ledger.orders import identity
+from chainwatch.ledger.orders import SALE, identity, sale_of
 from chainwatch.ledger.tables import allocations, cursors, events, purchases, refunds, tickets, tiers, transfers
-from chainwatch.matching import LIVE_TICKETS
+from chainwatch.matching import LIVE_TICKETS, forbids
 
 MAX_PAYMENTS = 200
 """Payments of one purchase that are shown: more is somebody playing."""
@@ -57,7 +57,8 @@ class PurchaseView(msgspec.Struct, frozen=True, kw_only=True):
     """A purchase.
 
     ``paid``: base units of its asset that are in a block and count or may count; ``missing``: what is still to be paid.
-    ``state``: open, seen, confirming, underpaid, minted, suspended, cancelled, refund_due, refunded, review, expired.
+    ``state``: open, seen, confirming, underpaid, minted, suspended, cancelled, refund_due, refunded, review, expired,
+    revoked.  ``closed``: why money that came now would go back (``matching.forbids``), empty while it buys.
     """
 
     ref: str
@@ -80,6 +81,7 @@ class PurchaseView(msgspec.Struct, frozen=True, kw_only=True):
     created_ms: int
     expires_ms: int
     expired: bool
+    closed: str
     state: str
     payments: Sequence[PaymentView]
     ticket: TicketView | None
@@ -104,7 +106,7 @@ def by_ref(connection: Connection, ref: str, now_ms: int, rules: Mapping[str, Ru
 
 def _view(connection: Connection, which: Any, now_ms: int, rules: Mapping[str, Rule]) -> PurchaseView:
     row = connection.execute(
-        select(purchases, events.c.slug, events.c.title, tiers.c.code.label("tier"))
+        select(purchases, *SALE, events.c.title)
         .join_from(purchases, events, purchases.c.event_id == events.c.id)
         .join(tiers, purchases.c.tier_id == tiers.c.id, isouter=True)
         .where(which)
@@ -148,6 +150,7 @@ def _view(connection: Connection, which: Any, now_ms: int, rules: Mapping[str, R
         created_ms=row.created_ms,
         expires_ms=row.expires_ms,
         expired=row.expired or (now_ms > row.expires_ms and not row.held),
+        closed="" if ticket is not None else forbids(sale_of(row), now_ms),
         state=_state(row, ticket, paid, parts, owed),
         payments=[_payment(connection, t, row.price, reasons.get(t.id, t.reason), rules) for t in paid],
         ticket=None

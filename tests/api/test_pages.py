@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from chainwatch.api import pay_page
 from chainwatch.api.pages import render
@@ -25,8 +25,8 @@ OPEN = PurchaseState(
     ref="ref", state="open", event_id="gala", event_title="Gala", wallet_address="alice", tier=None, currency="HIVE",
     chain="HIVE", amount="1.5", amount_base="1500", paid="0", paid_base="0", missing="1.5", missing_base="1500",
     payment_address="till", memo="cw:ref", reference=None, uri="hive://x", fiat=None, signed=False, held=True,
-    expired=False, created_at="2025-10-09T08:53:20Z", expires_at="2025-10-09T09:08:20Z", payments=[], ticket=None,
-    refunds=[],
+    expired=False, closed=None, created_at="2025-10-09T08:53:20Z", expires_at="2025-10-09T09:08:20Z", payments=[],
+    ticket=None, refunds=[],
 )  # fmt: skip
 
 
@@ -145,6 +145,35 @@ async def test_a_person_gets_a_page_and_a_program_a_problem(tmp_path: Path) -> N
         ),
         ({"state": "open", "expired": True}, False, "", "The time is over", ""),
         ({"state": "expired", "expired": True}, False, "", "The time is over", ""),
+        ({"closed": "event_cancelled"}, False, "", "The event is cancelled. Send nothing", ""),
+        (
+            {"closed": "event_over", "state": "expired", "expired": True},
+            False,
+            "",
+            "The event is over. Send nothing",
+            "",
+        ),
+        (
+            {
+                "state": "underpaid",
+                "expired": True,
+                "paid": "1",
+                "missing": "0.5",
+                "missing_base": "500",
+                "payments": [paid("confirmed")],
+            },
+            False,
+            ">Waiting for the rest of your payment",
+            "The time is over: what came goes back",
+            "",
+        ),
+        (
+            {"state": "revoked", "payments": [paid("confirmed")], "ticket": held("revoked")},
+            False,
+            "*Your ticket was taken back",
+            "",
+            "Number 7: It was taken back.",
+        ),
         (
             {"state": "refund_due", "payments": [paid("confirmed")], "refunds": [due("sold_out")]},
             False,
@@ -203,6 +232,78 @@ def test_every_state_of_a_purchase_is_said_in_words(
     assert note in shown.note.text
     assert bool(note) == bool(shown.note.text)
     assert ticket in (shown.ticket.text if shown.ticket else "")
+
+
+@pytest.mark.parametrize(
+    ("coin", "wallet", "apart"),
+    [
+        ("HIVE", "alice", False),
+        ("SOL", "11111111111111111111111111111112", False),
+        ("BTC", "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4", True),
+        ("ETH", GUEST.address, True),
+    ],
+)
+async def test_whoever_scans_a_code_without_the_memo_is_told(
+    tmp_path: Path, coin: str, wallet: str, apart: bool
+) -> None:
+    """BIP-21 and EIP-681 have no place for it: the money would wait for a person."""
+    async with served(tmp_path) as api:
+        with api.store.transaction() as connection:
+            new = events.NewEvent(id="gala", title="Gala", ticket_price="1", ticket_currency=coin)
+            events.create(connection, new, api.backend.assets(), 2000, NOW_MS, "test")
+        body = {"event_id": "gala", "payment_method": coin, "wallet_address": wallet}
+        _, bought = await api.post("/api/events/purchase", body)
+        _, page = await api.get(f"/pay/{bought['purchase_id']}")
+        assert bought["memo"] in page
+        assert ("not the memo" in page) is apart
+        assert (bought["memo"].encode().hex() in page) is (coin == "ETH")
+
+
+@pytest.mark.parametrize(
+    ("column", "said"), [("event_end_ms", "The event is over."), ("sales_end_ms", "Sales have ended.")]
+)
+async def test_what_is_over_is_not_on_sale(tmp_path: Path, column: str, said: str) -> None:
+    async with served(tmp_path) as api:
+        await put(api, "Gala")
+        with api.store.transaction() as connection:
+            connection.execute(update(event_table).values({column: NOW_MS + HOUR}))
+        assert "/e/gala" in (await api.get("/"))[1]
+        assert "<form" in (await api.get("/e/gala"))[1]
+        api.clock.advance(2 * HOUR / 1000)
+        assert "There is nothing on sale." in (await api.get("/"))[1]
+        page = (await api.get("/e/gala"))[1]
+        assert (said in page, "<form" in page) == (True, False)
+
+
+@pytest.mark.parametrize("how", ["cancelled", "ended", "over", "sales"])
+async def test_nobody_is_asked_for_money_that_would_only_go_back(tmp_path: Path, how: str) -> None:
+    """An event that was called off while a buyer held a seat: the page went on asking."""
+    async with served(tmp_path) as api:
+        await put(api, "Gala")
+        times = {"event_end_ms": NOW_MS + HOUR // 60} if how == "over" else {}
+        times |= {"sales_end_ms": NOW_MS + HOUR // 60} if how == "sales" else {}
+        if times:
+            with api.store.transaction() as connection:
+                connection.execute(update(event_table).values(**times))
+        _, bought = await api.post(
+            "/api/events/purchase", {"event_id": "gala", "payment_method": "HIVE", "wallet_address": "alice"}
+        )
+        path = f"/pay/{bought['purchase_id']}"
+        asks = '<section class="card" id="pay" aria-labelledby="pay-title">'
+        _, page = await api.get(path)
+        assert asks in page
+        with api.store.transaction() as connection:
+            if how == "cancelled":
+                events.cancel(connection, "gala", api.backend.contexts, NOW_MS, "test")
+            elif how == "ended":
+                events.end(connection, "gala", NOW_MS, "test")
+        api.clock.advance(120)
+        _, page = await api.get(path)
+        assert asks not in page
+        assert "Send nothing: money that comes now goes back." in page
+        _, state = await api.get(f"/api/purchases/{bought['purchase_id']}")
+        reasons = {"cancelled": "event_cancelled", "over": "event_over", "sales": "sales_closed"}
+        assert state["closed"] == reasons.get(how, "event_over")
 
 
 @pytest.mark.parametrize(

@@ -343,3 +343,17 @@ async def test_it_is_wcag_aa_with_large_targets_and_installable(tmp_path: Path, 
         await page.send("Page.enable")
         installable = await page.send("Page.getInstallabilityErrors")
         assert [e["errorId"] for e in installable["installabilityErrors"] if e["errorId"] != "in-incognito"] == []
+
+
+async def test_a_hand_scanner_that_types_goes_on_from_ticket_to_ticket(tmp_path: Path, browser: Browser) -> None:
+    """Its next code went nowhere: the keyboard was at the answer, and then at nothing."""
+    async with venue(tmp_path) as door:
+        page = await set_up(browser, door)
+        assert await scan(page, door.code(1)) == "accepted"
+        await page.until("document.getElementById('result').hidden")
+        assert await page.run("document.activeElement.id") == "manual-code"
+        assert await scan(page, "nonsense") == "unknown"
+        key = {"type": "keyDown", "key": "t", "code": "KeyT", "windowsVirtualKeyCode": 84, "text": "t"}
+        await page.send("Input.dispatchKeyEvent", key)
+        assert await page.run("document.getElementById('result').hidden")
+        assert await page.run("[document.activeElement.id, document.activeElement.value]") == ["manual-code", "t"]

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from chainwatch.api import purchases
-from chainwatch.ledger import events
+from chainwatch.ledger import events, operators
 from chainwatch.testing.browser import Browser
 from chainwatch.testing.guests import GUEST, door
 from chainwatch.testing.served import Served, served
@@ -67,6 +67,30 @@ async def test_a_long_word_in_a_title_widens_no_page(tmp_path: Path, browser: Br
             assert await page.run("document.documentElement.scrollWidth <= innerWidth"), where
 
 
+async def test_operations_stay_where_they_were_moved(tmp_path: Path, browser: Browser) -> None:
+    """On a telephone every news threw the tables back to their left edge, and the keyboard off them."""
+    async with served(tmp_path, chains=("HIVE",)) as api:
+        await bought(api)
+        with api.store.transaction() as connection:
+            key = operators.add(connection, "carol", operators.SCOPES, api.clock.now_ms(), "test")
+        page = await browser.page(width=360)
+        await page.open(api.server.url + "/ops")
+        await page.type("#key", key)
+        await page.until("!!document.querySelector('#events table')")
+        await page.until("document.querySelector('#live').textContent === 'Live.'")
+        box = "document.querySelector('#events .scroll')"
+        await page.run(f"{box}.scrollLeft = 120; {box}.focus()")
+        held = await page.run("document.querySelector('#events').innerText")
+        body = {"event_id": "gala", "payment_method": "HIVE", "wallet_address": "bob"}
+        assert (await api.post("/api/events/purchase", body))[0] == 200
+        api.backend.feed.wake()
+        await page.until(f"document.querySelector('#events').innerText !== {held!r}")
+        assert await page.run(f"[{box}.scrollLeft, {box} === document.activeElement]") == [120, True]
+        await page.click("#pause")
+        assert await page.run("document.querySelector('#live').textContent") == "Paused."
+        assert page.problems == []
+
+
 async def ticket(api: Served) -> str:
     """Return the path of the guest's ticket."""
     token = api.backend.issuer.token
@@ -89,6 +113,35 @@ async def test_a_telephone_whose_clock_is_wrong_shows_codes_of_now(tmp_path: Pat
         await page.until(f"Math.abs(Number(document.querySelector('#qr').dataset.shown) - {of_now}) <= 2")
         assert await page.run("document.querySelectorAll('#still .qr svg').length") == 1, "the plain code is there too"
         assert page.problems == []
+
+
+async def test_a_printed_ticket_has_the_code_that_does_not_grow_old(tmp_path: Path, browser: Browser) -> None:
+    async with door(tmp_path) as api:
+        page = await browser.page()
+        await page.open(api.server.url + await ticket(api))
+        await page.until("document.querySelector('#qr').dataset.shown")
+        drawn = "[...document.querySelectorAll('.qr svg')].map(svg => svg.outerHTML)"
+        changing, plain = await page.run(drawn)
+        assert changing != plain
+        await page.run("dispatchEvent(new Event('beforeprint'))")
+        assert await page.run(drawn) == [plain, plain]
+        await page.run("dispatchEvent(new Event('afterprint'))")
+        await page.until(f"({drawn})[0] !== ({drawn})[1]")
+        assert page.problems == []
+
+
+async def test_the_code_of_a_ticket_can_be_typed_at_the_door(tmp_path: Path, browser: Browser) -> None:
+    """Whoever tries both pages on one machine has no camera to hold the ticket before."""
+    async with door(tmp_path) as api:
+        page = await browser.page()
+        await page.open(api.server.url + await ticket(api))
+        text = "document.getElementById('text')"
+        code = await page.run(f"{text}.textContent")
+        assert code == await page.run("document.getElementById('qr').dataset.code")
+        await page.run(f"{text}.closest('details').open = true")
+        await page.click("[data-copy=text]")
+        said = await page.until("document.getElementById('copied').textContent")
+        assert said in ("Copied", "Marked: copy it")
 
 
 async def test_a_ticket_opens_again_without_a_network(tmp_path: Path, browser: Browser) -> None:

@@ -242,6 +242,7 @@ async function refresh() {
 
 const scanner = new Scanner(document.getElementById("video"), async (text) => {
   if (show.covered || (text === last.text && Date.now() - last.at < AGAIN_MS)) return;
+  document.activeElement?.blur(); // no keyboard over the camera
   if (me) await scan(text);
   else await enrol(text);
 });

@@ -43,6 +43,7 @@ function off(skewMs) {
 
 export class Show {
   #sound = null;
+  #before = null; // what had the keyboard when a result came
   #timer = 0;
 
   get covered() {
@@ -71,6 +72,11 @@ export class Show {
       acts.torch(on);
     });
     find("result").addEventListener("click", () => this.#dismiss(acts.dismissed));
+    find("result").addEventListener("keydown", ({ key, ctrlKey, metaKey }) => {
+      if (key.length !== 1 || key === " " || ctrlKey || metaKey) return;
+      this.#before = find("manual-code"); // a hand scanner types: its next code goes where it belongs
+      this.#dismiss(acts.dismissed);
+    });
     this.dismissed = acts.dismissed;
     addEventListener("pointerdown", () => (this.#sound ??= new AudioContext()), { once: true });
   }
@@ -132,6 +138,7 @@ export class Show {
     find("result-number").textContent = number ? `Ticket ${number}` : "";
     find("result-more").textContent = more;
     find("result-offline").textContent = offline ? "Decided without the network" : "";
+    if (box.hidden) this.#before = document.activeElement;
     box.hidden = false;
     box.focus({ preventScroll: true });
     this.#tell(colour);
@@ -161,6 +168,7 @@ export class Show {
   #dismiss(then) {
     clearTimeout(this.#timer);
     find("result").hidden = true;
+    this.#before?.focus({ preventScroll: true });
     then();
   }
 

@@ -6,25 +6,6 @@ const skew = Number(box.dataset.now) - Date.now();
 let expires = Number(box.dataset.expires);
 let over = false;
 
-for (const button of document.querySelectorAll("[data-copy]")) {
-  button.hidden = false;
-  const words = button.innerHTML;
-  button.addEventListener("click", async () => {
-    const text = document.getElementById(button.dataset.copy).textContent.trim();
-    try {
-      await navigator.clipboard.writeText(text);
-      button.textContent = "Copied";
-    } catch {
-      const range = document.createRange();
-      range.selectNodeContents(document.getElementById(button.dataset.copy));
-      getSelection().removeAllRanges();
-      getSelection().addRange(range);
-      button.textContent = "Marked: copy it";
-    }
-    setTimeout(() => { button.innerHTML = words; }, 2000);
-  });
-}
-
 const find = (id) => document.getElementById(id);
 function show(id, visible) { find(id).hidden = !visible; }
 
@@ -45,7 +26,6 @@ function step({ text, done, now }) {
   return item;
 }
 
-let steps = "";
 let code = "";
 
 function draw(page) {
@@ -65,10 +45,13 @@ function draw(page) {
     find("code").replaceChildren(...(picture ? [document.importNode(picture, true)] : []));
   }
   show("state", page.steps.length > 0);
-  if (JSON.stringify(page.steps) !== steps) { // not drawn again for nothing: it would be read out again
-    steps = JSON.stringify(page.steps);
-    find("steps").replaceChildren(...page.steps.map(step));
-  }
+  const drawn = find("steps");
+  while (drawn.children.length > page.steps.length) drawn.lastElementChild.remove();
+  page.steps.map(step).forEach((item, i) => { // only what changed: it is read out
+    const old = drawn.children[i];
+    if (!old) drawn.append(item);
+    else if (!old.isEqualNode(item)) old.replaceWith(item);
+  });
   find("note").textContent = page.note.text;
   find("note").className = `note ${page.note.kind}`;
   show("note", Boolean(page.note.text));

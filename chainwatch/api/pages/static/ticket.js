@@ -40,6 +40,8 @@ if (box && globalThis.crypto?.subtle) {
     box.dataset.shown = now;
   };
   await draw();
+  addEventListener("beforeprint", () => box.replaceChildren(document.querySelector("#still svg").cloneNode(true))); // paper does not change
+  addEventListener("afterprint", () => { drawn = ""; draw(); });
   ahead = await skew();
   await draw();
   setInterval(draw, 1000);
