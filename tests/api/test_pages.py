@@ -10,7 +10,9 @@ from sqlalchemy import select, update
 
 from chainwatch.api import pay_page
 from chainwatch.api.pages import render
+from chainwatch.api.problems import Problem
 from chainwatch.api.purchase_types import Payment, PurchaseRefund, PurchaseState, Ticket
+from chainwatch.errors import ChainwatchError, Transient
 from chainwatch.ledger import events, operators
 from chainwatch.ledger.orders import identity
 from chainwatch.ledger.tables import events as event_table
@@ -116,6 +118,32 @@ async def test_a_person_gets_a_page_and_a_program_a_problem(tmp_path: Path) -> N
         headers = browser | {"Cookie": f"chainwatch_ops={cookie}"}
         async with api.session.post(api.server.url + "/ops/review/1", headers=headers) as response:
             assert (response.status, "load the page again" in await response.text()) == (403, True)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (RuntimeError("secret"), 500, "Something is wrong here"),
+        (ChainwatchError("secret"), 500, "Something is wrong here"),
+        (Transient("secret"), 503, "Not now"),
+        (TimeoutError("secret"), 504, "This took too long"),
+        (Problem("too_many_requests", "at most 5"), 429, "Too many requests"),
+    ],
+)
+async def test_what_goes_wrong_is_a_page_for_a_person(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, status: int, said: str
+) -> None:
+    """It was a line of JSON, to somebody who has just paid."""
+
+    async def broken(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(pay_page.purchases, "state_of", broken)
+    async with served(tmp_path) as api:
+        got, page = await api.get("/pay/" + "x" * 22, Accept="text/html,*/*;q=0.8")
+        assert (got, f"<h1>{said}" in page, "secret" in page) == (status, True, False)
+        got, answer = await api.get("/pay/" + "x" * 22)
+        assert (got, "code" in answer, "secret" in str(answer)) == (status, True, False)
 
 
 @pytest.mark.parametrize(
