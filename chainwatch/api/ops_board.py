@@ -47,10 +47,15 @@ def read(connection: Connection, assets: Mapping[str, Asset], now_ms: int) -> Bo
     imbalance = queries.imbalance(connection)
     return Board(
         chains={"chains": [_chain(c, now_ms) for c in status.chains], "tiles": _tiles(status, imbalance)},
-        review={"review": [_waiting(i, assets) for i in review.open_items(connection, ROWS)]},
+        review={
+            "review": [_waiting(i, assets) for i in review.open_items(connection, ROWS)],
+            "all": status.review_open,
+        },
         money={
             "refunds": [_refund(r, assets, names) for r in due],
+            "all_refunds": status.refunds_due,
             "payouts": [_payout(r, assets, names) for r in owed],
+            "all_payouts": status.payouts_due,
         },
         payments={"payments": [_payment(r, assets, now_ms) for r in queries.recent_payments(connection, ROWS)]},
         events={"events": _events(connection, now_ms)},
@@ -105,7 +110,7 @@ def _refund(r: Any, assets: Mapping[str, Asset], names: Mapping[int, str]) -> di
     return {
         "id": r.id,
         "amount": amounts.decimal(r.amount, r.asset, assets) or str(r.amount),
-        "symbol": _symbol(r.asset or r.chain),
+        "symbol": r.asset or r.chain,  # whole: USDC alone does not tell the chain
         "reason": r.reason,
         "event": names.get(r.event_id, ""),
         "destination": _short(r.destination, 20) if r.destination else "",
@@ -118,7 +123,7 @@ def _payout(r: Any, assets: Mapping[str, Asset], names: Mapping[int, str]) -> di
         "id": r.id,
         "creator": r.creator_account,
         "amount": amounts.decimal(r.amount, r.asset, assets) or str(r.amount),
-        "symbol": _symbol(r.asset),
+        "symbol": r.asset,
         "event": names.get(r.event_id, ""),
         "state": r.state,
     }

@@ -268,9 +268,9 @@ def _view(state: PurchaseState, asset: Any) -> dict[str, Any]:
 
 
 _CARRIERS = {
-    "bitcoin": "in an OP_RETURN output",
-    "evm": "as the transaction's data",
-    "evm token": "behind the arguments of the token's transfer",
+    "bitcoin": ", in an OP_RETURN output",
+    "evm": " as the transaction's data",
+    "evm token": " behind the arguments of the token's transfer",
 }
 """Where wallets put a memo, on chains that have no field of that name (``docs/chains.md``)."""
 

@@ -53,7 +53,7 @@ Buyers come every few seconds; their payments become tickets.  Buy one yourself:
 
   {url}/      what is on sale: buy, pay with a simulated wallet, see the ticket appear, come in
   {url}/door#key={visitor.door}
-               the scanner of the first event: scan or type the ticket's code
+               the scanner of the first event: scan the ticket's code, or paste it
   {url}/ops   operations; sign in with {visitor.operator}
   {url}/docs  the HTTP API, to try out
   {url}/metrics, {url}/readyz

@@ -51,7 +51,7 @@ async def test_from_the_first_page_to_the_door(browser: Browser, daemon: Daemon)
     await page.screenshot("events")
     await accessible(page)
     await bought(page, daemon, "ETH")
-    await page.screenshot("pay")
+    await page.screenshot("pay-apart")
     await accessible(page)
     assert await page.run("document.querySelector('#wallet').href.startsWith('ethereum:0x')")
 
@@ -87,6 +87,7 @@ async def test_without_scripts_the_page_still_says_what_to_pay(browser: Browser,
     """BTCPay's and others' checkouts are blank then."""
     page = await browser.page()
     await bought(page, daemon, "HIVE")
+    await page.screenshot("pay")
     address = await page.run("location.href")
     plain = await browser.page()
     await plain.send("Emulation.setScriptExecutionDisabled", {"value": True})
