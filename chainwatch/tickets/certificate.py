@@ -101,7 +101,7 @@ def pdf(certificate: Certificate, jws: str, link: str) -> bytes:
         _line(page, "", 16, "Certificate of attendance")
         _line(page, "B", _size(page, title), title)
         _line(page, "", 14, f"Ticket no. {certificate.number} was there on {_day(certificate.attended_ms)}")
-        if certificate.minutes is not None:
+        if certificate.minutes:  # none of a stay that has just begun
             _line(page, "", 14, f"for {certificate.minutes} minute{'s' * (certificate.minutes != 1)}")
         if note:
             _line(page, "", 10, note)

@@ -129,3 +129,9 @@ def test_faces_follow_the_language(tmp_path: Path) -> None:
 def test_a_broken_font_file_is_passed_over(no_fonts_of_the_system: Path) -> None:
     (no_fonts_of_the_system / "DejaVuSans.ttf").write_bytes(b"no font")
     assert fonts.for_text("漢") == ([], "漢")
+
+
+def test_a_stay_that_has_just_begun_is_not_printed_as_none() -> None:
+    """It said "for 0 minutes" to whoever looked at once."""
+    assert "m" not in letters(printed("G", minutes=0))
+    assert "m" in letters(printed("G", minutes=4))
