@@ -131,7 +131,7 @@ async def decide(call: Call) -> web.Response:
         actor = f"operator:{session.name}"
         await call.backend.store.write(review.decide, payment_id, decision, call.backend.contexts, call.now_ms, actor)
     except (Problem, Rejected) as error:
-        return await _board(call, session, str(error), "bad")
+        return await _board(call, session, render.sentence(str(error)), "bad")
     return web.Response(status=303, headers={"Location": "/ops"})
 
 

@@ -63,7 +63,9 @@ def _line(event: Event) -> dict[str, Any]:
 
 
 def _price(amount: str, currency: str) -> str:
-    return f"{amount} {currency}" if amount.strip("0.") else "free"
+    chain, _, token = currency.rpartition(":")
+    where = f" on {NETWORKS.get(chain, chain)}" if chain else ""
+    return f"{amount} {token}{where}" if amount.strip("0.") else "free"
 
 
 def _left(event: Event) -> str:
@@ -98,8 +100,8 @@ async def _page(call: Call, chosen: Mapping[str, str], said: str) -> web.Respons
             {"code": t.code, "title": t.title, "price": _price(t.ticket_price, t.ticket_currency)} for t in event.tiers
         ],
         assets=[{"code": code, "text": _offer(event, code)} for code in _coins(event)],
-        chosen={name: chosen.get(name, "") for name in ("tier", "asset", "wallet")},
-        said=said,
+        chosen={name: chosen.get(name, "") for name in ("tier", "asset", "wallet", "invite")},
+        said=render.sentence(said) if said else "",
         on_sale=not why_not,
         why_not=why_not,
         simulated=call.backend.simulation is not None,

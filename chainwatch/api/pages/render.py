@@ -74,5 +74,9 @@ def page(template: str, *, status: int = 200, **values: Any) -> web.Response:
 
 def problem(status: int, title: str, detail: str, back: str = "") -> web.Response:
     """Draw a page that says what went wrong, with a way ``back``."""
-    said = detail[:1].upper() + detail[1:].rstrip(".") + "."
-    return page("problem.html", status=status, title=title, detail=said, back=back)
+    return page("problem.html", status=status, title=title, detail=sentence(detail), back=back)
+
+
+def sentence(text: str) -> str:
+    """Return what an error says as people write it."""
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
