@@ -143,14 +143,14 @@ def _ticket(state: PurchaseState) -> TicketLine | None:
 
 
 def _steps(state: PurchaseState) -> tuple[Step, ...]:
-    """Return the four steps: sent, in a block, confirmed, ticket (or the money back); none where nobody paid."""
+    """Return the four steps: sent, in a block, confirmed, ticket (or the money back); none when nothing comes."""
     at = {"seen": 1, "confirming": 2, "minted": 4, "suspended": 1, "cancelled": 4, "revoked": 4}.get(state.state, 0)
     paid = any(p.state not in ("orphaned", "failed") for p in state.payments)
     if at == 0 and paid and state.state != "underpaid":
         at = 3  # it counts; what it waits for stands in the note
     if not paid and state.state != "open":
         return ()
-    if state.state == "open" and (state.expired or state.closed):
+    if state.state in ("open", "underpaid") and (state.expired or state.closed):
         return ()
     counted = [p.confirmations for p in state.payments if p.confirmations]
     depth = counted[-1] if counted else ""

@@ -175,7 +175,7 @@ async def picture(call: Call) -> web.Response:
     """Return the payment URI as a QR code."""
     shown = await state(call)
     text = shown.uri or shown.payment_address
-    if text is None:
+    if text is None or shown.closed is not None:
         raise Rejected("nothing_to_pay", "nothing is to be paid")
     if call.path["kind"] == "png":
         return web.Response(body=qr.png(text), content_type="image/png")
@@ -234,6 +234,6 @@ def endpoints(_backend: Backend) -> Sequence[Endpoint]:
             handler=picture,
             summary="The payment URI as a QR code",
             content_type="image/svg+xml",
-            **one,
+            **{**one, "problems": ("unknown_purchase", "nothing_to_pay")},
         ),
     )

@@ -191,7 +191,7 @@ async def test_what_goes_wrong_is_a_page_for_a_person(
                 "payments": [paid("confirmed")],
             },
             False,
-            ">Waiting for the rest of your payment",
+            "",
             "The time is over: what came goes back",
             "",
         ),
@@ -332,6 +332,8 @@ async def test_nobody_is_asked_for_money_that_would_only_go_back(tmp_path: Path,
         _, state = await api.get(f"/api/purchases/{bought['purchase_id']}")
         reasons = {"cancelled": "event_cancelled", "over": "event_over", "sales": "sales_closed"}
         assert state["closed"] == reasons.get(how, "event_over")
+        status, answer = await api.get(f"/api/purchases/{bought['purchase_id']}/qr.svg")
+        assert (status, answer["code"]) == (409, "nothing_to_pay")
 
 
 @pytest.mark.parametrize(
