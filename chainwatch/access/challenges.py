@@ -13,6 +13,7 @@ import msgspec
 from chainwatch.access import deps as door
 from chainwatch.access.deps import Deps
 from chainwatch.access.message import AccessMessage, AccessReason
+from chainwatch.access.nonce import wallet_nonce
 from chainwatch.access.wording import read_wallet
 from chainwatch.errors import Rejected
 from chainwatch.verifiers.addresses import Wallet, detect_wallet
@@ -74,27 +75,28 @@ def issue(deps: Deps, event: str, address: str, chain: str | None = None, *, lin
     reading = next(iter(readings(deps, address, chain)), None)
     if reading is None:
         raise Rejected("bad_wallet", "no such wallet on this chain")
-    return _issued(deps, event, reading, deps.now_ms(), line=line)
+    issued_ms = deps.now_ms()
+    return _made(deps, event, reading.wallet, issued_ms, issued_ms + door.window_ms(deps), line=line).checked()
 
 
-def _issued(
-    deps: Deps, event: str, reading: Reading, issued_ms: int, *, line: bool = False, ttl_ms: int | None = None
+def _made(
+    deps: Deps, event: str, wallet: Wallet, issued_ms: int, expires_ms: int, *, line: bool = False
 ) -> AccessMessage:
-    return AccessMessage.issue(
-        deps.issuer.secret(PURPOSE),
-        domain=door.domain(deps),
+    """The challenge with these times.  What comes from outside (event and times) is not looked at here."""
+    domain = door.domain(deps)
+    nonce = wallet_nonce(
+        deps.issuer.secret(PURPOSE), wallet, domain=domain, event=event, issued_ms=issued_ms, expires_ms=expires_ms
+    )
+    return AccessMessage.written(
+        wallet,
+        domain=domain,
         uri=door.uri(deps),
         event=event,
-        chain=_chain_of(reading),
-        address=reading.wallet.canonical,
+        nonce=nonce,
         issued_ms=issued_ms,
-        ttl_ms=door.window_ms(deps) if ttl_ms is None else ttl_ms,
+        expires_ms=expires_ms,
         form="line" if line else "sign-in",
     )
-
-
-def _chain_of(reading: Reading) -> str:
-    return "EVM" if reading.chain == "evm" else reading.chain
 
 
 def recognise(
@@ -110,13 +112,9 @@ def recognise(
         return AccessReason(error.code)
     policy = door.text_policy(deps, classic=classic)
     refusals: list[AccessReason] = []
-    found = readings(deps, address)
-    if message.chain_id is not None and any(r.wallet.family == "evm" for r in found):
-        found = readings(deps, address, f"eip155:{message.chain_id}")  # the text says which one of its chains it is
-    for reading in found:
-        chain = _chain_of(reading)
+    for reading in _readings_in(deps, message, address):
         reason = message.check(
-            policy, event=event, chain=chain, address=address, now_ms=now_ms, timestamp_ms=timestamp_ms
+            policy, event=event, chain=reading.chain, address=address, now_ms=now_ms, timestamp_ms=timestamp_ms
         )
         if reason is AccessReason.OK and not message.is_classic:
             reason = ours(deps, message, reading)
@@ -129,24 +127,25 @@ def recognise(
     return next((r for r in refusals if r not in (AccessReason.WALLET, AccessReason.CHAIN_ID)), refusals[0])
 
 
+def _readings_in(deps: Deps, message: AccessMessage, address: str) -> list[Reading]:
+    """The readings that the text leaves: its chain id says which of its chains an EVM account is on."""
+    if message.chain_id is not None and any(w.family == "evm" for w in detect_wallet(address)):
+        return readings(deps, address, f"eip155:{message.chain_id}")
+    return readings(deps, address)
+
+
 def ours(deps: Deps, message: AccessMessage, reading: Reading) -> AccessReason:
-    """Did we issue this very text to this wallet?  It is made again from its times and compared whole."""
+    """Did we issue this very text to this wallet?  It is made again from its times and compared whole.
+
+    Parsed messages are equal when their texts are, word for word; the nonce is compared in constant time.
+    """
     wallet = reading.wallet
     if wallet.family == "evm" and message.chain_id not in (None, wallet.network):
         return AccessReason.CHAIN_ID
-    try:
-        made = _issued(
-            deps,
-            message.event,
-            reading,
-            message.issued_ms,
-            ttl_ms=(message.expires_ms or 0) - message.issued_ms,
-            line=message.form == "line",
-        )
-    except Rejected:
-        return AccessReason.UNKNOWN_NONCE
-    same = hmac.compare_digest(made.render().encode(), message.render().encode())
-    return AccessReason.OK if same else AccessReason.UNKNOWN_NONCE
+    line = message.form == "line"
+    made = _made(deps, message.event, wallet, message.issued_ms, message.expires_ms or 0, line=line)
+    same = hmac.compare_digest(made.nonce or "", message.nonce or "")
+    return AccessReason.OK if same and made == message else AccessReason.UNKNOWN_NONCE
 
 
 def candidates(
@@ -160,20 +159,18 @@ def candidates(
     found = readings(deps, address)
     if not found:
         return AccessReason.WALLET
-    try:
-        texts = [
-            Candidate(_issued(deps, event, reading, timestamp_ms, line=line), reading)
-            for line in (False, True)
-            for reading in found
-        ]
-        if classic:
-            texts += [
-                Candidate(AccessMessage.classic(event, timestamp_ms, short=short), reading)
-                for short in (False, True)
-                for reading in _one_of_each_family(found)
-            ]
-    except Rejected:  # no time of thirteen digits
+    try:  # event and time, all that is not ours in any of the texts
+        classics = [AccessMessage.classic(event, timestamp_ms, short=short) for short in (False, True)]
+    except Rejected:
         return AccessReason.MALFORMED
+    expires_ms = timestamp_ms + door.window_ms(deps)
+    texts = [
+        Candidate(_made(deps, event, reading.wallet, timestamp_ms, expires_ms, line=line), reading)
+        for line in (False, True)
+        for reading in found
+    ]
+    if classic:
+        texts += [Candidate(text, reading) for text in classics for reading in _one_of_each_family(found)]
     reasons = [text.message.check_time(policy, now_ms) for text in texts]
     in_time = [text for text, reason in zip(texts, reasons, strict=True) if reason is AccessReason.OK]
     return in_time or reasons[0]

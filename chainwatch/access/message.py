@@ -41,6 +41,7 @@ from chainwatch.access.wording import (
     words_of,
 )
 from chainwatch.errors import Misconfigured, Rejected
+from chainwatch.verifiers.addresses import Wallet
 
 __all__ = [
     "MAX_TEXT",
@@ -154,21 +155,54 @@ class AccessMessage:
         wallet = read_wallet(chain, address)
         if wallet is None:
             raise Rejected(AccessReason.WALLET, "no such wallet on this chain")
-        message = cls(
+        expires_ms = issued_ms + ttl_ms
+        return cls.written(
+            wallet,
+            domain=domain,
+            uri=uri,
+            event=event,
+            nonce=nonce,
+            issued_ms=issued_ms,
+            expires_ms=expires_ms,
+            form=form,
+        ).checked()
+
+    @classmethod
+    def written(
+        cls,
+        wallet: Wallet,
+        *,
+        domain: str,
+        uri: str,
+        event: str,
+        nonce: str,
+        issued_ms: int,
+        expires_ms: int,
+        form: Literal["sign-in", "line"] = "sign-in",
+    ) -> Self:
+        """``build`` for an address that its chain has read already, of parts that nobody looks at.
+
+        It MUST NOT leave us before ``checked``; to hold it against a text that was parsed, nothing more is needed.
+        """
+        signs_in = form == "sign-in"
+        return cls(
             form=form,
             event=event,
             issued_ms=issued_ms,
             domain=domain,
             word=words_of(wallet)[0],
             address=wallet.canonical.removeprefix("bitcoincash:"),
-            uri=uri if form == "sign-in" else None,
-            chain_id=chain_id_of(wallet) if form == "sign-in" else None,
+            uri=uri if signs_in else None,
+            chain_id=chain_id_of(wallet) if signs_in else None,
             nonce=nonce,
-            expires_ms=issued_ms + ttl_ms,
+            expires_ms=expires_ms,
         )
-        if cls.parse(message.render()) != message:
+
+    def checked(self) -> Self:
+        """Itself, when its text says exactly this message.  ``Rejected('malformed')`` for a part that no text says."""
+        if self.parse(self.render()) != self:
             raise Rejected(AccessReason.MALFORMED, "a part that the text cannot say")
-        return message
+        return self
 
     @classmethod
     def issue(
@@ -209,10 +243,7 @@ class AccessMessage:
     @classmethod
     def classic(cls, event: str, issued_ms: int, *, short: bool = False) -> Self:
         """The platform's classic text, ``Access event <id> at <ms>`` (``short``: without the word ``event``)."""
-        message = cls("classic-short" if short else "classic", event, issued_ms)
-        if cls.parse(message.render()) != message:
-            raise Rejected(AccessReason.MALFORMED, "not an event id, or not milliseconds")
-        return message
+        return cls("classic-short" if short else "classic", event, issued_ms).checked()
 
     # --- text
 

@@ -1,12 +1,12 @@
 """Nonces of challenges, without a store: a keyed hash of all that the challenge is for."""
 
-import hashlib
 import hmac
 import json
 from collections.abc import Sequence
 
 from chainwatch.access.wording import AccessReason, read_wallet, words_of
 from chainwatch.errors import Misconfigured, Rejected
+from chainwatch.verifiers.addresses import Wallet
 
 NONCE_LENGTH = 22
 """Letters and digits: 131 bits, so that nobody meets another's nonce by chance or by trying."""
@@ -23,11 +23,16 @@ def derive_nonce(
     HMAC-SHA-256 over the values as a JSON list (which has one reading), 131 bits in letters and digits.  ``Rejected``
     for a wallet that the chain does not accept; ``Misconfigured`` for a short key.
     """
-    if len(key) < MIN_KEY:
-        raise Misconfigured(f"the nonce key needs {MIN_KEY} bytes")
     wallet = read_wallet(chain, address)
     if wallet is None:
         raise Rejected(AccessReason.WALLET, "no such wallet on this chain")
+    return wallet_nonce(key, wallet, domain=domain, event=event, issued_ms=issued_ms, expires_ms=expires_ms)
+
+
+def wallet_nonce(key: bytes, wallet: Wallet, *, domain: str, event: str, issued_ms: int, expires_ms: int) -> str:
+    """``derive_nonce`` for an address that its chain has read already."""
+    if len(key) < MIN_KEY:
+        raise Misconfigured(f"the nonce key needs {MIN_KEY} bytes")
     values: list[str | int] = [
         "access nonce v1",
         domain,
@@ -43,7 +48,7 @@ def derive_nonce(
 
 def nonce_of(key: bytes, values: Sequence[str | int]) -> str:
     """A keyed hash of ``values`` (as a JSON list, which has one reading) in ``NONCE_LENGTH`` letters and digits."""
-    digest = hmac.new(key, json.dumps(values).encode(), hashlib.sha256).digest()
+    digest = hmac.digest(key, json.dumps(values).encode(), "sha256")
     number, out = int.from_bytes(digest, "big"), []
     for _ in range(NONCE_LENGTH):
         number, index = divmod(number, len(_ALPHABET))

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import dataclasses
 import hmac
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import msgspec
 import pytest
 from sqlalchemy import update
 
-from chainwatch.access import attempts, nonces
+from chainwatch.access import AccessMessage, AccessReason, attempts, challenges, nonces
 from chainwatch.access import sessions as session_rules
 from chainwatch.access.admission import Admission, Attempt
 from chainwatch.ledger.tables import attendance, audit_log, entries, outbox, purchases, sessions, tickets
@@ -89,7 +90,7 @@ async def test_asking_changes_nothing_but_the_audit_log(tmp_path: Path) -> None:
 
 async def test_a_signature_with_the_challenge_s_timestamp_alone_finds_its_text(tmp_path: Path) -> None:
     async with door(tmp_path) as api:
-        for more in ("", "&chain=ETH", "&chain=eip155:1", "&form=line"):
+        for more in ("", "&chain=ETH", "&chain=eip155:1", "&chain=evm", "&form=line", "&form=line&chain=EVM"):
             api.clock.advance(1)
             given = await challenge(api, GUEST, more=more)
             body = {"wallet_address": GUEST.address, "signature": GUEST.sign_message(given["message"])}
@@ -100,6 +101,29 @@ async def test_a_signature_with_the_challenge_s_timestamp_alone_finds_its_text(t
         body = {"wallet_address": GUEST.address.lower(), "signature": GUEST.sign_message(polygon["message"])}
         status, answer = await api.post("/api/events/gala/join", body | {"message": polygon["message"]})
         assert status == 200, answer
+
+
+@pytest.mark.parametrize("line", [False, True])
+async def test_a_text_is_ours_word_for_word(line: bool, tmp_path: Path) -> None:
+    async with door(tmp_path) as api:
+        given = challenges.issue(api.backend, "gala", GUEST.address, line=line)
+        (reading,) = challenges.readings(api.backend, GUEST.address, "ETH")
+        assert challenges.ours(api.backend, given, reading) is AccessReason.OK
+        others = [
+            dataclasses.replace(given, event="gala2"),
+            dataclasses.replace(given, issued_ms=given.issued_ms + 1),
+            dataclasses.replace(given, expires_ms=(given.expires_ms or 0) + 1),
+            dataclasses.replace(given, domain="elsewhere.example"),
+            dataclasses.replace(given, address=GUEST.address.lower()),
+            dataclasses.replace(given, word="Solana"),
+            dataclasses.replace(given, nonce="x" * len(given.nonce or "")),
+        ]
+        if not line:
+            others.append(dataclasses.replace(given, uri=f"{given.uri}/else"))
+            others.append(dataclasses.replace(given, chain_id="137"))
+        for other in others:
+            assert AccessMessage.parse(other.render()) == other
+            assert challenges.ours(api.backend, other, reading) is not AccessReason.OK, other
 
 
 async def test_a_timestamp_that_was_not_signed_is_never_searched_for(tmp_path: Path) -> None:
