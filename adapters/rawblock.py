@@ -217,17 +217,7 @@ def _walk(
             position = end
         last = position
         if flags == WITNESS:
-            for _ in repeat(None, inputs):
-                items = data[position]
-                position += 1
-                if items >= 253:
-                    items, position = read_compact_size(data, position - 1)
-                for _ in repeat(None, items):
-                    length = data[position]
-                    position += 1
-                    if length >= 253:
-                        length, position = read_compact_size(data, position - 1)
-                    position += length
+            position = _witness_end(data, position, inputs)
         elif flags or form.special:
             position = _rare_tail(data, start, position, inputs, flags, form)
         elif first != start + 4:
@@ -241,6 +231,22 @@ def _walk(
     return spans, hits, position
 
 
+def _witness_end(data: bytes, position: int, inputs: int) -> int:
+    """Step over the witnesses, one for each input; sizes are read as in ``_walk``."""
+    for _ in repeat(None, inputs):
+        items = data[position]
+        position += 1
+        if items >= 253:
+            items, position = read_compact_size(data, position - 1)
+        for _ in repeat(None, items):
+            length = data[position]
+            position += 1
+            if length >= 253:
+                length, position = read_compact_size(data, position - 1)
+            position += length
+    return position
+
+
 def _rare_tail(data: bytes, start: int, position: int, inputs: int, flags: int, form: Format) -> int:
     """Step over what stands between outputs and lock time when it is not just a witness."""
     if not flags:
@@ -248,11 +254,7 @@ def _rare_tail(data: bytes, start: int, position: int, inputs: int, flags: int, 
     if not form.mweb or flags & ~(WITNESS | MWEB):
         raise EncodingError(f"unknown transaction flags {flags:#x} at {start}")
     if flags & WITNESS:
-        for _ in repeat(None, inputs):
-            items, position = read_compact_size(data, position)
-            for _ in repeat(None, items):
-                length, position = read_compact_size(data, position)
-                position += length
+        position = _witness_end(data, position, inputs)
     if data[position] != 0:  # the integrating transaction of a block (HogEx) has an empty one
         raise Rejected("mweb", "a transaction that carries MWEB data of its own is not supported")
     return position + 1

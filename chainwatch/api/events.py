@@ -132,16 +132,17 @@ _WRONG = (
 )
 
 
+_COMMON: dict[str, Any] = {"tag": "events", "answer": Event}
+_OWNER = creator("events")
+
+
 def endpoints(_backend: Backend) -> Sequence[Endpoint]:
     """Return the routes."""
-    may = creator("events")
-    common: dict[str, Any] = {"tag": "events", "answer": Event}
-    making: dict[str, Any] = common | {"method": "POST", "handler": create, "who": may, "body": CreateEvent}
+    making: dict[str, Any] = _COMMON | {"method": "POST", "handler": create, "who": _OWNER, "body": CreateEvent}
     making |= {
         "writes": True,
         "problems": ("event_exists", "bad_event_id", "not_premium", "challenge_required", *_WRONG),
     }
-    acting: dict[str, Any] = common | {"method": "POST", "writes": True}
     return (
         Endpoint(path="/api/events/create", summary="Make an event", **making),
         Endpoint(path="/api/events", summary="Make an event (the same)", **making),
@@ -155,17 +156,17 @@ def endpoints(_backend: Backend) -> Sequence[Endpoint]:
             answer=Events,
             problems=("bad_cursor", "bad_price", "bad_time"),
         ),
-        Endpoint(method="GET", path=_PATH, handler=show, summary="One event", problems=("unknown_event",), **common),
+        Endpoint(method="GET", path=_PATH, handler=show, summary="One event", problems=("unknown_event",), **_COMMON),
         Endpoint(
             method="PATCH",
             path=_PATH,
             handler=change,
             summary="Change an event",
-            who=may,
+            who=_OWNER,
             body=ChangeEvent,
             writes=True,
             problems=("unknown_event", "event_cancelled", "not_premium", *_WRONG),
-            **common,
+            **_COMMON,
         ),
         Endpoint(
             method="POST",
@@ -178,11 +179,19 @@ def endpoints(_backend: Backend) -> Sequence[Endpoint]:
             writes=True,
             problems=("unknown_event", "chain_not_configured"),
         ),
+        *_gate(),
+    )
+
+
+def _gate() -> Sequence[Endpoint]:
+    """The live gate, and disputes: what acts on an event without a body."""
+    acting: dict[str, Any] = _COMMON | {"method": "POST", "writes": True}
+    return (
         Endpoint(
             path=f"{_PATH}/start",
             handler=_acting(events.start),
             summary="Open the live gate",
-            who=may,
+            who=_OWNER,
             problems=("unknown_event", "event_cancelled", "event_over"),
             **acting,
         ),
@@ -190,7 +199,7 @@ def endpoints(_backend: Backend) -> Sequence[Endpoint]:
             path=f"{_PATH}/end",
             handler=_acting(events.end),
             summary="Close the live gate for good",
-            who=may,
+            who=_OWNER,
             problems=("unknown_event", "event_cancelled"),
             **acting,
         ),
@@ -198,7 +207,7 @@ def endpoints(_backend: Backend) -> Sequence[Endpoint]:
             path=f"{_PATH}/dispute",
             handler=_acting(events.dispute),
             summary="Say that an event is in dispute: it pays nothing out",
-            who=may,
+            who=_OWNER,
             problems=("unknown_event",),
             **acting,
         ),

@@ -253,23 +253,9 @@ _MADE = (
 def endpoints(_backend: Backend) -> Sequence[Endpoint]:
     """Return the routes."""
     money = operator("money")
-    makes = [
-        Endpoint(
-            method="POST",
-            path=f"/api/{kind}/export",
-            handler=_kind(kind),
-            summary=f"Write an unsigned payment file of {kind} that are due",
-            tag="exports",
-            who=money,
-            body=NewExport,
-            answer=Export,
-            writes=True,
-            problems=_MADE,
-        )
-        for kind in ("payouts", "refunds")
-    ]
     return (
-        *makes,
+        _making("payouts"),
+        _making("refunds"),
         Endpoint(
             method="GET",
             path="/api/exports",
@@ -323,4 +309,20 @@ def endpoints(_backend: Backend) -> Sequence[Endpoint]:
             writes=True,
             problems=("unknown_export", "not_open"),
         ),
+    )
+
+
+def _making(kind: exports.Kind) -> Endpoint:
+    """Write a file of what is due of one kind."""
+    return Endpoint(
+        method="POST",
+        path=f"/api/{kind}/export",
+        handler=_kind(kind),
+        summary=f"Write an unsigned payment file of {kind} that are due",
+        tag="exports",
+        who=operator("money"),
+        body=NewExport,
+        answer=Export,
+        writes=True,
+        problems=_MADE,
     )

@@ -206,33 +206,38 @@ async def decide(call: Call) -> Guest:
     return await call.write(body)
 
 
+_PATH = "/api/events/{id}"
+_OWNED: dict[str, Any] = {"tag": "guests", "who": creator("events"), "problems": ("unknown_event", "bad_wallet")}
+
+
 def endpoints(_backend: Backend) -> Sequence[Endpoint]:
     """Return the routes."""
-    path = "/api/events/{id}"
-    owned: dict[str, Any] = {"tag": "guests", "who": creator("events"), "problems": ("unknown_event", "bad_wallet")}
-    public: dict[str, Any] = {"tag": "guests", "limit": "access"}
+    return (*_invites(), *_guests())
+
+
+def _invites() -> Sequence[Endpoint]:
     return (
         Endpoint(
             method="POST",
-            path=f"{path}/invites",
+            path=f"{_PATH}/invites",
             handler=invite,
             summary="Make an invite; its code is shown once",
             body=NewInvite,
             answer=MadeInvite,
             writes=True,
-            **owned,
+            **_OWNED,
         ),
         Endpoint(
             method="GET",
-            path=f"{path}/invites",
+            path=f"{_PATH}/invites",
             handler=invited,
             summary="The event's invites",
             answer=Invites,
-            **owned,
+            **_OWNED,
         ),
         Endpoint(
             method="DELETE",
-            path=f"{path}/invites/{{invite}}",
+            path=f"{_PATH}/invites/{{invite}}",
             handler=revoke,
             summary="End an invite",
             status=204,
@@ -241,9 +246,15 @@ def endpoints(_backend: Backend) -> Sequence[Endpoint]:
             writes=True,
             problems=("unknown_event", "unknown_invite"),
         ),
+    )
+
+
+def _guests() -> Sequence[Endpoint]:
+    public: dict[str, Any] = {"tag": "guests", "limit": "access"}
+    return (
         Endpoint(
             method="GET",
-            path=f"{path}/guests/challenge",
+            path=f"{_PATH}/guests/challenge",
             handler=challenge,
             summary="The text that a wallet signs to ask for a ticket",
             query=WalletQuery,
@@ -253,7 +264,7 @@ def endpoints(_backend: Backend) -> Sequence[Endpoint]:
         ),
         Endpoint(
             method="POST",
-            path=f"{path}/guests",
+            path=f"{_PATH}/guests",
             handler=ask,
             summary="Ask to buy a ticket of an event that approves its guests",
             body=GuestRequest,
@@ -264,21 +275,21 @@ def endpoints(_backend: Backend) -> Sequence[Endpoint]:
         ),
         Endpoint(
             method="GET",
-            path=f"{path}/guests",
+            path=f"{_PATH}/guests",
             handler=asked,
             summary="Wallets that asked",
             query=GuestsQuery,
             answer=Guests,
-            **owned,
+            **_OWNED,
         ),
         Endpoint(
             method="PUT",
-            path=f"{path}/guests",
+            path=f"{_PATH}/guests",
             handler=decide,
             summary="Approve or deny a wallet",
             body=GuestDecision,
             answer=Guest,
             writes=True,
-            **owned,
+            **_OWNED,
         ),
     )
