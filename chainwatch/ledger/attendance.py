@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, Select, func, select
+from sqlalchemy import Connection, Row, Select, Table, func, select
 
 from chainwatch.ledger.tables import attendance, entries, purchases, tickets, tiers
 
@@ -149,14 +149,6 @@ def attendees(connection: Connection, event_id: int, limit: int, after: tuple[in
 
 
 def _attended(connection: Connection, event_id: int, limit: int, after: int) -> list[Attendee]:
-    c = attendance.c
-    rows = connection.execute(
-        select(attendance, tickets.c.number, tickets.c.uuid)
-        .join_from(attendance, tickets, c.ticket_id == tickets.c.id)
-        .where(c.event_id == event_id, c.id > after)
-        .order_by(c.id)
-        .limit(limit)
-    )
     return [
         Attendee(
             place=(STAY, r.id),
@@ -172,20 +164,13 @@ def _attended(connection: Connection, event_id: int, limit: int, after: int) -> 
             voice_time_minutes=r.voice_time_minutes,
             screen_shared=r.screen_shared,
         )
-        for r in rows
+        for r in connection.execute(_page(attendance, event_id, limit, after))
     ]
 
 
 def _entered(connection: Connection, event_id: int, limit: int, after: int) -> list[Attendee]:
     """A wallet's entry is its stay; what was a conflict is named elsewhere."""
-    c = entries.c
-    rows = connection.execute(
-        select(c.id, c.method, c.gate, c.at_ms, tickets.c.number, tickets.c.uuid, tickets.c.wallet)
-        .join_from(entries, tickets, c.ticket_id == tickets.c.id)
-        .where(c.event_id == event_id, c.id > after, c.result == "accepted", c.method != "wallet")
-        .order_by(c.id)
-        .limit(limit)
-    )
+    at_doors = (entries.c.result == "accepted", entries.c.method != "wallet")
     return [
         Attendee(
             place=(ENTRY, r.id),
@@ -196,8 +181,20 @@ def _entered(connection: Connection, event_id: int, limit: int, after: int) -> l
             gate=r.gate,
             joined_ms=r.at_ms,
         )
-        for r in rows
+        for r in connection.execute(_page(entries, event_id, limit, after).where(*at_doors))
     ]
+
+
+def _page(table: Table, event_id: int, limit: int, after: int) -> Select[Any]:
+    """The event's rows of ``table`` behind row ``after``, by id, each with what is said of its ticket."""
+    c = table.c
+    return (
+        select(table, tickets.c.number, tickets.c.uuid, tickets.c.wallet)
+        .join_from(table, tickets, c.ticket_id == tickets.c.id)
+        .where(c.event_id == event_id, c.id > after)
+        .order_by(c.id)
+        .limit(limit)
+    )
 
 
 def sheet(connection: Connection, event_id: int, limit: int) -> Sequence[Row[Any]]:

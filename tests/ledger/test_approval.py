@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 from sqlalchemy import event as on
 from sqlalchemy import select, update
@@ -17,7 +18,7 @@ from chainwatch.ledger.tables import milestones
 from chainwatch.ledger.tables import payouts as payout_table
 from chainwatch.ledger.tables import refunds as refund_table
 from chainwatch.payfiles import Options, again, planner
-from chainwatch.testing import house as p
+from chainwatch.testing.house import DAY, PRICE, TILLS, House
 
 pytestmark = pytest.mark.network
 HOUR = 3_600_000
@@ -33,7 +34,7 @@ def refused(code: str, says: str = "") -> Iterator[None]:
 
 def waiting(store: Store, **more: Any) -> tuple[Any, int]:
     """A house with a payout of 8,000 that waits for its second operator."""
-    h = p.House(store, **more)
+    h = House(store, **more)
     h.event()
     h.sell("gala", "alice", "bobby")
     h.over()
@@ -83,7 +84,7 @@ def test_a_payout_does_not_leave_for_an_address_that_is_not_in_force_any_more(st
 
 
 def test_a_refund_whose_money_is_gone_does_not_leave(store: Store) -> None:
-    h = p.House(store, depth=1, payout_depth=3)
+    h = House(store, depth=1, payout_depth=3)
     h.event()
     h.rules = exports.Rules(approve_above={"HIVE": 0})
     h.mine(h.paid("stray", 50, "event:none:wallet:zed"), empty=2)
@@ -97,10 +98,10 @@ def test_a_refund_whose_money_is_gone_does_not_leave(store: Store) -> None:
 
 def test_money_that_a_reorganisation_took_is_not_paid_out(store: Store) -> None:
     """Deep enough for a ticket, never for a payout: while its block is gone the creator is not owed it."""
-    h = p.House(store, depth=1, payout_depth=5)
+    h = House(store, depth=1, payout_depth=5)
     h.event()
     h.sell("gala", "alice")
-    paid = h.paid("late", p.PRICE, "event:gala:wallet:bobby")
+    paid = h.paid("late", PRICE, "event:gala:wallet:bobby")
     h.mine(empty=4)
     h.mine(paid)
     h.over()
@@ -118,7 +119,7 @@ def test_money_that_a_reorganisation_took_is_not_paid_out(store: Store) -> None:
 
 def test_what_was_paid_out_before_its_block_went_is_not_asked_back_of_the_creator(store: Store) -> None:
     """Payout depth was reached and undone all the same: that is the platform's loss, and the books say so."""
-    h = p.House(store)
+    h = House(store)
     h.event()
     h.sell("gala", "alice", "bobby")
     h.over()
@@ -136,13 +137,13 @@ def test_what_was_paid_out_before_its_block_went_is_not_asked_back_of_the_creato
 
 def test_the_account_that_pays_is_the_same_after_approval(store: Store) -> None:
     """A Hive file is written anew when it leaves, for its time counts from then."""
-    h = p.House(store)
+    h = House(store)
     h.event()
     h.sell("gala", "alice", "bobby")
     h.over()
     h.address()
-    h.spec = p.msgspec.structs.replace(h.spec, receive=("till", "till-two"))
-    h.context = p.msgspec.structs.replace(h.context, spec=h.spec)
+    h.spec = msgspec.structs.replace(h.spec, receive=("till", "till-two"))
+    h.context = msgspec.structs.replace(h.context, spec=h.spec)
     h.rules = exports.Rules(approve_above={"HIVE": 0})
     h.plan = planner(h.spec, Options(account="till-two"))
     export = h.export()
@@ -156,10 +157,10 @@ def test_the_account_that_pays_is_the_same_after_approval(store: Store) -> None:
 @pytest.mark.parametrize("family", ["HIVE", "ETH"])
 def test_nothing_is_paid_to_an_account_of_our_own(store: Store, family: str) -> None:
     """It would never leave us, and so never be settled."""
-    h = p.House(store, family)
+    h = House(store, family)
     h.event()
     h.mine(h.paid("stray", 50 * h.unit, "event:none:wallet:zed"), empty=3)
-    ours = p.TILLS[family]
+    ours = TILLS[family]
     with store.transaction() as c:
         refunds.enter(c, h.refund_id(), ours, "ann", h.now)
     with refused("nothing_to_export", "our own"):
@@ -180,7 +181,7 @@ def read(store: Store, now_ms: int) -> int:
     on.listen(store.engine, "after_cursor_execute", count)
     try:
         with store.transaction() as c:
-            payouts.fall_due(c, now_ms, 7 * p.DAY)
+            payouts.fall_due(c, now_ms, 7 * DAY)
     finally:
         on.remove(store.engine, "after_cursor_execute", count)
     return lines
@@ -193,7 +194,7 @@ def closed(store: Store) -> list[int]:
 
 
 def test_events_that_are_paid_up_are_not_reckoned_again_until_their_books_change(store: Store) -> None:
-    h = p.House(store)
+    h = House(store)
     for n in range(3):
         h.event(f"e{n}")
         h.sell(f"e{n}", "alice")
@@ -216,7 +217,7 @@ def test_events_that_are_paid_up_are_not_reckoned_again_until_their_books_change
 
 def test_a_payout_that_comes_back_reopens_its_event(store: Store) -> None:
     """Settled, its settlement undone, its file void by two: it is due again and stays so."""
-    h = p.House(store)
+    h = House(store)
     h.event()
     h.sell("gala", "alice")
     h.over()
@@ -235,7 +236,7 @@ def test_a_payout_that_comes_back_reopens_its_event(store: Store) -> None:
 
 
 def test_an_event_that_was_over_and_sells_again_is_looked_at_again(store: Store) -> None:
-    h = p.House(store)
+    h = House(store)
     h.event()
     h.sell("gala", "alice")
     h.over()
@@ -244,11 +245,11 @@ def test_an_event_that_was_over_and_sells_again_is_looked_at_again(store: Store)
     h.over()
     assert closed(store) == [1]
     with store.transaction() as c:
-        later = h.now + p.DAY
+        later = h.now + DAY
         c.execute(update(event_table).values(event_end_ms=later, latest_end_ms=later))
     h.sell("gala", "bobby")
     assert closed(store) == []
-    h.now = later + 8 * p.DAY
+    h.now = later + 8 * DAY
     h.over()
     assert [r.amount for r in h.rows(payout_table) if r.state == "due"] == [4_000]
     assert h.states(export_table) == ["settled"]

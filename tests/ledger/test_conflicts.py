@@ -19,7 +19,7 @@ from chainwatch.ledger.tables import exports as export_table
 from chainwatch.ledger.tables import payouts as payout_table
 from chainwatch.model import Unconfirmed
 from chainwatch.payfiles import Options, planner
-from chainwatch.testing import house as p
+from chainwatch.testing.house import BUYERS, CREATORS, DAY, House, tid
 
 pytestmark = pytest.mark.network
 
@@ -35,7 +35,7 @@ class Till:
     """A Bitcoin house that owes one payout, with coins of our own to choose from."""
 
     def __init__(self, store: Store, chain: str = "BTC") -> None:
-        self.h = p.House(store, chain)
+        self.h = House(store, chain)
         self.h.event()
         self.h.sell("gala", "alice", "bobby")
         if chain == "BTC":  # each of them alone is enough
@@ -46,7 +46,7 @@ class Till:
         self.chain = chain
 
     def coin(self, name: str) -> str:
-        return f"{p.tid(name)}:0"
+        return f"{tid(name)}:0"
 
     def export(self, *coins: str, rate: int = 2_000, replaces: int | None = None) -> int:
         """Export, spending these coins."""
@@ -57,7 +57,7 @@ class Till:
     def spend(self, name: str, *coins: str) -> None:
         """A transaction that is none of ours to settle uses coins, and is final."""
         used = tuple(self.coin(c) for c in coins)
-        self.h.mine(self.h.left(name, [(p.BUYERS["BTC"], 77)], spends=used, fee=5), empty=3)
+        self.h.mine(self.h.left(name, [(BUYERS["BTC"], 77)], spends=used, fee=5), empty=3)
 
     def void(self, export: int, actor: str) -> str:
         with self.h.store.transaction() as c:
@@ -88,7 +88,7 @@ def test_a_third_file_rules_the_first_one_out_too(store: Store) -> None:
     first = till.export("a")
     second = till.export("a", "b", replaces=first)
     h = till.h
-    till.see(*h.left("the first one", [(p.CREATORS["BTC"], 8_000 * h.unit)], spends=(till.coin("a"),)))
+    till.see(*h.left("the first one", [(CREATORS["BTC"], 8_000 * h.unit)], spends=(till.coin("a"),)))
     third = till.export("b", "c", replaces=second, rate=9_000)
     assert till.coin("a") in h.conflict(third)
     assert h.states(export_table) == ["void", "void", "exported"]
@@ -100,7 +100,7 @@ def test_a_third_file_without_a_coin_of_the_first_is_refused(store: Store) -> No
     first = till.export("a")
     second = till.export("a", "b", replaces=first)
     h = till.h
-    h.mine(h.left("other", [(p.BUYERS["BTC"], 77)], spends=(till.coin("a"),), fee=5))
+    h.mine(h.left("other", [(BUYERS["BTC"], 77)], spends=(till.coin("a"),), fee=5))
     with refused("no_conflict"):
         till.export("b", "c", replaces=second)
     assert h.states(export_table) == ["void", "exported"]
@@ -131,7 +131,7 @@ def test_a_file_that_waits_for_approval_is_void_at_once_only_if_no_other_left(st
 @pytest.mark.parametrize("family", ["solana", "monero"])
 def test_where_nothing_rules_a_file_out_two_operators_attest_however_late(store: Store, family: str) -> None:
     """A Solana transaction may be signed over a durable nonce, a Monero one over any outputs: neither ever expires."""
-    h = p.House(store)
+    h = House(store)
     h.event()
     h.sell("gala", "alice", "bobby")
     h.over()
@@ -139,7 +139,7 @@ def test_where_nothing_rules_a_file_out_two_operators_attest_however_late(store:
     h.plan = lambda work: exports.Plan(work.items, {"family": family})  # what both planners say: no conflict
     export = h.export()
     h.mine(empty=60)
-    h.now += 30 * p.DAY
+    h.now += 30 * DAY
     with refused("no_conflict"):
         h.export(replaces=export)
     with store.transaction() as c:
