@@ -18,7 +18,6 @@ MAX_BYTES = 16 * 1024
 MAX_MEMOS = 16
 """Most memos told apart in one text: the third already only says ``ambiguous``."""
 
-EVENT_ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _REF = r"[a-z0-9]{8,32}"
 _START = re.compile(rf"event:([A-Za-z0-9_-]{{1,64}}):wallet:|cw:({_REF})", re.ASCII)
 _TOKEN = re.compile(r"[A-Za-z0-9._:-]*", re.ASCII)

@@ -27,9 +27,9 @@ class Http(msgspec.Struct, frozen=True):
 
     ``cors_origins``: sites whose pages may call the API from a browser (``*``: any).  ``trusted_proxies``: addresses
     whose ``X-Forwarded-For`` is believed, so that rate limits see the caller and not the proxy.  Limits are requests
-    a minute: of one address over everything, of one address and of everybody for opening purchases, and of one
-    address and of one wallet for access.  Whole households and mobile networks share an address; scanners that prove
-    themselves are not counted in these (``chainwatch.api.limits``).
+    a minute: of one address over everything; of one address, of one wallet and (``_total``) for one event for opening
+    purchases; of one address and of one wallet for access.  Whole households and mobile networks share an address;
+    scanners that prove themselves are not counted in these (``chainwatch.api.limits``).
     """
 
     listen: str = "127.0.0.1:8080"

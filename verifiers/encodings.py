@@ -322,22 +322,6 @@ def varint(number: int) -> bytes:
     return bytes(out)
 
 
-def read_varint(data: bytes, offset: int = 0) -> tuple[int, int]:
-    """``(number, next offset)`` of a minimal LEB128 below 2^64."""
-    number = shift = 0
-    for index in range(offset, len(data)):
-        byte = data[index]
-        number |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            if (byte == 0 and shift) or number >> 64:
-                raise EncodingError("varint: not minimal or above 64 bits")
-            return number, index + 1
-        shift += 7
-        if shift > 63:
-            break
-    raise EncodingError("varint: truncated or too long")
-
-
 # --- DER of an ECDSA signature (BIP-66)
 
 

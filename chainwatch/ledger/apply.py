@@ -26,7 +26,6 @@ class Applied(msgspec.Struct, frozen=True):
     cursor: BlockRef
     final: BlockRef | None
     remembered: tuple[BlockRef, ...]
-    new_payments: int = 0
     orphaned: int = 0
     minted_after_ms: tuple[int, ...] = ()
     states: dict[tuple[str | None, str], int] = {}
@@ -62,7 +61,6 @@ def apply(connection: Connection, step: Step, context: Context, fence: int, now_
         cursor=step.cursor,
         final=final,
         remembered=remembered,
-        new_payments=len(changed.fresh),
         orphaned=len(changed.orphaned),
         minted_after_ms=settled.minted_after_ms,
         states=settled.states,

@@ -30,7 +30,6 @@ class InlineLedger(Store):
         # A named database in memory outlives the connection that a crash takes with it.
         super().__init__(url or f"sqlite:///file:ledger-{next(_NAMES)}?mode=memory&cache=shared&uri=true")
         self.crash_in: int | None = None
-        self.statements = 0
         self._anchor = self.engine.raw_connection()
         metadata.create_all(self.engine)
         event.listen(self.engine, "before_cursor_execute", self._count)
@@ -41,7 +40,6 @@ class InlineLedger(Store):
         super().close()
 
     def _count(self, *_args: object) -> None:
-        self.statements += 1
         if self.crash_in is not None:
             self.crash_in -= 1
             if self.crash_in < 0:

@@ -17,7 +17,6 @@ from chainwatch.verifiers.recorded import RecordedChain
 from chainwatch.verifiers.result import Unavailable
 
 EVENT = {"id": "gala", "title": "Gala", "ticket_price": "25", "ticket_currency": "HIVE"}
-ALLOWED = '[creators]\nauthorize_url = "https://platform.example/authorize"'
 
 
 # -- operators ---------------------------------------------------------------------------------------

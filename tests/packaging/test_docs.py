@@ -14,6 +14,8 @@ from chainwatch.adapters.base import Services, SilentObserver
 from chainwatch.clock import SystemClock, system_random
 from chainwatch.config import networks, settings
 from chainwatch.config.chains import Checks
+from chainwatch.config.sections import SECTIONS
+from chainwatch.metrics import Metrics
 from chainwatch.verifiers.encodings import base58check_text
 from chainwatch.wallets import is_address_of
 
@@ -140,6 +142,20 @@ def test_every_chain_and_every_adapter_has_a_section_in_the_chains_page() -> Non
     headings = " ".join(re.findall(r"^## (.*)$", text_of("docs/chains.md"), re.MULTILINE))
     assert [code for code in networks.known() if not re.search(rf"\b{code}\b", headings)] == []
     assert [name for name in adapters.REGISTRY if f"`{name}`" not in text_of("docs/chains.md")] == []
+
+
+def test_every_setting_is_in_a_page_that_operators_read() -> None:
+    pages = "".join(text_of(page) for page in ("config/chainwatch.example.toml", *PAGES))
+    keys = [(section, key) for section, kind in SECTIONS.items() for key in kind.__struct_fields__]
+    assert len(keys) > 30
+    assert [f"[{section}] {key}" for section, key in keys if not re.search(rf"\b{key}\b", pages)] == []
+
+
+def test_every_metric_is_in_the_operators_page() -> None:
+    page = text_of("docs/operating.md")
+    ours = [m for m in Metrics(SystemClock()).registry.collect() if m.name.startswith("chainwatch_")]
+    assert len(ours) > 30
+    assert [m.name for m in ours if not re.search(rf"\b{m.name}(?:_total|_info)?\b", page)] == []
 
 
 # -- what they show works ------------------------------------------------------------------------------
