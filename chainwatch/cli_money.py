@@ -1,4 +1,4 @@
-"""``chainwatch payouts``, ``refunds``, ``ledger``, ``creator``: money that leaves, and the books of all of it.
+"""``chainwatch payouts``, ``refunds``, ``creator``: money that leaves.
 
 Who runs a command is its operator: the user of the process, and under ``sudo`` who called it.  Where a second operator
 is needed it must be another one.

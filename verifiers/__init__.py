@@ -1,4 +1,4 @@
-"""Is this signature by this wallet?  Pure functions: no I/O, no clock, no database.
+"""Is this signature by this wallet?  Pure functions: no I/O, no database; the clock only where no ``now`` is given.
 
 >>> from chainwatch.verifiers import verify
 >>> if verify(address="0x…", message="…", signature="0x…"): ...

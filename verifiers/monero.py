@@ -5,8 +5,8 @@ key (mode 1).  The view key is given away: to merchants, auditors, light-wallet 
 the spend key proves the wallet unless the caller decides otherwise.
 
 Curve and scalar arithmetic are libsodium's (``crypto_core_ed25519_*``), which also refuses points outside the
-prime-order
-group: wallet2 does not, and accepts signatures that anyone can make for an address with a small-order spend key.
+prime-order group: wallet2 does not, and accepts signatures that anyone can make for an address with a small-order
+spend key.
 """
 
 from collections.abc import Callable

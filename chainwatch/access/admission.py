@@ -1,7 +1,7 @@
 """May this wallet come in?  Asked by ``verify-access``, done by ``join``.
 
     shape -> the text (ours, for this event and wallet, in time) -> the signature, in a worker thread or by the chain
-    -> one transaction: audit row, nonce unused and used up, ticket, times, the entry guard, attendance -> the answer
+    -> one transaction: nonce unused and used up, ticket, times, the entry guard, audit row, attendance -> the answer
 
 ``ask`` consumes neither nonce nor entry; it writes only its audit row.  A text whose signature is valid is used up by
 a ``join`` whatever the answer; one whose signature is not stays good.

@@ -64,6 +64,13 @@ _FIELDS = re.compile(
 )
 
 
+REFUSALS = (
+    *("malformed", "expired", "future", "unknown_nonce", "bad_signature", "unsupported_signature", "contract_chain"),
+    *("unavailable", "replayed"),
+)
+"""Every code with which a signed request may be refused: the ``reason`` of ``Checked``, and that of ``consume``."""
+
+
 class Challenge(msgspec.Struct, frozen=True):
     """A text to sign."""
 
@@ -75,10 +82,10 @@ class Challenge(msgspec.Struct, frozen=True):
 class Checked(msgspec.Struct, frozen=True):
     """The answer: true when the wallet asked for exactly this, now.
 
-    ``reason``: ``ok``; ``malformed`` (no such text for this request), ``domain``, ``expired``, ``future``,
-    ``unknown_nonce`` (not issued by us), ``bad_signature``, ``contract_chain``, ``unsupported_signature``,
-    ``unavailable`` (ask again: the chain did not answer).  ``wallet``: the canonical form.  ``contract_chain``: the
-    code of the chain whose contract signed; None: a key of the wallet did.
+    ``reason``: ``ok``; ``malformed`` (no such text for this request), ``expired``, ``future``, ``unknown_nonce`` (not
+    issued by us), ``bad_signature``, ``contract_chain``, ``unsupported_signature``, ``unavailable`` (ask again: the
+    chain did not answer).  ``wallet``: the canonical form.  ``contract_chain``: the code of the chain whose contract
+    signed; None: a key of the wallet did.
     """
 
     reason: str

@@ -270,7 +270,7 @@ def _guests() -> Sequence[Endpoint]:
             body=GuestRequest,
             answer=Guest,
             writes=True,
-            problems=("unknown_event", "bad_wallet", "not_needed", "malformed", "bad_signature", "replayed"),
+            problems=("unknown_event", "bad_wallet", "not_needed", *signed.REFUSALS),
             **public,
         ),
         Endpoint(

@@ -146,7 +146,6 @@ def endpoints(_backend: Backend) -> Sequence[Endpoint]:
         )
         for purpose in (TICKETS, ERASE)
     ]
-    refusals = ("malformed", "expired", "unknown_nonce", "bad_signature", "contract_chain", "replayed", "unavailable")
     return (
         *texts,
         Endpoint(
@@ -158,7 +157,7 @@ def endpoints(_backend: Backend) -> Sequence[Endpoint]:
             body=SignedBody,
             answer=MyTickets,
             limit="access",
-            problems=refusals,
+            problems=signed.REFUSALS,
         ),
         Endpoint(
             method="POST",
@@ -171,6 +170,6 @@ def endpoints(_backend: Backend) -> Sequence[Endpoint]:
             answer=Erasure,
             writes=True,
             limit="access",
-            problems=(*refusals, "challenge_required", "ticket_live"),
+            problems=(*signed.REFUSALS, "challenge_required", "ticket_live"),
         ),
     )

@@ -174,21 +174,29 @@ def _parameters(endpoint: Endpoint) -> list[dict[str, Any]]:
     return found
 
 
+def codes_of(endpoint: Endpoint) -> list[str]:
+    """Return every code that the endpoint may answer."""
+    codes = [*EVERYWHERE, *endpoint.problems]
+    if endpoint.who.kinds != ("public",):
+        codes += ["unauthorized", "forbidden"]
+    if "creator" in endpoint.who.kinds:
+        codes += ["expired", "bad_signature"]
+        codes += [] if endpoint.method == "GET" else ["challenge_required", "bad_challenge", "replayed"]
+    if endpoint.body is not None:
+        codes += ["bad_json", "body_timeout", "too_large", "unsupported_media_type"]
+    if endpoint.writes:
+        codes += ["idempotency_mismatch", "idempotency_running"]
+    return list(dict.fromkeys(codes))
+
+
 def _responses(endpoint: Endpoint, refs: Refs) -> dict[str, Any]:
     good: dict[str, Any] = {"description": "Done"}
     if endpoint.answer is not None:
         good["content"] = {endpoint.content_type: {"schema": refs[endpoint.answer]}}
     elif endpoint.content_type != wire.JSON:
         good["content"] = {endpoint.content_type: {"schema": {"type": "string"}}}
-    codes = [*EVERYWHERE, *endpoint.problems]
-    if endpoint.who.kinds != ("public",):
-        codes += ["unauthorized", "forbidden"]
-    if endpoint.body is not None:
-        codes += ["bad_json", "body_timeout", "too_large", "unsupported_media_type"]
-    if endpoint.writes:
-        codes += ["idempotency_mismatch", "idempotency_running"]
     by_status: dict[int, list[str]] = {}
-    for code in dict.fromkeys(codes):
+    for code in codes_of(endpoint):
         status = endpoint.statuses.get(code) or STATUS.get(code, endpoint.refusal)
         by_status.setdefault(status, []).append(code)
     problem: dict[str, Any] = {PROBLEM: {"schema": refs[ProblemDocument]}}

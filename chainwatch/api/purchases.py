@@ -187,7 +187,7 @@ _INERT = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 _REFUSED = (
     *("unknown_event", "bad_wallet", "bad_checksum", "bad_chain", "unknown_currency", "not_for_sale", "sold_out"),
     *("tier_required", "unknown_tier", "unknown_allotment", "approval_required", "invite_required", "bad_invite"),
-    *("signature_required", "purchase_open", "wallet_limit", "no_rate", "no_address", "bad_signature", "replayed"),
+    *("signature_required", "purchase_open", "wallet_limit", "no_rate", "no_address", *signed.REFUSALS),
 )
 
 

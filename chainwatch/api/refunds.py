@@ -232,7 +232,7 @@ def endpoints(_backend: Backend) -> Sequence[Endpoint]:
             answer=Refund,
             limit="access",
             writes=True,
-            problems=("unknown_refund", "not_your_refund", "not_due", "bad_destination", "bad_signature", "replayed"),
+            problems=("unknown_refund", "not_your_refund", "not_due", "bad_destination", *signed.REFUSALS),
         ),
         Endpoint(
             method="PUT",
