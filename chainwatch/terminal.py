@@ -48,6 +48,7 @@ def settings_of(config: Path | None, *, built_in: bool = True, **more: Any) -> "
     beside ``run --devnet``.
     """
     from chainwatch import adapters
+    from chainwatch.access.message import is_domain, is_uri_prefix
     from chainwatch.adapters.base import Services, SilentObserver
     from chainwatch.clock import SystemClock, system_random
     from chainwatch.config import settings
@@ -56,7 +57,12 @@ def settings_of(config: Path | None, *, built_in: bool = True, **more: Any) -> "
 
     services = Services(clock=SystemClock(), random=system_random(), observer=SilentObserver())
     # No I/O: an adapter looks at its options here, so that what it refuses is named with its line.
-    checks = Checks(is_wallet=is_address_of, adapter=lambda spec: adapters.open_source(spec, services))
+    checks = Checks(
+        is_wallet=is_address_of,
+        adapter=lambda spec: adapters.open_source(spec, services),
+        is_domain=is_domain,
+        is_uri_prefix=is_uri_prefix,
+    )
     found = settings.load(config, checks=checks, **more)
     kept = found.state_dir / BUILT_IN
     if not built_in or found.chains or "chains" in more or not kept.exists():

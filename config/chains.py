@@ -52,6 +52,10 @@ class Checks(msgspec.Struct, frozen=True):
 
     is_wallet: IsWallet | None = None
     adapter: AdapterCheck | None = None
+    is_domain: Callable[[str], bool] | None = None
+    """Can the texts that wallets sign name this domain?"""
+    is_uri_prefix: Callable[[str], bool] | None = None
+    """The same of the address of the site, with a slash at its end."""
 
 
 class _Written(msgspec.Struct):

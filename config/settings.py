@@ -153,7 +153,7 @@ def build(
         tickets=msgspec.structs.replace(
             tickets, signing_key_file=secret_file("signing-key", base / key_file if key_file else None, environ=environ)
         ),
-        access=msgspec.structs.replace(access, domain=access.domain or urlsplit(http.public_url).netloc),
+        access=_access(source, access, http, checks),
         chains=chains,
         state_dir=state,
         rates=written["rates"],
@@ -305,6 +305,21 @@ def _database(source: Source, written: Database, state: Path) -> Database:
     if parts.password is not None and is_placeholder(parts.password):
         source.refuse(("database", "url"), "has a default password")
     return Database(url)
+
+
+def _access(source: Source, written: Access, http: Http, checks: Checks) -> Access:
+    """What wallets sign names the domain and the site: with one that no text can say, every guest would be refused."""
+    domain = written.domain or urlsplit(http.public_url).netloc
+    # Port 0 is replaced when the daemon has a port (``listening``); the door writes the domain in lower case.
+    if checks.is_domain is not None and not checks.is_domain(domain.lower().removesuffix(":0")):
+        if written.domain:
+            source.refuse(("access", "domain"), 'is not a host name with an optional port: "tickets.example"')
+        key = "public_url" if source.table("http").get("public_url") else "listen"
+        source.refuse(("http", key), f"gives no domain for what wallets sign ({domain!r:.80}): write [access] domain")
+    if checks.is_uri_prefix is not None and not checks.is_uri_prefix(f"{http.public_url}/"):
+        why = "is not an address that the text a wallet signs can hold: letters, digits and -._~/ after http(s)://"
+        source.refuse(("http", "public_url"), why)
+    return msgspec.structs.replace(written, domain=domain)
 
 
 def _http(source: Source, written: Http) -> Http:

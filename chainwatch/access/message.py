@@ -76,9 +76,9 @@ class AccessPolicy:
     classic: bool = False
 
     def __post_init__(self) -> None:
-        if not _DOMAIN.fullmatch(self.domain):
+        if not is_domain(self.domain):
             raise Misconfigured(f"access domain {self.domain!r}: not a host name with an optional port")
-        if not self.uri_prefix.endswith("/") or not _URI.fullmatch(self.uri_prefix):
+        if not is_uri_prefix(self.uri_prefix):
             raise Misconfigured(f"access URI prefix {self.uri_prefix!r}: an https URI that ends with a slash")
 
 
@@ -87,6 +87,18 @@ _TS = r"[1-9][0-9]{12}"
 _DOMAIN = re.compile(r"[a-z0-9](?:[a-z0-9.\-]{0,252}[a-z0-9])?(?::[1-9][0-9]{0,4})?", re.ASCII)
 _ADDRESS = r"[A-Za-z0-9._:\-]{3,128}"
 _URI = re.compile(r"https?://[A-Za-z0-9.\-]+(?::[0-9]{1,5})?/[A-Za-z0-9\-._~/]{0,200}", re.ASCII)
+
+
+def is_domain(text: str) -> bool:
+    """Is this a domain that an access text can name: a host name in lower case, with an optional port?"""
+    return _DOMAIN.fullmatch(text) is not None
+
+
+def is_uri_prefix(text: str) -> bool:
+    """Is this a URI that ends with a slash, and that an access text can name what lies below?"""
+    return text.endswith("/") and _URI.fullmatch(text) is not None
+
+
 _TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z"
 _NONCE = r"[A-Za-z0-9]{16,64}"
 _SIGN_IN = re.compile(

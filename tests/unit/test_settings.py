@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from chainwatch.access.message import is_domain, is_uri_prefix
 from chainwatch.config import settings
 from chainwatch.config.chains import Checks
 from chainwatch.config.settings import Settings
@@ -297,6 +298,41 @@ def test_each_receiving_address_is_checked_by_its_chains_rules(tmp_path: Path) -
     assert asked == [("evm", "0x52908400098527886E0F7030069857D2E4169EE7")]
     bad = '[chains.ETH]\nendpoints = ["http://a"]\nreceive = [\n  "0x52",\n  "0x99",\n]\n'
     assert "line 5: [chains.ETH] 'receive' has '0x99', no valid ETH address" in refusal(bad, tmp_path, checks)
+
+
+SIGNED = Checks(is_domain=is_domain, is_uri_prefix=is_uri_prefix)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[access]\ndomain = 'https://tix.example/'\n", "line 2: [access] 'domain' is not a host name"),
+        ("[access]\ndomain = 'tix.example/'\n", "line 2: [access] 'domain' is not a host name"),
+        ("[access]\ndomain = 'tix example'\n", "line 2: [access] 'domain' is not a host name"),
+        ("[http]\npublic_url = 'https://tickéts.example'\n", "line 2: [http] 'public_url' gives no domain"),
+        ("[http]\nlisten = '[::1]:8080'\n", "line 2: [http] 'listen' gives no domain"),
+        ("[access]\ndomain = 'a.b'\n[http]\npublic_url = 'https://a.b/x y'\n", "line 4: [http] 'public_url' is not an"),
+        ("[access]\ndomain = 'a.b'\n[http]\npublic_url = 'http://[::1]:80'\n", "line 4: [http] 'public_url' is not an"),
+    ],
+)
+def test_a_domain_that_no_wallet_can_be_asked_to_sign_is_refused_before_every_guest_is(
+    text: str, message: str, tmp_path: Path
+) -> None:
+    assert message in refusal(text, tmp_path, SIGNED)
+
+
+@pytest.mark.parametrize(
+    ("text", "domain"),
+    [
+        ("", "127.0.0.1:8080"),
+        ("[http]\nlisten = '127.0.0.1:0'\n", "127.0.0.1:0"),
+        ("[http]\npublic_url = 'https://Tix.example/shop/'\n", "Tix.example"),
+        ("[http]\nlisten = '[::]:8080'\npublic_url = 'https://tix.example:8443'\n", "tix.example:8443"),
+        ("[access]\ndomain = 'tix.example'\n", "tix.example"),
+    ],
+)
+def test_the_domain_of_signed_texts_is_named_or_the_site_s_own(text: str, domain: str, tmp_path: Path) -> None:
+    assert parse(text, tmp_path, SIGNED).access.domain == domain
 
 
 @pytest.mark.parametrize(
