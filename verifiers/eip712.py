@@ -33,6 +33,8 @@ _DOMAIN_TYPES = {
 }
 _NAME = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]{0,127}")
 _TYPE = re.compile(r"([A-Za-z_$][A-Za-z0-9_$]{0,127})((?:\[[0-9]{0,4}\]){0,4})")
+_HEX = re.compile(r"0x(?:[0-9a-fA-F]{2})*")
+_NUMBER = re.compile(r"-?[0-9]{1,78}|0x[0-9a-fA-F]{1,64}")
 _SUFFIX = re.compile(r"\[([0-9]*)\]\Z")
 
 Types = dict[str, list[dict[str, str]]]
@@ -175,8 +177,30 @@ def _check_value(kind: str, types: Types, value: object, budget: _Budget, depth:
             raise TypedDataError("message: an array of another length")
         for item in value:
             _check_value(kind[: match.start()], types, item, budget, depth + 1)
-    elif kind in types and value is not None:  # null stands for an absent struct (eth_signTypedData_v4)
+    elif kind not in types:
+        _check_atom(kind, value)
+    elif value is not None:  # null stands for an absent struct (eth_signTypedData_v4)
         _check_struct(kind, types, value, budget, depth + 1)
+
+
+def _check_atom(kind: str, value: object) -> None:
+    """A value in the one notation of its type.
+
+    eth-account takes more: ``"false"`` is its false and ethers' true, bytes ``"1234"`` are its text and MetaMask's hex,
+    a string may be a number.  Of such a document nobody can say what the wallet showed and signed.
+    """
+    if kind == "bool":
+        good = value in (False, True) and isinstance(value, int)
+    elif kind == "string":
+        good = value is None or isinstance(value, str)
+    elif kind.startswith("bytes"):
+        good = value is None or isinstance(value, bytes) or (isinstance(value, str) and bool(_HEX.fullmatch(value)))
+    elif kind.startswith(("int", "uint")):
+        good = not isinstance(value, str) or bool(_NUMBER.fullmatch(value))
+    else:
+        good = True  # eth-account knows the other types, or refuses them
+    if not good:
+        raise TypedDataError(f"message: not a value of type {kind}")
 
 
 def _hash_struct(name: str, types: Types, value: Mapping[str, Any]) -> bytes:

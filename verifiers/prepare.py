@@ -63,7 +63,7 @@ def prepare(
             raise _Refused(Reason.MALFORMED_REQUEST, "policy")
         if scheme is not None and not isinstance(scheme, str):
             raise _Refused(Reason.MALFORMED_REQUEST, "scheme")
-        if role != "posting" and (not isinstance(role, str) or not 1 <= len(role) <= 16):
+        if not isinstance(role, str) or not 1 <= len(role) <= 16:
             raise _Refused(Reason.MALFORMED_REQUEST, "role")
         text, data = (None, b"") if message is None and typed_data is not None else _message(message)
         return Request(

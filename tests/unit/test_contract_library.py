@@ -25,6 +25,23 @@ def test_the_arguments_are_the_promised_ones() -> None:
     assert all(p.kind is inspect.Parameter.KEYWORD_ONLY for p in both[verify].values())
 
 
+class Contrary:
+    """What an array of numbers is like: it cannot be compared to a text and then be true or false."""
+
+    def __eq__(self, other: object) -> bool:
+        raise ValueError("neither true nor false")
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("name", sorted(ARGUMENTS))
+def test_an_object_that_no_argument_is_meant_to_be_is_an_answer(name: str) -> None:
+    wallet = EvmWallet("a")
+    asked = {"address": wallet.address, "message": "x", "signature": wallet.sign_message("x"), name: Contrary()}
+    assert verify(**asked).status in STATUSES
+    assert asyncio.run(averify(**asked)).status in STATUSES
+
+
 @pytest.mark.parametrize("wallet", [EvmWallet("a"), BitcoinWallet("a"), SolanaWallet("a")])
 @pytest.mark.parametrize("text", ["Access event 7 at 1732060800000", b"Access event 7 at 1732060800000"])
 def test_a_wallet_is_found_from_its_address(wallet: Any, text: str | bytes) -> None:

@@ -95,6 +95,46 @@ def test_typed_data_of_another_chain_than_the_one_named_is_refused() -> None:
         assert (ask("ETH"), ask("eip155:1")) == ("wrong_network", "wrong_network")
 
 
+@pytest.mark.parametrize("written", [" 137", "137\n", "+137", "1_37", "\u0661\u0663\u0667"])
+def test_a_chain_id_in_a_notation_of_python_s_own_does_not_pass_for_none(written: str) -> None:
+    """``int()`` reads it, so that the digest had the chain's number and the comparison none."""
+    wallet = EvmWallet("a")
+    item = document("string", "x")
+    item["types"]["EIP712Domain"].append({"name": "chainId", "type": "uint256"})
+    item["domain"]["chainId"] = 137
+    signed = wallet.sign_digest(digest(item)[0])
+    item["domain"]["chainId"] = written
+    assert verify(address=wallet.address, typed_data=item, signature=signed, chain="ETH").reason == "malformed_message"
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        *(("bool", value) for value in ("false", "true", "0", "", "x", 2, [], {})),
+        *(("bytes", value) for value in ("1234", "abc", "", "0x123", 0x1234, -1)),
+        *(("bytes32", value) for value in ("12" * 32, "abc", 1)),
+        *(("string", value) for value in (5, True)),
+        *(("uint256", value) for value in ("1 ", "1_0", "+1", "\u0661")),
+    ],
+)
+def test_a_value_that_libraries_read_differently_is_not_what_somebody_signed(kind: str, value: Any) -> None:
+    """``"false"`` is eth-account's false and ethers' true; bytes ``"1234"`` are its text and MetaMask's hex."""
+    for item in (document(kind, value), document(f"{kind}[]", [value])):
+        with pytest.raises(TypedDataError):
+            digest(item)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "same"),
+    [
+        *(("bool", 1, True), ("bool", 0, False), ("bytes", "0x1234", b"\x12\x34"), ("bytes", "0x", b"")),
+        *(("uint256", "16", 16), ("uint256", "0x10", 16), ("int256", "-16", -16)),
+    ],
+)
+def test_the_notations_of_json_are_one_value(kind: str, value: Any, same: Any) -> None:
+    assert digest(document(kind, value)) == digest(document(kind, same))
+
+
 # --- expectations
 
 
