@@ -95,8 +95,10 @@ class Source:
         for length in range(len(path), 0, -1):
             if path[:length] in self._variables:
                 return f"environment variable {self._variables[path[:length]]}"
-        line = self._line_of(path, value)
-        return f"{self.name} line {line}" if line else self.name
+        if line := self._line_of(path, value):
+            return f"{self.name} line {line}"
+        below = next((name for known, name in self._variables.items() if known[: len(path)] == path), None)
+        return f"environment variable {below}" if below else self.name  # a section that only a variable names
 
     # -- the environment -------------------------------------------------------------------------
 

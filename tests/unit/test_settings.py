@@ -267,6 +267,8 @@ def test_what_is_wrong_in_the_environment_is_named_by_its_variable(tmp_path: Pat
     )
     assert "CHAINWATCH__TICKETS__HOLD" in refusal("", tmp_path, CHAINWATCH__TICKETS__HOLD="3")
     assert "name it CHAINWATCH__SECTION__KEY" in refusal("", tmp_path, CHAINWATCH__TICKETS="3")
+    unknown = refusal("", tmp_path, CHAINWATCH__TIKETS__HOLD_MINUTES="3")
+    assert unknown.startswith("environment variable CHAINWATCH__TIKETS__HOLD_MINUTES: unknown section 'tikets'")
 
 
 def test_what_the_adapter_refuses_is_named_with_its_line(tmp_path: Path) -> None:
