@@ -339,19 +339,20 @@ def mismatch(message: SignIn, expect: Mapping[str, Any]) -> str | None:
     prefix: ``dlux.io@evil.example`` is another host).
     """
     for name, camel in _CAMEL.items():
-        wanted = expect.get(name, expect.get(camel))
-        if wanted is None:
-            continue
-        actual = getattr(message, name)
-        if name == "resources":
-            if not isinstance(wanted, list | tuple) or tuple(wanted) != (actual or ()):
+        for spelling in (name,) if name == camel else (name, camel):  # who writes both is owed both
+            wanted = expect.get(spelling)
+            if wanted is not None and not _is_wanted(message, name, wanted):
                 return name
-        elif name == "address" and message.account == ETHEREUM:
-            if not isinstance(wanted, str) or wanted.lower() != message.address.lower():
-                return name
-        elif actual is None or _plain_text(wanted) != actual:
-            return name
     return None
+
+
+def _is_wanted(message: SignIn, name: str, wanted: object) -> bool:
+    actual = getattr(message, name)
+    if name == "resources":
+        return isinstance(wanted, list | tuple) and tuple(wanted) == (actual or ())
+    if name == "address" and message.account == ETHEREUM:
+        return isinstance(wanted, str) and wanted.lower() == message.address.lower()
+    return actual is not None and bool(_plain_text(wanted) == actual)
 
 
 def _plain_text(wanted: object) -> object:

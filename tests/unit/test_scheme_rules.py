@@ -199,6 +199,15 @@ def test_a_sign_in_text_is_judged_as_one_even_when_nobody_says_so() -> None:
     assert wrong.reason == "wrong_network"
 
 
+@pytest.mark.parametrize("expect", [{"chain_id": None, "chainId": 137}, {"chain_id": 1, "chainId": 137}])
+def test_a_field_expected_in_both_spellings_is_compared_in_both(expect: dict[str, Any]) -> None:
+    wallet = EvmWallet("a")
+    text = SIWE.format("Ethereum account:", wallet.address, 1)
+    question: dict[str, Any] = {"address": wallet.address, "message": text, "signature": wallet.sign_message(text)}
+    assert verify(**question, now=IN_TIME, expect={"chain_id": 1, "chainId": 1})
+    assert verify(**question, now=IN_TIME, expect=expect).reason == "expectation_failed"
+
+
 def test_the_address_in_a_solana_sign_in_is_the_signer() -> None:
     """@solana/wallet-standard-util ``verifySignIn`` never compares them: any key signs for any address."""
     victim, attacker = SolanaWallet("victim"), SolanaWallet("attacker")
