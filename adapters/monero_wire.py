@@ -18,6 +18,8 @@ MAX_NUMBER = 2**63 - 1
 
 Hex32 = Annotated[str, msgspec.Meta(pattern="^[0-9a-fA-F]{64}$")]
 Natural = Annotated[int, msgspec.Meta(ge=0, le=MAX_NUMBER)]
+UnlockTime = Annotated[int, msgspec.Meta(ge=0)]
+"""The payer writes it, and any 64 bits are valid: with a bound, one payment would make the whole list unreadable."""
 
 
 class Subaddress(msgspec.Struct, frozen=True):
@@ -56,7 +58,7 @@ class Entry(msgspec.Struct, frozen=True):
     address: str = ""
     amounts: tuple[Natural, ...] = ()
     payment_id: str = ""
-    unlock_time: Natural = 0
+    unlock_time: UnlockTime = 0
     double_spend_seen: bool = False
     destinations: tuple[Destination, ...] = ()
 
@@ -137,7 +139,7 @@ class Payment(msgspec.Struct, frozen=True):
     subaddr_index: Subaddress = PRIMARY
     address: str = ""
     payment_id: str = ""
-    unlock_time: Natural = 0
+    unlock_time: UnlockTime = 0
 
 
 class Header(msgspec.Struct, frozen=True):

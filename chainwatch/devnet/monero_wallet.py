@@ -19,8 +19,8 @@ from monero.wallet import Wallet
 from chainwatch.testing.fakechain import FakeBlock, FakeTransfer, FakeTx
 
 NO_PAYMENT_ID = "0" * 16
-FAR_BLOCK = 1_000_000_000
-"""The unlock time of a payment of kind ``locked``: a block that never comes."""
+FAR_BLOCK = 2**64 - 1
+"""The unlock time of a payment of kind ``locked``: the largest that a transaction can hold, a time that never comes."""
 
 KINDS = frozenset({"transfer", "locked", "double_spend", "burnt", "forged"})
 """Kinds of payments that a buyer can make here:

@@ -151,6 +151,14 @@ def test_trap_timelocked_payment_is_flagged_locked() -> None:
     assert [t.flags for t in read({"payments": [payment]})] == [("locked",)]
 
 
+def test_the_largest_unlock_time_is_an_unlock_time() -> None:
+    """It is the payer's to write, any 64 bits of it: one such payment must not make the others unreadable."""
+    entry = {"txid": "ab" * 32, "amount": 1, "type": "in", "height": 9, "unlock_time": 2**64 - 1}
+    assert [t.flags for t in read({"result": {"in": [entry]}})] == [("locked",)]
+    payment = {"tx_hash": "ab" * 32, "amount": 1, "unlock_time": 2**64 - 1}
+    assert [t.flags for t in read({"payments": [payment]})] == [("locked",)]
+
+
 @needs_recordings
 @pytest.mark.parametrize(
     "name", [f for f in manifest() if f.endswith((".json", ".tx")) and not f.startswith(WALLET) and "README" not in f]
