@@ -17,6 +17,9 @@ from chainwatch.errors import Inconsistent
 MAX_DEPTH = 1024
 """The EVM's own limit on the depth of calls."""
 
+PRECOMPILES = frozenset(f"0x{n:040x}" for n in (*range(0x1, 0x12), 0x100))
+"""Addresses of functions that are built into the EVM: up to Prague's BLS12-381 (EIP-2537), and EIP-7951."""
+
 _MOVES_VALUE = frozenset({"CALL", "CREATE", "CREATE2", "SELFDESTRUCT", "SUICIDE"})
 
 
@@ -107,8 +110,19 @@ def from_frame(top: Frame) -> Iterator[Internal]:
             yield Internal(path, address(frame.sender), to, amount, not reverted)
         if len(path) > MAX_DEPTH:
             raise Inconsistent("calls nested deeper than the EVM allows")
-        children = frame.calls or ()
+        children = [child for child in frame.calls or () if not _is_built_in(child)]
         stack.extend((child, (*path, i), reverted) for i, child in reversed(list(enumerate(children))))
+
+
+def _is_built_in(frame: Frame) -> bool:
+    """Is this a call of a precompile without value?
+
+    The flat dialect leaves them out (geth's ``flatCallTracer``, reth, Erigon), a tree counts them: a path that counted
+    them would be another one on the next node, and the payment a second payment.
+    """
+    if frame.to is None or frame.to.lower() not in PRECOMPILES:
+        return False
+    return frame.value is None or quantity(frame.value, "call value") == 0
 
 
 def from_flat(traces: Sequence[FlatTrace]) -> Iterator[Internal]:

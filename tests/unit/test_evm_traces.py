@@ -48,6 +48,24 @@ def test_everything_under_a_reverted_ancestor_is_undone() -> None:
     assert [ok for _, _, ok in paid(tree(error="out of gas", calls=[call()]))] == [False]
 
 
+@pytest.mark.parametrize("kind", ["STATICCALL", "CALL", "DELEGATECALL"])
+@pytest.mark.parametrize("precompile", [0x1, 0x4, 0x11, 0x100])
+def test_a_call_of_a_precompile_has_no_place_as_in_the_other_dialect(kind: str, precompile: int) -> None:
+    """``trace_block`` leaves these out; a Safe's payment, read again from another node, is the same payment."""
+    check = call(type=kind, to=f"0x{precompile:040x}", value=None if kind == "STATICCALL" else "0x0")
+    assert paid(tree(calls=[call(type="DELEGATECALL", calls=[check, call()])])) == [("t0.0", 7, True)]
+    assert flat_paid(flat([]), flat([0], callType="delegatecall"), flat([0, 0])) == [("t0.0", B, 7, True)]
+
+
+@pytest.mark.parametrize("to", ["0x" + "0" * 40, "0x" + "0" * 38 + "12", "0x" + "0" * 36 + "1001"])
+def test_a_call_of_any_other_account_has_a_place(to: str) -> None:
+    assert paid(tree(calls=[call(to=to, value="0x0"), call()])) == [("t1", 7, True)]
+
+
+def test_coins_sent_to_a_precompile_have_a_place() -> None:
+    assert paid(tree(calls=[call(to="0x" + "0" * 39 + "1"), call()])) == [("t0", 7, True), ("t1", 7, True)]
+
+
 def test_an_early_tracers_bare_selfdestruct_moves_nothing_known() -> None:
     assert paid(tree(calls=[{"type": "SELFDESTRUCT"}])) == []
 
