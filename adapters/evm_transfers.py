@@ -57,7 +57,8 @@ def in_transaction(
 ) -> Iterator[Transfer]:
     """Yield every transfer of one transaction: its value, its ERC-20 logs, its internal transfers.
 
-    ``ok`` is what is known of its success without a receipt; a receipt overrules it.
+    ``ok`` is what is known of its success without a receipt; a receipt overrules it.  Nothing in a transaction that
+    failed has moved, whatever logs and traces say.
     """
     txid = hash32(tx.hash) if tx is not None else hash32(receipt.transaction_hash) if receipt is not None else ""
     if receipt is not None:
@@ -81,9 +82,10 @@ def in_transaction(
         )
     for ordinal, transfer in logs:
         memo = _behind_arguments(tx, transfer) if alone and tx is not None else None
-        yield of_log(names, transfer, txid, f"l{ordinal}", position, memo=memo)
+        yield of_log(names, transfer, txid, f"l{ordinal}", position, memo=memo, ok=ok is not False)
     for internal in internals:
-        yield of_internal(names, internal, txid, position)
+        moved = of_internal(names, internal, txid, position)
+        yield moved if ok is not False else msgspec.structs.replace(moved, ok=False)
 
 
 def of_log(

@@ -12,7 +12,7 @@ from chainwatch.adapters.evm import EvmSource
 from chainwatch.adapters.evm_types import ZERO_ADDRESS, ZERO_HASH
 from chainwatch.clock import SystemClock
 from chainwatch.config.networks import spec
-from chainwatch.devnet.node import RpcFault
+from chainwatch.devnet.node import Payment, RpcFault
 from chainwatch.errors import ChainwatchError, Inconsistent, Misconfigured, Transient, Unreachable
 from chainwatch.model import Asset
 from chainwatch.testing.evm_twists import in_block, in_receipt, with_logs
@@ -62,6 +62,18 @@ async def test_a_failed_token_call_has_no_log_and_pays_nothing(scene: Any) -> No
     async with scene() as s:
         s.pay(500, asset_id=s.usdc, ok=False)
         assert await s.read() == []
+
+
+@pytest.mark.parametrize("kind", ["token", "internal"])
+async def test_what_a_failed_transaction_is_said_to_have_moved_is_failed(scene: Any, kind: str) -> None:
+    """The receipt decides: a log in it, or a trace that shows no error, is no word against its status."""
+    async with scene(traces=True) as s:
+        s.twists[0]["eth_getTransactionReceipt"] = in_receipt(lambda r: r.update(status="0x0"))
+        if kind == "token":
+            s.pay(500, asset_id=s.usdc)
+        else:
+            s.node.pay_many([Payment(s.spec.receive[0], 500, kind="internal")])
+        assert [(t.amount, t.ok) for t in await s.read()] == [(500, False)]
 
 
 async def test_no_finalized_block_means_nothing_is_final(scene: Any) -> None:
