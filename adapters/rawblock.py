@@ -75,8 +75,8 @@ Span = tuple[int, int, int, int]
 def scan_block(data: bytes, watched: Container[bytes], form: Format, spent: Container[bytes] = ()) -> RawBlock:
     """Return the transactions that pay a watched script, or spend an outpoint in ``spent`` (36 bytes, as on the wire).
 
-    A block in which something is ours is proved against its merkle root, so that no node can slip a
-    payment into an honest header.
+    The block is proved against its merkle root, whether or not something in it is ours: no node can slip a payment
+    into an honest header, or keep one out.
     """
     try:
         header, position = _read_start(data, form)
@@ -84,7 +84,7 @@ def scan_block(data: bytes, watched: Container[bytes], form: Format, spent: Cont
         spans, hits, position = _walk(data, position, count, watched, form, spent)
         _check_end(data, position, spans, form)
         txs = tuple(_read_tx(data, spans[i]) for i in dict.fromkeys(hits))
-        if txs and _merkle_root(_txids(data, spans)) != header.merkle_root:
+        if not spans or _merkle_root(_txids(data, spans)) != header.merkle_root:
             raise Rejected("merkle_root", f"block {header.id}: its transactions are not those of its header")
     except BROKEN as error:
         raise Rejected("malformed", f"no block: {error}") from error
@@ -111,7 +111,10 @@ def read_tx(data: bytes, form: Format) -> Tx:
         spans, _, position = _walk(data, 0, 1, (), form)
         if position != len(data):
             raise EncodingError(f"{len(data) - position} bytes behind its end")
-        return _read_tx(data, spans[0])
+        tx = _read_tx(data, spans[0])
+        if not tx.inputs and not tx.outputs and not (form.special and _is_special(data, 0)):
+            raise EncodingError("it spends nothing and pays nothing")
+        return tx
     except BROKEN as error:
         raise Rejected("malformed", f"no transaction: {error}") from error
 
@@ -262,14 +265,16 @@ def _rare_tail(data: bytes, start: int, position: int, inputs: int, flags: int, 
 
 def _payload_end(data: bytes, start: int, position: int) -> int:
     """Step over the payload of a Dash special transaction (DIP-2)."""
-    version, kind = (
-        int.from_bytes(data[start : start + 2], "little"),
-        int.from_bytes(data[start + 2 : start + 4], "little"),
-    )
-    if version < 3 or kind == 0:
+    if not _is_special(data, start):
         return position
     length, position = read_compact_size(data, position)
     return position + length
+
+
+def _is_special(data: bytes, start: int) -> bool:
+    """Has this Dash transaction a type, and so a payload?  The upper half of its version says so, from 3 on."""
+    version, kind = data[start : start + 2], data[start + 2 : start + 4]
+    return int.from_bytes(version, "little") >= 3 and any(kind)
 
 
 def _check_end(data: bytes, position: int, spans: Sequence[Span], form: Format) -> None:
@@ -350,5 +355,6 @@ def _merkle_root(txids: list[bytes]) -> bytes:
     while len(level) > 1:
         if len(level) % 2:
             level = [*level, level[-1]]
-        level = [sha256(sha256(a + b).digest()).digest() for a, b in zip(level[::2], level[1::2], strict=True)]
+        joined = b"".join(level)
+        level = [sha256(sha256(joined[i : i + 64]).digest()).digest() for i in range(0, len(joined), 64)]
     return level[0]

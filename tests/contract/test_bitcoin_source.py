@@ -13,7 +13,9 @@ import pytest
 
 from chainwatch.adapters import open_source
 from chainwatch.adapters.base import Services, SilentObserver
+from chainwatch.adapters.coins import watched_of
 from chainwatch.adapters.fees import Entry
+from chainwatch.adapters.scripts import to_script
 from chainwatch.adapters.utxo import UtxoSource
 from chainwatch.clock import SystemClock
 from chainwatch.config.networks import spec as known_spec
@@ -400,6 +402,29 @@ async def test_a_large_payment_waits_for_a_second_node_that_has_its_block(tmp_pa
         mirror.faults.hang = True
         with pytest.raises(Transient, match="1 of 2 nodes"):
             await view.blocks(3, 3)
+        await source.close()
+        await mirror.stop()
+
+
+async def test_a_block_that_only_bears_an_honest_blocks_name_is_no_vote(tmp_path: Path) -> None:
+    """Dash's ids (X11) are the nodes' word: one that puts a payment into a block needs others that show the payment."""
+    async with harness("DASH", tmp_path) as h:
+        mirror = await mirror_of(h)
+        await h.mine()
+        honest = h.node.chain.head.ref
+        ours = to_script(h.spec.receive[0], watched_of(h.spec).prefixes)
+        forged = h.node._builder.payment(99, [(10**12, ours)], b"event:1:wallet:alice")
+        _, raw = h.node._builder.block(honest.height, honest.parent, [forged], 1_760_000_000, 1)
+        h.node._blocks = {**h.node._blocks, honest.hash: raw}
+        options = {"timeout": 1.5, "quorum": {"above": "1", "nodes": 2}}
+        source = h.source(endpoints=(h.node.url, mirror.url), options=options)
+        await source.open()
+        view = await source.view()
+        with pytest.raises(Transient, match="1 of 2 nodes"):
+            await view.blocks(honest.height, honest.height)
+        mirror._blocks = h.node._blocks
+        (block,) = await view.blocks(honest.height, honest.height)
+        assert [t.amount for t in block.transfers] == [10**12]
         await source.close()
         await mirror.stop()
 

@@ -116,6 +116,24 @@ def test_a_payment_slipped_into_an_honest_header_is_refused() -> None:
         scan_block(added, {OURS: ""}, BTC)
 
 
+@pytest.mark.parametrize("name", FORMS)
+def test_a_payment_hidden_in_an_honest_block_is_noticed(name: str) -> None:
+    """Nothing in such a block is ours any more: believed, the payment would be missed for ever."""
+    form = FORMS[name]
+    raw, _ = a_block(form)
+    with pytest.raises(Rejected) as caught:
+        scan_block(raw.replace(OURS, OURS[:-1] + b"\x08"), {OURS: ""}, form)
+    assert caught.value.code == "merkle_root"
+
+
+def test_a_payment_left_out_of_an_honest_block_is_noticed() -> None:
+    raw, txs = a_block(BTC, 2)
+    assert (raw[80], len(scan_block(raw, {OURS: ""}, BTC).txs)) == (3, 1)
+    with pytest.raises(Rejected) as caught:
+        scan_block(raw[:80] + b"\x02" + raw[81 : -len(txs[1].data)], {OURS: ""}, BTC)
+    assert caught.value.code == "merkle_root"
+
+
 def test_a_transaction_listed_twice_is_refused_though_the_root_is_the_same() -> None:
     """CVE-2012-2459: an odd last transaction and its copy have the same merkle root."""
     builder = Builder(BTC)
@@ -230,6 +248,14 @@ def test_a_dash_commitment_without_inputs_and_outputs_is_no_segwit_marker() -> N
     assert tx.txid == sha256d(commitment)[::-1].hex()
     with pytest.raises(Rejected):
         read_tx(commitment, BTC)
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_zero_bytes_are_no_transaction(name: str) -> None:
+    """Version 0, no inputs, no outputs, no lock time: no chain has such a one, and any file of zeros would be it."""
+    for size in range(1, 30):
+        with pytest.raises(Rejected):
+            read_tx(bytes(size), FORMS[name])
 
 
 def test_money_that_a_dash_transaction_without_inputs_brings_is_paid_by_somebody_else() -> None:
