@@ -17,7 +17,7 @@ from bitcoin.core import CBlock
 from chainwatch.adapters.rawblock import Format, read_block, scan_block
 
 WATCHED = 100_000
-TARGET = 20.0
+TARGET = 10.0
 
 
 def synthetic(transactions: int = 2500) -> bytes:
