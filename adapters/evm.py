@@ -84,7 +84,7 @@ class EvmSource:
             names=Names.of(spec),
             rpc=rpc,
             services=services,
-            quorum=Quorum.of(spec, self._options.quorum, rpc.endpoints, self._vet),
+            quorum=Quorum.of(spec, self._options.quorum, rpc.endpoints, lambda e: rpc.vet(e, self._vet)),
             traces=self._options.traces,
             pending=self._options.pending,
         )
@@ -143,9 +143,9 @@ class EvmSource:
 
     async def next_nonce(self, account: str) -> int:
         """Return ``eth_getTransactionCount`` of the pending block (``NonceSource``)."""
-        return quantity(
-            await self._chain.rpc.call("eth_getTransactionCount", [account, "pending"], result=str), "nonce"
-        )
+        rpc, question = self._chain.rpc, [account, "pending"]
+        endpoint = await rpc.vetted(self._vet)
+        return quantity(await rpc.call("eth_getTransactionCount", question, result=str, on=endpoint), "nonce")
 
     async def balances(self, height: int) -> Balances:
         """Return what our addresses hold at ``height``, of the coin and of each token (``BalanceSource``)."""
@@ -157,8 +157,9 @@ class EvmSource:
                 data = BALANCE_OF + address_topic(account)[2:]
                 calls.append(("eth_call", [{"to": contract, "data": data}, tag]))
                 codes.append(asset.code)
+        endpoint = await self._chain.rpc.vetted(self._vet)
         amounts: dict[str, int] = {}
-        for code, answer in zip(codes, await self._chain.rpc.batch(calls, result=str), strict=True):
+        for code, answer in zip(codes, await self._chain.rpc.batch(calls, result=str, on=endpoint), strict=True):
             if isinstance(answer, RpcError):
                 raise answer
             amounts[code] = amounts.get(code, 0) + quantity(answer, "balance")

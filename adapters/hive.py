@@ -75,7 +75,7 @@ class HiveSource:
         path, where = self._options.memo_key_file, f"[chains.{spec.code}] memo_key_file"
         memo_key = read_key(path, where) if path is not None else None
         self._chain = Chain(spec, rpc, services, memo_key=memo_key, recurrent=self._options.recurrent)
-        self._chain.quorum = Quorum.of(spec, self._options.quorum, rpc.endpoints, self._vet)
+        self._chain.quorum = Quorum.of(spec, self._options.quorum, rpc.endpoints, lambda e: rpc.vet(e, self._vet))
         self.watch(spec.receive)
 
     async def open(self) -> Sequence[NodeFacts]:
@@ -197,7 +197,7 @@ class HiveSource:
         Savings, vests, orders and conversions are not in it: what was moved there has left the account.
         """
         rpc, chain = self._chain.rpc, self._chain
-        endpoint = rpc.best()
+        endpoint = await rpc.vetted(self._vet)
         names = sorted(chain.watched)[:MAX_ACCOUNTS]
         for _ in range(BALANCE_TRIES):
             before, _final = await self._tips(endpoint)

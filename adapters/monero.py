@@ -113,10 +113,7 @@ class MoneroSource:
 
     async def _ready(self) -> Endpoint:
         """Return the best wallet, checked since it last was out of use."""
-        wallet = self._node.wallets.best()
-        if not wallet.checked:
-            await self._node.check(wallet)
-        return wallet
+        return await self._node.wallets.vetted(self._node.check)
 
     # -- reading ---------------------------------------------------------------------------------
 

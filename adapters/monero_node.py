@@ -4,6 +4,7 @@ Here is what is asked of them besides payments: who they are, where they stand, 
 which addresses the wallet holds.  Every call of one reading goes to one wallet (``wallet``).
 """
 
+import contextlib
 import itertools
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -69,8 +70,8 @@ class MoneroNode:
         if unknown:
             raise Misconfigured(f"chains.{spec.code}.{unknown[0]}: the monero adapter knows no such key")
         self.spec = spec
-        self.wallets = self._rpc(spec.endpoints, services, wallet, login(spec, "login_file"))
-        self.quorum = Quorum.of(spec, option_of(spec), self.wallets.endpoints, self.check)
+        self.wallets = wallets = self._rpc(spec.endpoints, services, wallet, login(spec, "login_file"))
+        self.quorum = Quorum.of(spec, option_of(spec), wallets.endpoints, lambda e: wallets.vet(e, self.check))
         self.daemon: Rpc | None = None
         url = spec.options.get("daemon")
         if url is not None:
@@ -99,6 +100,8 @@ class MoneroNode:
         await self.wallets.open()
         if self.daemon is not None:
             await self.daemon.open()
+            with contextlib.suppress(Transient):  # each wallet's check asks again, and tells
+                await self._check_daemon(self.daemon.best())
         facts: list[NodeFacts] = []
         failures: list[Transient] = []
         for endpoint in self.wallets.endpoints:
@@ -127,7 +130,8 @@ class MoneroNode:
         name, head, genesis = "", None, None
         warnings = list(self.quorum.warnings()) if self.quorum is not None else []
         if self.daemon is not None:
-            info, genesis = await self._check_daemon(self.daemon)
+            await self.daemon.vetted(self._check_daemon)
+            info, genesis = await self._info(self.daemon), (await self._header_run(0, 0))[0].hash
             name, head = f", monerod {info.version}", await self.tip(wallet)
             if not info.synchronized:
                 warnings.append(f"monerod is still synchronising: at {info.height} of {info.target_height}")
@@ -151,17 +155,23 @@ class MoneroNode:
             genesis=genesis,
         )
 
-    async def _check_daemon(self, daemon: Rpc) -> tuple[Info, str]:
-        info = await daemon.call("get_info", {}, result=Info)
-        self._not_busy(info.status)
-        where = f"chains.{self.spec.code}.daemon"
+    async def _check_daemon(self, endpoint: Endpoint) -> None:
+        """Refuse a daemon of another network: by its own word, and by its first block."""
+        assert self.daemon is not None
+        info = await self._info(self.daemon)
+        where = f"chains.{self.spec.code}.daemon: {endpoint.name}"
         if info.nettype != self.spec.chain_id:
-            raise Misconfigured(f"{where}: the node is of {info.nettype or '?'}, not of {self.spec.chain_id}")
+            raise Misconfigured(f"{where} is of {info.nettype or '?'}, not of {self.spec.chain_id}")
         genesis: Mapping[str, str] = self.spec.params.get("genesis", {})
         (first,) = await self._header_run(0, 0)
         if first.hash != (known := genesis.get(info.nettype, first.hash)):
             raise Misconfigured(f"{where}: its first block is {first.hash}, that of {info.nettype} is {known}")
-        return info, first.hash
+        endpoint.checked = True
+
+    async def _info(self, daemon: Rpc) -> Info:
+        info = await daemon.call("get_info", {}, result=Info)
+        self._not_busy(info.status)
+        return info
 
     async def _check_address(self, wallet: Endpoint) -> None:
         # A regtest daemon calls itself fakechain; its wallets are those of the main network.
@@ -218,6 +228,7 @@ class MoneroNode:
         """Return the daemon's top block; without a daemon the wallet's."""
         if self.daemon is None:
             return by_height(await self.height(wallet) - 1).ref
+        await self.daemon.vetted(self._check_daemon)
         answer = await self.daemon.call("get_last_block_header", {}, result=OneHeader)
         self._not_busy(answer.status)
         if answer.block_header is None:

@@ -40,7 +40,7 @@ Ask = Callable[[Endpoint], Awaitable[object]]
 class Quorum:
     """``nodes`` of ``endpoints`` must agree on what is above ``above`` (asset code to base units).
 
-    ``vet`` makes an endpoint prove its network first, if it has not.
+    ``vet`` makes an endpoint prove its network first, if it has not (``Rpc.vet``).
     """
 
     def __init__(self, above: Mapping[str, int], nodes: int, endpoints: Sequence[Endpoint], vet: Ask) -> None:
@@ -90,8 +90,7 @@ class Quorum:
 
         async def vote(endpoint: Endpoint) -> bool:
             try:
-                if not endpoint.checked:
-                    await self._vet(endpoint)
+                await self._vet(endpoint)
                 return bool(await agrees(endpoint))
             except ChainwatchError:
                 return False

@@ -25,6 +25,8 @@ __all__ = ["Endpoint", "HttpRefused", "Limits", "Rpc", "RpcError", "Throttled", 
 
 T = TypeVar("T")
 Params = Sequence[Any] | Mapping[str, Any]
+Check = Callable[[Endpoint], Awaitable[object]]
+"""An adapter's question who an endpoint is: it sets ``checked``, or raises ``Misconfigured``."""
 
 BACKOFF_S, BACKOFF_MAX_S = 0.25, 8.0
 """First and largest wait between attempts; each is drawn from zero up to it, so that clients spread out."""
@@ -121,15 +123,24 @@ class Rpc:
         """Take an endpoint that answers nonsense (another network, far behind) out of use for a while."""
         self._pool.fail(endpoint, reason)
 
-    async def vetted(self, vet: Callable[[Endpoint], Awaitable[object]]) -> Endpoint:
-        """Return the best endpoint, ``vet``ted since it last was out of use; ``Inconsistent`` for another network's."""
+    async def vet(self, endpoint: Endpoint, check: Check) -> None:
+        """Have an endpoint prove what it is, unless it has since it last was out of use.
+
+        One that is not what the configuration says (another network, another wallet) is set aside, named and alarmed:
+        ``Inconsistent``, so that the next round is another one's.
+        """
+        if endpoint.checked:
+            return
+        try:
+            await check(endpoint)
+        except Misconfigured as wrong:
+            self.fail(endpoint, str(wrong))
+            raise Inconsistent(str(wrong)) from wrong
+
+    async def vetted(self, check: Check) -> Endpoint:
+        """Return the best endpoint, ``vet``ted."""
         endpoint = self.best()
-        if not endpoint.checked:
-            try:
-                await vet(endpoint)
-            except Misconfigured as wrong:
-                self.fail(endpoint, str(wrong))
-                raise Inconsistent(str(wrong)) from wrong
+        await self.vet(endpoint, check)
         return endpoint
 
     def leave(self, reason: str) -> None:

@@ -105,7 +105,7 @@ class SolanaSource:
         self._guard = bool(spec.options.get("min_context_slot", True))
         self.spec, self._services = spec, services
         self._rpc = Rpc(spec.code, spec.endpoints, services, limits=limits, probe="getHealth")
-        self._quorum = Quorum.of(spec, option_of(spec), self._rpc.endpoints, self._check)
+        self._quorum = Quorum.of(spec, option_of(spec), self._rpc.endpoints, lambda e: self._rpc.vet(e, self._check))
         self._table = Table(spec.code, spec.assets)
         self._ours = Ours({}, set())
         self._history: History | None = None
@@ -138,7 +138,8 @@ class SolanaSource:
 
     async def balances(self, height: int) -> Balances:  # noqa: ARG002 (a validator knows the present only)
         """Return what our wallets and token accounts hold at the newest final slot (``BalanceSource``)."""
-        return await solana_held.balances(self._rpc, self.spec.code, self._ours)
+        endpoint = await self._rpc.vetted(self._check)
+        return await solana_held.balances(self._rpc, endpoint, self.spec.code, self._ours)
 
     # -- set-up ----------------------------------------------------------------------------------
 
@@ -212,7 +213,6 @@ class SolanaSource:
         """Ask for the genesis hash; ``Misconfigured`` when it is another network's."""
         genesis = await self._rpc.call("getGenesisHash", result=str, on=endpoint)
         if genesis != self.spec.chain_id:
-            self._rpc.fail(endpoint, "another network")
             raise Misconfigured(
                 f"chain {self.spec.code}: {endpoint.name} is of another network: its genesis is {genesis[:64]!r}, "
                 f"not {self.spec.chain_id!r}"
@@ -287,12 +287,7 @@ class SolanaSource:
 
         ``open_ids`` need no look-up: what is not final is listed anew every time.
         """
-        endpoint = self._rpc.best()
-        if not endpoint.checked:
-            try:
-                await self._check(endpoint)
-            except Misconfigured as error:
-                raise Transient(str(error)) from error
+        endpoint = await self._rpc.vetted(self._check)
         final = await self._tip(endpoint, "finalized")
         if position is not None and final.height < position.height:
             self._rpc.fail(endpoint, "behind: its finalized slot is below ours")
@@ -308,6 +303,9 @@ class SolanaSource:
             return await self._window(history, start, position or final, final, refs)
         except RpcError as error:
             raise self._judged(endpoint, error) from error
+        except Misconfigured as wrong:  # it keeps no history any more
+            self._rpc.fail(endpoint, str(wrong))
+            raise Inconsistent(str(wrong)) from wrong
 
     async def _standing(self, endpoint: Endpoint, position: BlockRef | None) -> tuple[BlockRef, ...]:
         """Return the node's block at our position, for the follower to compare, where the node still has it."""

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from chainwatch.adapters.base import Balances
-from chainwatch.adapters.rpc import Rpc, side_by_side
+from chainwatch.adapters.rpc import Endpoint, Rpc, side_by_side
 from chainwatch.adapters.solana_book import u64
 from chainwatch.adapters.solana_tx import Ours
 from chainwatch.errors import Inconsistent
@@ -47,10 +47,10 @@ class Accounts(msgspec.Struct):
     value: list[Held | None]
 
 
-async def balances(rpc: Rpc, chain: str, ours: Ours) -> Balances:
+async def balances(rpc: Rpc, on: Endpoint, chain: str, ours: Ours) -> Balances:
     """Return what our wallets and token accounts hold at the newest final slot; ``Inconsistent`` when it moved on."""
     keys = sorted(ours.accounts)
-    slot, held = await _at_one_slot(rpc, chain, keys)
+    slot, held = await _at_one_slot(rpc, on, chain, keys)
     amounts: dict[str, int] = {}
     for key, account in zip(keys, held, strict=True):
         _, asset = ours.accounts[key]
@@ -62,13 +62,13 @@ async def balances(rpc: Rpc, chain: str, ours: Ours) -> Balances:
     return Balances(slot, amounts)
 
 
-async def _at_one_slot(rpc: Rpc, chain: str, keys: Sequence[str]) -> tuple[int, list[Held | None]]:
+async def _at_one_slot(rpc: Rpc, on: Endpoint, chain: str, keys: Sequence[str]) -> tuple[int, list[Held | None]]:
     """Read accounts in answers of one slot, so that money moving between two of ours counts once."""
     options = {"commitment": "finalized", "encoding": "jsonParsed"}
     parts = [keys[i : i + MAX_ACCOUNTS] for i in range(0, len(keys), MAX_ACCOUNTS)] or [keys]
     for _ in range(READINGS):
         answers = await side_by_side(
-            [rpc.call("getMultipleAccounts", [part, options], result=Accounts) for part in parts]
+            [rpc.call("getMultipleAccounts", [part, options], result=Accounts, on=on) for part in parts]
         )
         if any(len(a.value) != len(part) for a, part in zip(answers, parts, strict=True)):
             raise Inconsistent(f"{chain}: not every account was answered")

@@ -239,7 +239,7 @@ class UtxoSource:
         self.spec, self.services, self.options = spec, services, options
         self.rpc, self.backend, self.watched = rpc, backend, watched
         self.form = format_of(spec)
-        self.quorum = Quorum.of(spec, options.quorum, rpc.endpoints, self.check_genesis)
+        self.quorum = Quorum.of(spec, options.quorum, rpc.endpoints, lambda e: rpc.vet(e, self.check_genesis))
         self._seen: tuple[int, float] = (0, float("-inf"))
         self._derive = deriver(spec)
         self.own_addresses = self._derive is not None
@@ -275,7 +275,7 @@ class UtxoSource:
 
     async def raw_transactions(self, places: Mapping[str, str]) -> Mapping[str, bytes]:
         """Return transactions by id; ``places`` names each one's block (``RawSource``)."""
-        endpoint = self.rpc.best()
+        endpoint = await self.rpc.vetted(self.check_genesis)
         found: dict[str, bytes] = {}
         for txid, block_hash in places.items():
             raw = await self.backend.raw_transaction(endpoint, txid, block_hash)
@@ -292,19 +292,13 @@ class UtxoSource:
 
     async def balances(self, height: int) -> Balances:  # noqa: ARG002 (a set of unspent outputs has no past)
         """Return what our addresses hold at the head (``BalanceSource``)."""
-        at, amount = await self.backend.balance(self.rpc.best(), list(self.watched.scripts.values()))
+        endpoint = await self.rpc.vetted(self.check_genesis)
+        at, amount = await self.backend.balance(endpoint, list(self.watched.scripts.values()))
         return Balances(at, {self.spec.native.code: amount})
 
     async def view(self) -> UtxoView:
         """Return a fresh look through the best endpoint."""
-        endpoint = self.rpc.best()
-        if not endpoint.checked:
-            try:
-                await self.check_genesis(endpoint)
-            except Misconfigured as error:
-                if any(e.up for e in self.rpc.endpoints):  # it came back as another one: the others go on
-                    raise Transient(str(error)) from error
-                raise
+        endpoint = await self.rpc.vetted(self.check_genesis)
         head = await self.backend.header(endpoint, await self.backend.tip(endpoint))
         self._check_lag(endpoint, head.height)
         return UtxoView(self, endpoint, head.ref, await self.backend.final(endpoint, head))
@@ -335,7 +329,6 @@ class UtxoSource:
         """Let the endpoint prove that it is of our network; ``Misconfigured`` when it is not."""
         genesis = await self.backend.hash_at(endpoint, 0)
         if genesis != self.spec.chain_id:
-            self.rpc.fail(endpoint, "another network")
             raise Misconfigured(
                 f"chain {self.spec.code}: the node {endpoint.name} is of another network: its genesis block is "
                 f"{genesis}, chain_id says {self.spec.chain_id}"

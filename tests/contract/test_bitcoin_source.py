@@ -353,7 +353,7 @@ async def test_the_network_is_checked_again_when_a_node_comes_back(tmp_path: Pat
         await source.open()
         source.rpc.fail(source.rpc.endpoints[0], "lagging")
         h.faults.wrong_chain = True
-        with pytest.raises(Misconfigured, match="another network"):
+        with pytest.raises(Inconsistent, match="another network"):
             await source.view()
         await source.close()
 

@@ -12,7 +12,7 @@ import pytest
 
 from chainwatch.adapters import solana, solana_history
 from chainwatch.adapters.base import Services, SilentObserver
-from chainwatch.adapters.rpc import RpcError
+from chainwatch.adapters.rpc import Rpc, RpcError
 from chainwatch.adapters.solana import SolanaSource, open_source
 from chainwatch.clock import SystemClock
 from chainwatch.config.networks import spec
@@ -71,6 +71,8 @@ class Wire:
     def fail(self, endpoint: Node, reason: str) -> None:
         endpoint.up = endpoint.checked = False
         self.failed.append((endpoint.name, reason))
+
+    vet, vetted = Rpc.vet, Rpc.vetted
 
     async def call(self, method: str, params: Sequence[Any] = (), *, result: Any = Any, on: Node) -> Any:
         answer = on.answer(method, params, result)
@@ -475,6 +477,21 @@ async def test_open_goes_on_without_a_node_that_is_away():
     b.nodes[1].say["getGenesisHash"] = away
     with pytest.raises(Unreachable):
         await b.source.open()
+
+
+async def test_a_node_that_no_longer_keeps_its_history_leaves_its_place():
+    b = Bench(nodes=2)
+
+    def none(*_: Any) -> Any:
+        raise RpcFault(-32011, "Transaction history is not available from this node")
+
+    stood = (await b.read()).end
+    txid = b.pay()
+    b.mine(LAG)
+    b.nodes[0].say["getSignaturesForAddress"] = none
+    with pytest.raises(Inconsistent, match="node0 keeps no transaction history"):
+        await b.read(stood)
+    assert ids(await b.read(stood)) == [txid]
 
 
 async def test_a_node_without_transaction_history_is_refused_at_once():
