@@ -173,10 +173,13 @@ class HiveSource:
         final = await self._block(endpoint, final_height)
         if final is None:
             raise Transient(f"{where} does not show its irreversible block {final_height} yet")
-        if final_height == tip.head_block_number:
+        head = final if final_height == tip.head_block_number else await self._block(endpoint, tip.head_block_number)
+        if head is None:
             return final, final
-        head = await self._block(endpoint, tip.head_block_number)
-        return head or final, final
+        parted = head.height == final.height + 1 and head.parent != final.hash
+        if head.hash != tip.head_block_id or parted:  # the number alone would make another fork's block irreversible
+            raise Inconsistent(f"{where} answers from two forks: its head is {tip.head_block_id}, it shows {head.hash}")
+        return head, final
 
     async def _block(self, endpoint: Endpoint, height: int) -> BlockRef | None:
         answer = await self._chain.rpc.call(

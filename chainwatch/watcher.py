@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from chainwatch import follower
 from chainwatch.adapters.base import AccountSource, AddressSource, BlockSource, BlockView, CoinSource
 from chainwatch.clock import Clock
-from chainwatch.errors import ChainwatchError, LostRace, Misconfigured, Persistent, Transient, Unreachable
+from chainwatch.errors import ChainwatchError, Inconsistent, LostRace, Misconfigured, Persistent, Transient, Unreachable
 from chainwatch.follower import Behind, Follow, Held, Step
 from chainwatch.ledger import coins, endings, leases, pool, queries, rescan
 from chainwatch.ledger.apply import Applied, apply, held
@@ -352,6 +352,10 @@ class Watcher:
         blocks = await view.blocks(first, end)
         if len(blocks) != end - first + 1:
             raise Transient(f"{view.endpoint} answered {len(blocks)} of {end - first + 1} blocks")
+        last_ref, final = blocks[-1].ref, view.final
+        if final is not None and last_ref.height == final.height and not last_ref.same(final):
+            # Before the first of them is written down as final: behind one name there may be nodes of two branches.
+            raise Inconsistent(f"{view.endpoint}: its final block {final.height} is not on the chain that it shows")
         return blocks
 
     def _groups(self, blocks: Sequence[Block], view: BlockView) -> list[Sequence[Block]]:

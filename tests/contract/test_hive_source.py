@@ -337,6 +337,39 @@ async def test_an_indexer_behind_the_head_shows_the_irreversible_block(node: dev
     assert await view.blocks(view.head.height, view.head.height)
 
 
+@pytest.mark.parametrize("lag", [0, 1], ids=["the irreversible block", "the head above it"])
+async def test_a_node_that_answers_from_two_forks_has_no_irreversible_block(
+    node: devnet.HiveNode, source: Make, lag: int
+) -> None:
+    """Behind a public name stand several: one counts, the others show blocks; in a micro-fork these differ."""
+    made = source()
+    await made.open()
+    for _ in range(4):
+        node.chain.mine()
+    height = node.chain.head.ref.height
+    forked = {"head_block_id": f"{height:08x}" + "f" * 32, "last_irreversible_block_num": height - lag}
+    bend(node, {"database_api.get_dynamic_global_properties": lambda answer, _: answer | forked})
+    with pytest.raises(Inconsistent, match="two forks"):
+        await made.view()
+
+
+async def test_an_irreversible_block_beside_the_head_is_not_believed(node: devnet.HiveNode, source: Make) -> None:
+    made = source()
+    await made.open()
+    for _ in range(4):
+        node.chain.mine()
+    height = node.chain.final.ref.height
+
+    def replaced(answer: Any, params: Any) -> Any:
+        if params[0]["block_num"] == height:
+            answer["block"]["block_id"] = f"{height:08x}" + "e" * 32
+        return answer
+
+    bend(node, {"block_api.get_block": replaced})
+    with pytest.raises(Inconsistent, match="two forks"):
+        await made.view()
+
+
 async def test_a_block_that_does_not_name_all_its_transactions_is_not_read(node: devnet.HiveNode, source: Make) -> None:
     made = source()
     await made.open()

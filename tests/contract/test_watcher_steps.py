@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from chainwatch.errors import Inconsistent
 from chainwatch.follower import Step
 from chainwatch.testing.followed import Followed
 
@@ -40,3 +41,26 @@ async def test_batches_end_at_the_final_block_and_every_round_is_bounded(
         if step.blocks and step.blocks[-1].ref.height > final:
             assert len(step.blocks) == 1
     assert rounds >= 40 // 3
+
+
+async def test_nothing_is_final_below_a_final_block_of_another_branch(eth: Followed) -> None:
+    """Backends of one name on two branches: one says what is final, the other one shows the blocks."""
+    start = eth.cursor()
+    assert start is not None
+    txid = eth.pay()
+    eth.mine(8)
+    final = start.height + 3
+
+    def elsewhere(block: Any, params: Any) -> Any:
+        if params[0] != "finalized":
+            return block
+        return {**eth.node._block_by_number(hex(final), False), "hash": "0x" + "22" * 32}  # type: ignore[attr-defined]
+
+    eth.twists[0]["eth_getBlockByNumber"] = elsewhere
+    eth.watcher._batch = 1  # as after a slow step: the first block would be written before the final one is looked at
+    for _ in range(3):
+        assert isinstance(await eth.poll(), Inconsistent)
+        assert (eth.shown(txid), eth.tickets(), eth.cursor()) == ("", [], start)
+    eth.twists[0].clear()
+    await eth.arrive()
+    assert eth.shown(txid) == "minted"
