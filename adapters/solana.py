@@ -108,7 +108,8 @@ class SolanaSource:
         self._quorum = Quorum.of(spec, option_of(spec), self._rpc.endpoints, lambda e: self._rpc.vet(e, self._check))
         self._table = Table(spec.code, spec.assets)
         self._ours = Ours({}, set())
-        self._history: History | None = None
+        self._listings: dict[bool, History] = {}
+        """What was begun and is not read to its end, of the following and of a backfill (True): each has its own."""
         self._read: OrderedDict[str, tuple[Transfer, ...]] = OrderedDict()
         self._seen: dict[str, tuple[Transfer, ...]] = {}
         self._blocks: OrderedDict[int, BlockRef] = OrderedDict()
@@ -296,8 +297,9 @@ class SolanaSource:
             )
         start = max((position or final).height - self._overlap, 0) if position is not None else final.height + 1
         refs = await self._standing(endpoint, position)
+        again = position is not None and not position.hash  # a backfill knows no block of its range
         try:
-            history = await self._listing(endpoint, start, position or final, final)
+            history = await self._listing(endpoint, start, position or final, final, again)
             if not history.done:
                 return Window(endpoint.name, start, position or final, final, final, complete=False, refs=refs)
             return await self._window(history, start, position or final, final, refs)
@@ -314,9 +316,11 @@ class SolanaSource:
         ref = await self._block(endpoint, position.height)
         return (ref,) if ref is not None else ()
 
-    async def _listing(self, endpoint: Endpoint, start: int, position: BlockRef, final: BlockRef) -> History:
+    async def _listing(
+        self, endpoint: Endpoint, start: int, position: BlockRef, final: BlockRef, again: bool
+    ) -> History:
         """Go on with the listing that was begun, or begin one."""
-        history = self._history
+        history = self._listings.get(again)
         goes_on = (
             history is not None
             and history.endpoint is endpoint
@@ -325,14 +329,14 @@ class SolanaSource:
         )
         if history is None or not goes_on:
             history = History(self._rpc, endpoint, list(self._ours.accounts), start, final, guard=self._guard)
-        self._history = history
+        self._listings[again] = history
         for _ in range(ROUNDS):
             if history.done:
                 break
             try:
                 await history.advance()
             except Inconsistent:
-                self._history = None  # the chain moved under the listing: begin again
+                del self._listings[again]  # the chain moved under the listing: begin again
                 raise
         return history
 
@@ -349,7 +353,7 @@ class SolanaSource:
                 raise Transient(f"{self.spec.code}: {history.endpoint.name} cannot show block {now[-1].slot}")
             end = block
         else:
-            self._history = None
+            self._listings = {again: other for again, other in self._listings.items() if other is not history}
         found = list(await self._final_transfers(history.endpoint, now))
         if not later:
             found += await self._sightings(history.endpoint, [f for f in listed if f.slot > history.tip.height])

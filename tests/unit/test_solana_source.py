@@ -271,6 +271,30 @@ async def test_long_listings_are_paged_and_bounded(monkeypatch):
     assert [t.amount for t in window.transfers] == list(range(1, 21))
 
 
+@pytest.mark.parametrize("rounds", [2, 3, 4])
+async def test_a_long_backfill_and_the_following_do_not_take_each_others_listing(monkeypatch, rounds):
+    """A listing of many pages goes on over many reads, and between them the chain is followed."""
+    monkeypatch.setattr(solana_history, "FIRST_PAGE", 3)
+    monkeypatch.setattr(solana_history, "PAGE", 3)
+    monkeypatch.setattr(solana, "ROUNDS", rounds)
+    b = Bench(overlap=1)
+    first = (await b.read()).end.height
+    sent = [b.pay(n + 1) for n in range(20)]
+    b.mine(LAG)
+    stood = BlockRef(b.sim.get_slot(), b.hash_at(b.sim.get_slot()))
+    found = []
+    for _ in range(12):
+        window = await b.read(BlockRef(first, ""))
+        if window.complete:
+            found = ids(window)
+            break
+        b.mine()
+        followed = await b.read(stood)
+        assert followed.complete, "the chain is followed meanwhile"
+        stood = followed.end
+    assert found == sent
+
+
 async def test_a_backlog_is_read_in_portions_that_end_between_slots(monkeypatch):
     monkeypatch.setattr(solana, "TRANSACTIONS", 4)
     b = Bench()
