@@ -2,7 +2,8 @@
 
 The method has no cursor that goes forward, so a listing begins at the newest signature and pages back
 until it is below the slot that was read before.  Every page of a listing comes from one endpoint: two
-nodes need not agree on what is newest.
+nodes need not agree on what is newest.  Asked for what is before a signature that it does not know (it lags, or
+keeps a shorter past, behind the same address), a node answers that there is nothing: so pages overlap by one.
 """
 
 from collections.abc import Collection
@@ -47,7 +48,8 @@ class History:
     ) -> None:
         self.endpoint, self.floor, self.tip = endpoint, floor, tip
         self._rpc, self._guard = rpc, guard
-        self._open: dict[str, Found | None] = dict.fromkeys(accounts)
+        self._open: dict[str, tuple[Found, ...]] = dict.fromkeys(accounts, ())
+        """The last two that were listed of each account that is not done."""
         self._found: dict[str, Found] = {}
         self._order: dict[str, int] = {}
 
@@ -75,18 +77,24 @@ class History:
             raise Persistent(f"more than {MAX_SIGNATURES} transactions since slot {self.floor}: start later")
 
     def _params(self, account: str) -> list[Any]:
-        last = self._open[account]
+        listed = self._open[account]
         options: dict[str, Any] = {"commitment": "confirmed"}
         options |= {"minContextSlot": self.tip.height} if self._guard else {}
-        options |= {"limit": FIRST_PAGE} if last is None else {"limit": PAGE, "before": last.signature}
+        options |= {"limit": PAGE, "before": listed[0].signature} if listed else {"limit": FIRST_PAGE}
         return [account, options]
 
     def _take(self, account: str, page: list[Found]) -> None:
-        last = self._open[account]
+        listed = self._open[account]
+        if len(listed) == 2:
+            if not page or page[0].signature != listed[1].signature:
+                raise Inconsistent(
+                    f"{self.endpoint.name} does not know the page before: another node, or the chain moved"
+                )
+            page = page[1:]
         for found in page:
-            if last is not None and (found.slot > last.slot or found.signature == last.signature):
+            if listed and (found.slot > listed[-1].slot or found.signature == listed[-1].signature):
                 raise Inconsistent(f"{self.endpoint.name} lists signatures out of order")
-            last = found
+            listed = (*listed[-1:], found)
             if found.slot < self.floor:
                 del self._open[account]
                 return
@@ -97,4 +105,4 @@ class History:
         if not page:  # a short page is no sign of the end: some nodes join two stores
             del self._open[account]
         else:
-            self._open[account] = last
+            self._open[account] = listed

@@ -266,7 +266,7 @@ async def test_long_listings_are_paged_and_bounded(monkeypatch):
         assert window.transfers == ()
         assert window.end == stood
         reads += 1
-    assert reads == 3
+    assert reads == 5  # two new ones a page: the third is the one before again
     assert ids(window) == sent
     assert [t.amount for t in window.transfers] == list(range(1, 21))
 
@@ -393,13 +393,34 @@ async def test_a_listing_out_of_order_or_in_a_circle_is_refused(monkeypatch):
         await b.read(stood)
 
 
+async def test_a_page_from_a_node_that_does_not_know_the_page_before_is_no_end(monkeypatch):
+    """Asked for what is before a signature that it does not know, agave answers an empty list."""
+    monkeypatch.setattr(solana_history, "FIRST_PAGE", 3)
+    monkeypatch.setattr(solana_history, "PAGE", 3)
+    b = Bench()
+    stood = (await b.read()).end
+    sent = [b.pay() for _ in range(8)]
+    b.mine(LAG)
+    b.node.say["getSignaturesForAddress"] = lambda address, options: (
+        [] if "before" in options else b.sim.get_signatures_for_address(address, options)
+    )
+    with pytest.raises(Inconsistent, match="does not know"):
+        await b.read(stood)
+    del b.node.say["getSignaturesForAddress"]
+    assert ids(await b.read(stood)) == sent
+
+
 async def test_a_listing_that_never_ends_is_stopped(monkeypatch):
     monkeypatch.setattr(solana_history, "MAX_SIGNATURES", 100)
     b = Bench()
     stood = (await b.read()).end
     b.mine(5)
-    count = iter(range(10**6, 0, -1))
-    b.node.say["getSignaturesForAddress"] = lambda *_: [{"signature": f"s{next(count)}", "slot": stood.height}]
+
+    def ever_more(account: str, options: dict[str, Any]) -> Any:
+        n = int(options.get("before", "of:1000000").rpartition(":")[2])
+        return [{"signature": f"{account}:{n - i}", "slot": stood.height} for i in (1, 2)]
+
+    b.node.say["getSignaturesForAddress"] = ever_more
     assert not (await b.read(stood)).complete
     with pytest.raises(Persistent):
         await b.read(stood)
