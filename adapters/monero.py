@@ -128,6 +128,9 @@ class MoneroSource:
             before = "without" if node.daemon is not None else "with"
             raise Persistent(f"{code}: this chain has been followed {before} the option `daemon`: keep to it")
         wallet = await self._ready()
+        if not await node.is_same(wallet):
+            wallet.checked = False
+            await node.wallets.vet(wallet, node.check)
         for _ in range(TRIES):
             tip = await node.tip(wallet)
             await node.wallets.call("refresh", {}, on=wallet)

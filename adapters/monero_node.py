@@ -173,6 +173,12 @@ class MoneroNode:
         self._not_busy(info.status)
         return info
 
+    async def is_same(self, wallet: Endpoint) -> bool:
+        """Is it the wallet that was checked?  Its process may have come back with another file since."""
+        question = {"account_index": 0, "address_index": [0]}
+        answer = await self.wallets.call("get_address", question, result=Addresses, on=wallet)
+        return answer.address == self._primary
+
     async def _check_address(self, wallet: Endpoint) -> None:
         # A regtest daemon calls itself fakechain; its wallets are those of the main network.
         wanted = "mainnet" if self.spec.chain_id == "fakechain" else self.spec.chain_id

@@ -17,8 +17,9 @@ from chainwatch.adapters.rpc import Limits
 from chainwatch.clock import SystemClock
 from chainwatch.config.networks import spec as known_spec
 from chainwatch.devnet.monero import MoneroNode, make
+from chainwatch.devnet.monero_wallet import SimWallet
 from chainwatch.devnet.node import Payment
-from chainwatch.errors import Misconfigured, Persistent, Rejected, Transient
+from chainwatch.errors import Inconsistent, Misconfigured, Persistent, Rejected, Transient
 from chainwatch.model import BlockRef, InBlock, Transfer, Unconfirmed, Window
 from chainwatch.testing.contract import CASES, Case, missing
 from chainwatch.testing.simulated import SimHarness, bend
@@ -136,6 +137,21 @@ async def test_a_receiving_address_of_another_wallet_is_refused() -> None:
         with pytest.raises(Misconfigured, match="does not hold"):
             await source.open()
         await source.close()
+
+
+async def test_a_wallet_rpc_that_comes_back_with_another_wallet_is_not_read() -> None:
+    """Restarted between two looks, it was never out of use: payments to ours would be passed, and open ones be gone."""
+    async with harness() as h, opened(h) as source:
+        start = (await source.read(None, ())).end
+        txid = await h.pay(XMR)
+        await h.mine()
+        ours, h.node.wallet = h.node.wallet, SimWallet(b"another wallet's thirty-two bytes"[:32], "mainnet", None)
+        for _ in range(2):
+            with pytest.raises(Inconsistent, match="another one than before"):
+                await source.read(start, [(txid, "0.1")])
+        assert not source._node.wallets.endpoints[0].up
+        h.node.wallet = ours
+        assert the(await source.read(start, [(txid, "0.1")]), txid).amount == XMR
 
 
 async def test_a_chain_is_not_followed_by_hash_and_by_height_in_turn() -> None:
