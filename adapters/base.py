@@ -116,8 +116,8 @@ class BlockSource(Protocol):
         """Return a fresh look through the best endpoint."""
         ...
 
-    def leave(self, reason: str) -> None:
-        """Let another endpoint take the best one's place for a while, where there is one in use.
+    def leave(self, reason: str) -> bool:
+        """Let another endpoint take the best one's place for a while; False where none is in use.
 
         For what no single answer shows: a node whose head stands still, or whose every answer is refused further up.
         """
@@ -212,7 +212,7 @@ class AccountSource(Protocol):
         """
         ...
 
-    def leave(self, reason: str) -> None:
+    def leave(self, reason: str) -> bool:
         """As ``BlockSource.leave``."""
         ...
 

@@ -127,9 +127,9 @@ class EvmSource:
         head, final = await self._tips(endpoint)
         return EvmView(self._chain, endpoint, head, final)
 
-    def leave(self, reason: str) -> None:
+    def leave(self, reason: str) -> bool:
         """See ``BlockSource.leave``."""
-        self._chain.rpc.leave(reason)
+        return self._chain.rpc.leave(reason)
 
     async def wait(self, seconds: float) -> None:
         """Return after ``seconds``: plain HTTP nodes give no hints."""

@@ -102,9 +102,9 @@ class HiveSource:
         head, final = await self._tips(endpoint)
         return HiveView(self._chain, endpoint, head, final)
 
-    def leave(self, reason: str) -> None:
+    def leave(self, reason: str) -> bool:
         """See ``BlockSource.leave``."""
-        self._chain.rpc.leave(reason)
+        return self._chain.rpc.leave(reason)
 
     async def wait(self, seconds: float) -> None:
         """Return after ``seconds``: Hive nodes give no hints."""

@@ -91,9 +91,9 @@ class MoneroSource:
         """Release sockets."""
         await self._node.close()
 
-    def leave(self, reason: str) -> None:
+    def leave(self, reason: str) -> bool:
         """See ``BlockSource.leave``."""
-        self._node.wallets.leave(reason)
+        return self._node.wallets.leave(reason)
 
     async def wait(self, seconds: float) -> None:
         """Let ``seconds`` pass: a wallet gives no hint of news."""

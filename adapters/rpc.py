@@ -143,11 +143,13 @@ class Rpc:
         await self.vet(endpoint, check)
         return endpoint
 
-    def leave(self, reason: str) -> None:
+    def leave(self, reason: str) -> bool:
         """Take the endpoint to use now out of use for a while, where another one is in use: it answers, to no avail."""
         endpoint = self._pool.best()
-        if endpoint.up and self._pool.others_up(endpoint):
-            self._pool.fail(endpoint, reason)
+        if not endpoint.up or not self._pool.others_up(endpoint):
+            return False
+        self._pool.fail(endpoint, reason)
+        return True
 
     # -- calls -----------------------------------------------------------------------------------
 

@@ -181,9 +181,9 @@ class SolanaSource:
         """Release sockets."""
         await self._rpc.close()
 
-    def leave(self, reason: str) -> None:
+    def leave(self, reason: str) -> bool:
         """See ``BlockSource.leave``."""
-        self._rpc.leave(reason)
+        return self._rpc.leave(reason)
 
     async def wait(self, seconds: float) -> None:
         """Return after ``seconds``."""

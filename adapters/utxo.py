@@ -303,9 +303,9 @@ class UtxoSource:
         self._check_lag(endpoint, head.height)
         return UtxoView(self, endpoint, head.ref, await self.backend.final(endpoint, head))
 
-    def leave(self, reason: str) -> None:
+    def leave(self, reason: str) -> bool:
         """See ``BlockSource.leave``."""
-        self.rpc.leave(reason)
+        return self.rpc.leave(reason)
 
     async def wait(self, seconds: float) -> None:
         """Return after ``seconds``."""

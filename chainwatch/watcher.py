@@ -16,7 +16,16 @@ from sqlalchemy import Connection
 from chainwatch import follower
 from chainwatch.adapters.base import AccountSource, AddressSource, BlockSource, BlockView, CoinSource
 from chainwatch.clock import Clock
-from chainwatch.errors import ChainwatchError, Inconsistent, LostRace, Misconfigured, Persistent, Transient, Unreachable
+from chainwatch.errors import (
+    ChainwatchError,
+    Inconsistent,
+    LostRace,
+    Misconfigured,
+    Persistent,
+    Transient,
+    Unfollowable,
+    Unreachable,
+)
 from chainwatch.follower import Behind, Follow, Held, Step
 from chainwatch.ledger import coins, endings, leases, pool, queries, rescan
 from chainwatch.ledger.apply import Applied, apply, held
@@ -289,7 +298,13 @@ class Watcher:
         self.condition.endpoint = view.endpoint
         start = self.context.spec.start
         first = start if isinstance(start, int) else None
-        what = await drive(follower.plan(self._held, view.head, view.final, first), view.header)
+        try:
+            what = await drive(follower.plan(self._held, view.head, view.final, first), view.header)
+        except Unfollowable as error:
+            self._disowned(f"{view.endpoint}: {error}")
+            raise
+        if isinstance(what, Follow) and what.undoes_final:
+            self._disowned(f"{view.endpoint} shows a chain without our final block")
         self._look(view.head, view.final)
         if isinstance(what, Behind):
             self.reports.count(self.chain, "lagging_node")
@@ -302,6 +317,14 @@ class Watcher:
         if not more:
             await self._sight(view)
         return more
+
+    def _disowned(self, why: str) -> None:
+        """Leave a node that does not show what was final, or anything that we know, while another one is in use.
+
+        Only when no other one shows it either is it undone, or nothing to be followed.
+        """
+        if self.source.leave(why):
+            raise Inconsistent(why)
 
     def _look(self, head: BlockRef, final: BlockRef | None) -> None:
         """Report what a node shows; leave one whose head has stood still for too long."""
@@ -455,7 +478,13 @@ class Watcher:
         if known is not None and window.end.height < known.height:
             self.reports.count(self.chain, "lagging_node")
             return False
-        step = follower.window_step(self.chain, self._held, window, open_ids)
+        try:
+            step = follower.window_step(self.chain, self._held, window, open_ids)
+        except Unfollowable as error:
+            self._disowned(f"{window.endpoint}: {error}")
+            raise
+        if step.undoes_final:
+            self._disowned(f"{window.endpoint} shows a chain without our final block")
         if step.disconnect_to is not None and known is not None:
             self.reports.reorg(self.chain, known.height - step.disconnect_to.height)
         await self._step(step)

@@ -79,8 +79,9 @@ class FakeSource:
             final = blocks[-1].ref
         return FakeView(self, blocks, final)
 
-    def leave(self, reason: str) -> None:
+    def leave(self, reason: str) -> bool:  # noqa: ARG002 (there is no other node)
         """There is no other node."""
+        return False
 
     async def wait(self, seconds: float) -> None:
         """Sleep on the chain's clock."""

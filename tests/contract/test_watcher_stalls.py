@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from chainwatch.devnet.node import RpcFault
+from chainwatch.errors import Inconsistent
 from chainwatch.patience import IN_VAIN, STUCK_S
 from chainwatch.testing.followed import Followed, followed
 from chainwatch.testing.simulated import Twist
@@ -85,6 +86,47 @@ async def test_a_node_with_which_every_round_fails_leaves_its_place_to_another(w
         await polls_until_minted(scene, txid, IN_VAIN + 80)
         assert scene.watcher.condition.endpoint == scene.spec.endpoints[1]
         assert len(scene.tickets()) == 1
+        scene.check()
+
+
+@pytest.mark.parametrize("code", CHAINS)
+async def test_one_node_alone_undoes_nothing_final_while_another_one_is_in_use(code: str, tmp_path: Path) -> None:
+    """A client with a fault of consensus, say: it goes its own way from below what was final."""
+    async with followed(code, tmp_path, nodes=2) as scene:
+        txid = scene.pay()
+        await scene.arrive()
+        honest = scene.nodes[1].chain
+        own_way = scene.split(0)
+        depth = honest.head.ref.height - honest.find(txid).ref.height + 1  # type: ignore[union-attr]
+        own_way.reorg(depth, drop=[txid], extra=2)
+        assert isinstance(await scene.poll(), Inconsistent)
+        for _ in range(5):
+            scene.mine(node=1)
+            await scene.settle()
+            assert (scene.shown(txid), len(scene.tickets())) == ("minted", 1)
+        assert scene.watcher.condition.endpoint == scene.spec.endpoints[1]
+        assert (scene.reports.reorgs, scene.status().chains[0].alarm) == ([], "")
+        scene.nodes[1].chain = own_way  # now every node says so
+        scene.mine(20)
+        await scene.settle()
+        assert scene.tickets() == []
+        assert "were final" in scene.status().chains[0].alarm
+        scene.check()
+
+
+@pytest.mark.parametrize("code", CHAINS)
+async def test_a_node_with_which_we_have_nothing_in_common_is_left_at_once(code: str, tmp_path: Path) -> None:
+    async with followed(code, tmp_path, nodes=2) as scene:
+        txid = scene.pay()
+        await scene.arrive()
+        other = scene.split(0)
+        other.rollback(len(other.best) - 1)
+        scene.mine(30)
+        assert await scene.poll() is not None
+        assert scene.watcher.condition.state == "failing"
+        await scene.settle()
+        assert scene.watcher.condition.endpoint == scene.spec.endpoints[1]
+        assert scene.shown(txid) == "minted"
         scene.check()
 
 
