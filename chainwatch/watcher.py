@@ -546,7 +546,9 @@ class Watcher:
             view = await source.view()
             if not (await view.header(self._held.cursor.height)).same(self._held.cursor):
                 raise Transient("the node is on another branch than we are")
-            blocks = await view.blocks(job.next_height, min(top, job.next_height + source.span - 1))
+            # The block below once more: its time says how early the next one's can be.
+            first = max(job.next_height - 1, job.first_height)
+            blocks = await view.blocks(first, min(top, first + max(source.span, 2) - 1))
         follower.agrees(self._held.memory, blocks)
         return blocks
 

@@ -4,11 +4,14 @@ The real watcher over the real adapters, over HTTP on simulated nodes, into a le
 """
 
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
+from sqlalchemy import select
 
 from chainwatch.devnet.node import Payment
 from chainwatch.ledger import rescan
+from chainwatch.ledger.tables import transfers
 from chainwatch.testing.followed import Followed, followed
 
 pytestmark = pytest.mark.network
@@ -335,6 +338,38 @@ async def test_a_backfill_beside_the_tip_finds_what_was_paid_before_and_counts_n
     assert len(chain.tickets()) == 4
     assert chain.status().payments == {"minted": 4}
     chain.check()
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 4])
+async def test_a_backfill_in_pieces_holds_every_blocks_time_against_its_parents(eth: Followed, number: int) -> None:
+    """Wherever a piece ends: a time that its maker set back by an hour must not put a payment before its time."""
+    source = cast(Any, eth.watcher.source)
+    source._chain.watched.clear()  # so that it is all missed
+    start = eth.node.chain.head.ref.height + 1
+    sent = []
+    for _ in range(5):
+        sent.append(eth.pay())
+        eth.mine()
+
+    def set_back(block: Any, _: Any) -> Any:
+        if block is not None and block["number"] == hex(start + number):
+            block["timestamp"] = hex(int(block["timestamp"], 16) - 3600)
+        return block
+
+    eth.twists[0]["eth_getBlockByNumber"] = set_back
+    eth.mine(40)
+    await eth.settle()
+    source.watch(eth.spec.receive)
+    source.span = 2
+    with eth.store.transaction() as connection:
+        rescan.queue(connection, "ETH", start, start + 4, eth.clock.now_ms())
+    await eth.settle()
+    parent = eth.node.chain.at(start + number - 1)
+    assert parent is not None
+    with eth.store.reading() as connection:
+        paid = {r.txid: r.paid_ms for r in connection.execute(select(transfers.c.txid, transfers.c.paid_ms))}
+    assert len(paid) == 5
+    assert paid[sent[number]] == parent.time_ms // 1000 * 1000
 
 
 async def test_a_backfill_of_blocks_that_are_not_read_yet_waits_for_nothing_and_mints_nothing(chain: Followed) -> None:
