@@ -546,6 +546,7 @@ async def a_busy_node_is_transient(h: Harness) -> None:
 @case("faults")
 async def a_silent_node_is_transient(h: Harness) -> None:
     """It takes the request and never answers: our own deadline ends it."""
+    h.hurry()
     await _fault_is_transient(h, hang=True)
 
 

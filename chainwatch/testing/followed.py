@@ -31,6 +31,7 @@ from chainwatch.ledger.tables import refunds, tickets, transfers
 from chainwatch.model import BlockRef
 from chainwatch.testing.clock import LeapingClock
 from chainwatch.testing.fakechain import FakeChain
+from chainwatch.testing.replica import patiently
 from chainwatch.testing.reports import Collected
 from chainwatch.testing.simulated import Twist, bend
 from chainwatch.tickets.token import Issuer
@@ -121,7 +122,7 @@ class Followed:
             self.clock.advance(leases.TTL_MS / 1000 + 1)
         self.store = Store(f"sqlite:///{self.folder}/ledger.db")
         self.watcher = self.new_watcher()
-        await self.watcher.source.open()
+        await patiently(self.watcher.source.open)
 
     async def arrive(self) -> None:
         """Put what was paid into a final block, and read it."""
@@ -252,7 +253,7 @@ async def followed(code: str, folder: Path, *, nodes: int = 1, **options: Any) -
             await node.start()
         made = Followed(code, folder, started, clock, **options)
         made.mine(6)
-        await made.watcher.source.open()
+        await patiently(made.watcher.source.open)
         await made.settle()
         yield made
     finally:

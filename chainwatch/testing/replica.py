@@ -2,16 +2,20 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
-from typing import Protocol, cast
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Protocol, TypeVar, cast
 
 from chainwatch.adapters.base import AccountSource, BlockSource, BlockView
 from chainwatch.devnet.node import Faults
 from chainwatch.errors import Transient
 from chainwatch.model import Block, BlockRef, ChainSpec, InBlock, Transfer, Unconfirmed
 
-TRIES = 40
-"""Passes before a replica gives up: a node that restarts is back well before (0.05 s and more each)."""
+T = TypeVar("T")
+
+PATIENCE_S = 60.0
+"""How long a node may be Transient, or not show what it was told, before a replica gives up: a real one that restarts
+is back well before, on a machine that stands still for a while too."""
+PAUSE_S = 0.05
 
 
 class Harness(Protocol):
@@ -33,10 +37,11 @@ class Harness(Protocol):
     """The simulated node's misbehaviour; None for a real node."""
 
     def source(self) -> BlockSource | AccountSource:
-        """Return a new, unopened source with ``spec.receive`` watched.
+        """Return a new, unopened source with ``spec.receive`` watched."""
+        ...
 
-        With ``faults`` its deadline should be a second or two: a case waits for it to pass.
-        """
+    def hurry(self) -> None:
+        """With ``faults``: sources made from now on give up after half a second, for a case that waits for it."""
         ...
 
     def wallet(self) -> str:
@@ -115,23 +120,20 @@ class Replica:
 
     async def settle(self) -> None:
         """Read to the tip, through failures that pass by themselves."""
-        for _ in range(TRIES - 1):
-            try:
-                return await self.sync()
-            except Transient:
-                await asyncio.sleep(0.05)
-        return await self.sync()
+        await patiently(self.sync)
 
     async def until(self, wanted: Callable[[], bool]) -> None:
         """Settle until ``wanted``: some nodes show a change a moment after they were told of it.
 
         Returns all the same when it never comes: the case's own assertion says what is missing.
         """
-        for _ in range(TRIES):
+        clock = asyncio.get_running_loop()
+        end = clock.time() + PATIENCE_S
+        while True:
             await self.settle()
-            if wanted():
+            if wanted() or clock.time() > end:
                 return
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(PAUSE_S)
 
     async def see(self, *txids: str) -> None:
         """Settle until each of these transactions is known in a block."""
@@ -207,6 +209,19 @@ def _in(transfer: Transfer, ref: BlockRef) -> bool:
     return isinstance(transfer.position, InBlock) and transfer.position.block.same(ref)
 
 
+async def patiently(ask: Callable[[], Awaitable[T]]) -> T:
+    """Ask until it goes well, through failures that pass by themselves."""
+    clock = asyncio.get_running_loop()
+    end = clock.time() + PATIENCE_S
+    while True:
+        try:
+            return await ask()
+        except Transient:
+            if clock.time() > end:
+                raise
+        await asyncio.sleep(PAUSE_S)
+
+
 @contextlib.asynccontextmanager
 async def reading(
     harness: Harness, *, start: BlockRef | None = None, span: int | None = None
@@ -214,7 +229,7 @@ async def reading(
     """Open a source of the harness and read it once; close it at the end."""
     source = harness.source()
     try:
-        await source.open()
+        await patiently(source.open)
         replica = Replica(source, start=start, span=span)
         await replica.settle()
         yield replica

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from chainwatch.adapters.base import Services, SilentObserver
-from chainwatch.clock import SystemClock
 from chainwatch.config.networks import spec
 from chainwatch.devnet import hive as devnet
+from chainwatch.testing.clock import LeapingClock
 from chainwatch.testing.contract import CASES, Case, missing
 from chainwatch.testing.simulated import SimHarness
 
@@ -20,12 +20,13 @@ CAN = {"memo", "token", "outputs", "reorg", "faults", "restart", "stranger", "se
 
 @pytest.fixture
 async def harness(tmp_path: Path) -> AsyncIterator[SimHarness]:
-    services = Services(clock=SystemClock(), random=random.Random(7), observer=SilentObserver())
+    clock = LeapingClock()
+    services = Services(clock=clock, random=random.Random(7), observer=SilentObserver())
 
     def make_node() -> devnet.HiveNode:
-        return devnet.make(spec("HIVE"), clock=SystemClock(), rng=random.Random(3), journal=tmp_path / "chain.journal")
+        return devnet.make(spec("HIVE"), clock=clock, rng=random.Random(3), journal=tmp_path / "chain.journal")
 
-    made = SimHarness(make_node, services, can=CAN, options={"timeout": 1.0})
+    made = SimHarness(make_node, services, can=CAN)
     await made.start()
     yield made
     await made.stop()

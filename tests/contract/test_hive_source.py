@@ -12,12 +12,12 @@ from chainwatch.adapters import open_source
 from chainwatch.adapters.base import Services, SilentObserver
 from chainwatch.adapters.hive import HiveSource
 from chainwatch.adapters.hive_memo import MemoKey
-from chainwatch.clock import SystemClock
 from chainwatch.config.networks import spec
 from chainwatch.devnet import hive as devnet
 from chainwatch.devnet.node import Payment
 from chainwatch.errors import Inconsistent, Misconfigured, Transient
 from chainwatch.model import Block, Transfer
+from chainwatch.testing.clock import LeapingClock
 from chainwatch.testing.replica import Replica
 from chainwatch.testing.simulated import Twist, bend
 
@@ -49,7 +49,7 @@ def observer() -> Counting:
 
 @pytest.fixture
 async def node() -> AsyncIterator[devnet.HiveNode]:
-    made = devnet.make(spec("HIVE"), clock=SystemClock(), rng=random.Random(3))
+    made = devnet.make(spec("HIVE"), clock=LeapingClock(), rng=random.Random(3))
     await made.start()
     yield made
     await made.stop()
@@ -63,8 +63,7 @@ async def source(node: devnet.HiveNode, observer: Counting) -> AsyncIterator[Mak
     made: list[HiveSource] = []
 
     def make(**options: Any) -> HiveSource:
-        services = Services(clock=SystemClock(), random=random.Random(7), observer=observer)
-        options.setdefault("timeout", 1.0)
+        services = Services(clock=LeapingClock(), random=random.Random(7), observer=observer)
         made.append(HiveSource(spec("HIVE", endpoints=(node.url,), receive=(OURS,), options=options), services))
         return made[-1]
 
@@ -91,7 +90,7 @@ QUORUM = {"above": {"HIVE": "10", "HBD": "5"}, "nodes": 2}
 @pytest.fixture
 async def second(node: devnet.HiveNode) -> AsyncIterator[tuple[devnet.HiveNode, dict[str, Twist]]]:
     """Another node of the same chain, whose answers a test bends."""
-    made = devnet.HiveNode(node.spec, clock=SystemClock(), rng=random.Random(4), chain=node.chain)
+    made = devnet.HiveNode(node.spec, clock=LeapingClock(), rng=random.Random(4), chain=node.chain)
     twists: dict[str, Twist] = {}
     bend(made, twists)
     await made.start()
@@ -103,10 +102,9 @@ Second = tuple[devnet.HiveNode, dict[str, Twist]]
 
 
 def on_both(node: devnet.HiveNode, second: Second) -> HiveSource:
-    services = Services(clock=SystemClock(), random=random.Random(7), observer=SilentObserver())
+    services = Services(clock=LeapingClock(), random=random.Random(7), observer=SilentObserver())
     urls = (node.url, second[0].url)
-    options = {"timeout": 1.0, "quorum": QUORUM}
-    return HiveSource(spec("HIVE", endpoints=urls, receive=(OURS,), options=options), services)
+    return HiveSource(spec("HIVE", endpoints=urls, receive=(OURS,), options={"quorum": QUORUM}), services)
 
 
 def other_memo(answer: Any, _: Any) -> Any:
@@ -290,7 +288,7 @@ async def test_a_steem_node_is_refused_and_both_ids_are_named(node: devnet.HiveN
 
 
 async def test_steems_chain_id_cannot_be_configured() -> None:
-    services = Services(clock=SystemClock(), random=random.Random(7), observer=SilentObserver())
+    services = Services(clock=LeapingClock(), random=random.Random(7), observer=SilentObserver())
     with pytest.raises(Misconfigured, match="Steem"):
         open_source(spec("HIVE", endpoints=("http://127.0.0.1:1",), chain_id="0" * 64), services)
 

@@ -14,20 +14,19 @@ from chainwatch.adapters import monero as adapter
 from chainwatch.adapters.base import Services, SilentObserver
 from chainwatch.adapters.monero import MoneroSource
 from chainwatch.adapters.rpc import Limits
-from chainwatch.clock import SystemClock
 from chainwatch.config.networks import spec as known_spec
 from chainwatch.devnet.monero import MoneroNode, make
 from chainwatch.devnet.monero_wallet import SimWallet
 from chainwatch.devnet.node import Payment
 from chainwatch.errors import Inconsistent, Misconfigured, Persistent, Rejected, Transient
 from chainwatch.model import BlockRef, InBlock, Transfer, Unconfirmed, Window
+from chainwatch.testing.clock import LeapingClock
 from chainwatch.testing.contract import CASES, Case, missing
-from chainwatch.testing.simulated import SimHarness, bend
+from chainwatch.testing.simulated import HURRIED_S, SimHarness, bend
 
 pytestmark = pytest.mark.network
 
 XMR = 10**12
-QUICK = Limits(deadline_s=6, attempt_s=2.5, concurrency=2)
 
 
 class Counting(SilentObserver):
@@ -44,11 +43,12 @@ class MoneroHarness(SimHarness):
     node: MoneroNode
 
     def __init__(self, journal: Path, daemon: bool) -> None:
-        rng, self._daemon, self.observer = random.Random(5), daemon, Counting()
+        clock, rng, self._daemon, self.observer = LeapingClock(), random.Random(5), daemon, Counting()
+        self.limits = Limits(concurrency=2)
         self.folder = journal.parent
         super().__init__(
-            lambda: make(known_spec("XMR"), clock=SystemClock(), rng=rng, journal=journal),
-            Services(clock=SystemClock(), random=random.Random(2), observer=self.observer),
+            lambda: make(known_spec("XMR"), clock=clock, rng=rng, journal=journal),
+            Services(clock=clock, random=random.Random(2), observer=self.observer),
             can={"outputs", "reorg", "mempool", "faults", "restart", "stranger"},
         )
 
@@ -67,7 +67,11 @@ class MoneroHarness(SimHarness):
     def source(self, **changes: Any) -> MoneroSource:
         """Return a new, unopened source; ``changes``: fields of the spec."""
         spec = msgspec.structs.replace(self.spec, **changes)
-        return MoneroSource(spec, self.services, wallet=QUICK, daemon=QUICK)
+        return MoneroSource(spec, self.services, wallet=self.limits, daemon=self.limits)
+
+    def hurry(self) -> None:
+        """Let sources made from now on give up after half a second."""
+        self.limits = Limits(deadline_s=HURRIED_S, attempt_s=HURRIED_S, concurrency=2)
 
     def wallet(self) -> str:
         """Return a subaddress."""
@@ -214,7 +218,7 @@ QUORUM = {"above": "1", "nodes": 2}
 
 async def test_a_large_payment_waits_until_a_second_wallet_shows_it_alike() -> None:
     async with harness() as h:
-        other = MoneroNode(h.node.spec, clock=SystemClock(), rng=random.Random(9), chain=h.node.chain)
+        other = MoneroNode(h.node.spec, clock=h.node.clock, rng=random.Random(9), chain=h.node.chain)
         other.wallet = h.node.wallet  # the same keys behind another wallet-rpc
         bend(other, twists := {})
         await other.start()
@@ -541,10 +545,10 @@ async def test_a_window_says_up_to_what_time_the_chain_was_read(daemon: bool) ->
     """Holds end only once the chain is scanned past them, payments or not."""
     async with harness(daemon) as h, opened(h) as source:
         await h.mine()
-        before = SystemClock().now_ms()
+        before = h.node.clock.now_ms()
         read_to = (await source.read(None, ())).time_ms
         block = h.node.chain.head.time_ms
-        assert read_to == block // 1000 * 1000 if daemon else before <= read_to <= SystemClock().now_ms()
+        assert read_to == block // 1000 * 1000 if daemon else before <= read_to <= h.node.clock.now_ms()
 
 
 # -- secrets -------------------------------------------------------------------------------------

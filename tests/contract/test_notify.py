@@ -18,7 +18,7 @@ def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[st
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         name = str(tmp_path / "notify") if request.param == "path" else f"@chainwatch-{secrets.token_hex(8)}"
         sock.bind(name.replace("@", "\0", 1))
-        sock.settimeout(5)
+        sock.settimeout(60)
         yield name, sock
 
 

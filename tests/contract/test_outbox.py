@@ -166,11 +166,10 @@ async def test_nobody_need_look_at_a_page_for_a_message_to_go_out(
     async with receive() as receiver:
         _, receiver.secret = add(store, receiver.url)
         post(store, ("a", 1))
-        for _ in range(200):
-            clock.advance(1)
-            await asyncio.sleep(0.01)
-            if receiver.taken:
-                break
+        async with asyncio.timeout(60):
+            while not receiver.taken:
+                clock.advance(1)
+                await asyncio.sleep(0.01)
         assert len(receiver.taken) == 1
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
@@ -358,7 +357,7 @@ async def test_an_endless_answer_is_not_read_to_its_end(store: Store, service: P
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     add(store, f"http://127.0.0.1:{runner.addresses[0][1]}/")
     post(store, ("a", 1))
-    await asyncio.wait_for(service.round(), 5)
+    await asyncio.wait_for(service.round(), 60)
     await runner.cleanup()
     assert listed(store)[0].state == "delivered"
 
@@ -419,7 +418,7 @@ async def test_no_spelling_of_loopback_is_called(store: Store, clock: FakeClock,
         port = receiver.url.rsplit(":", 1)[1]
         force(store, f"https://{host}:{port}")
         service = Post(store, clock)
-        service.settings = Webhooks(timeout_seconds=2)
+        service.settings = Webhooks(timeout_seconds=30)
         post(store, ("a", 1))
         await service.round()
         await service.outbox.close()
@@ -440,7 +439,7 @@ async def test_a_name_is_judged_at_the_moment_of_connecting(store: Store, clock:
 
     force(store, "https://rebinding.example/hook")
     service = Post(store, clock, look_up=look_up)
-    service.settings = Webhooks(timeout_seconds=2)
+    service.settings = Webhooks(timeout_seconds=30)
     post(store, ("a", 1))
     for i in range(4):
         await service.round(3600 * i)

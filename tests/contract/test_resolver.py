@@ -54,7 +54,7 @@ async def node() -> AsyncIterator[Node]:
 
 
 async def ask(node: Node, **more: Any) -> Any:
-    async with NodeResolver(evm=node.url, timeout=2) as resolver:
+    async with NodeResolver(evm=node.url, timeout=60) as resolver:
         return await averify(address=SAFE, message="hello", signature="0x", resolver=resolver, **more)
 
 
@@ -91,7 +91,7 @@ async def test_a_node_of_another_chain_cannot_answer(node: Node) -> None:
 async def test_an_answer_longer_than_any_contract_gives_is_a_no(node: Node) -> None:
     node.answers["eth_call"] = MAGIC + "00" * 100_000
     assert (await ask(node)).reason == "contract_refused"
-    async with NodeResolver(evm=node.url) as resolver:
+    async with NodeResolver(evm=node.url, timeout=60) as resolver:
         assert len(await resolver.evm_call(to=SAFE, data=b"")) == MAX_RETURN + 1
 
 
@@ -126,7 +126,7 @@ async def test_no_node_configured_is_unavailable() -> None:
 
 async def test_a_revert_is_told_apart_from_a_failure(node: Node) -> None:
     node.error["eth_call"] = {"code": -32000, "message": "execution reverted: custom"}
-    async with NodeResolver(evm=node.url) as resolver:
+    async with NodeResolver(evm=node.url, timeout=60) as resolver:
         with pytest.raises(Reverted):
             await resolver.evm_call(to=None, data=b"\x00")
     assert "to" not in node.asked[-1]["params"][0]
@@ -150,7 +150,7 @@ def account(wallet: HiveWallet) -> dict[str, Any]:
 async def test_authorities_come_from_the_first_hive_node_that_answers(node: Node) -> None:
     wallet = HiveWallet("alice")
     node.answers["condenser_api.get_accounts"] = [account(wallet)]
-    async with NodeResolver(hive=["http://127.0.0.1:1/", node.url]) as resolver:
+    async with NodeResolver(hive=["http://127.0.0.1:1/", node.url], timeout=60) as resolver:
         result = await averify(
             address="alice", message="hello", signature=wallet.sign_message("hello"), resolver=resolver
         )
@@ -160,7 +160,7 @@ async def test_authorities_come_from_the_first_hive_node_that_answers(node: Node
 
 async def test_an_account_that_does_not_exist_is_a_no_and_not_an_outage(node: Node) -> None:
     node.answers["condenser_api.get_accounts"] = []
-    async with NodeResolver(hive=[node.url]) as resolver:
+    async with NodeResolver(hive=[node.url], timeout=60) as resolver:
         signed = HiveWallet("alice").sign_message("hello")
         result = await averify(address="alice", message="hello", signature=signed, resolver=resolver)
     assert result.reason == "unknown_account"
@@ -186,6 +186,6 @@ async def test_hive_nodes_that_lie_about_the_form_or_the_size_are_unavailable(no
 
     for raw in (huge, error, html, redirect, shape):
         node.raw = raw
-        async with NodeResolver(hive=[node.url]) as resolver:
+        async with NodeResolver(hive=[node.url], timeout=60) as resolver:
             result = await averify(address="alice", message="hello", signature=signed, resolver=resolver)
         assert result.status == "unavailable", raw.__name__

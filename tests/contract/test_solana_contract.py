@@ -9,11 +9,11 @@ import pytest
 from chainwatch.adapters.base import Services, SilentObserver
 from chainwatch.adapters.rpc import Limits
 from chainwatch.adapters.solana import SolanaSource
-from chainwatch.clock import SystemClock
 from chainwatch.config.networks import spec
 from chainwatch.devnet.solana import SolanaNode, make
+from chainwatch.testing.clock import LeapingClock
 from chainwatch.testing.contract import CASES, missing
-from chainwatch.testing.simulated import SimHarness
+from chainwatch.testing.simulated import HURRIED_S, SimHarness
 
 pytestmark = pytest.mark.network
 
@@ -23,15 +23,19 @@ class SolanaHarness(SimHarness):
 
     node: SolanaNode
 
-    def __init__(self, node: SolanaNode) -> None:
+    def __init__(self, node: SolanaNode, clock: LeapingClock) -> None:
+        self.limits = Limits()
         super().__init__(
             lambda: node,
-            Services(clock=SystemClock(), random=random.Random(2), observer=SilentObserver()),
+            Services(clock=clock, random=random.Random(2), observer=SilentObserver()),
             can={"memo", "token", "outputs", "fail", "mempool", "faults", "restart", "stranger", "send"},
         )
 
     def source(self) -> SolanaSource:
-        return SolanaSource(self.spec, self.services, limits=Limits(deadline_s=5, attempt_s=2))
+        return SolanaSource(self.spec, self.services, limits=self.limits)
+
+    def hurry(self) -> None:
+        self.limits = Limits(deadline_s=HURRIED_S, attempt_s=HURRIED_S)
 
     async def pay(self, amount, **more) -> str:
         txid = await super().pay(amount, **more)
@@ -57,16 +61,17 @@ class SolanaHarness(SimHarness):
     async def restart(self) -> None:
         port, chain = int(self.node.url.rpartition(":")[2]), self.node.chain
         await self.node.stop()
-        self.node = SolanaNode(self.node.spec, clock=SystemClock(), rng=random.Random(3), chain=chain)
+        self.node = SolanaNode(self.node.spec, clock=chain.clock, rng=random.Random(3), chain=chain)
         await self.node.start(port)
 
 
 @contextlib.asynccontextmanager
 async def harness() -> AsyncIterator[SolanaHarness]:
-    node = make(spec("SOL"), clock=SystemClock(), rng=random.Random(1), final_lag=3)
+    clock = LeapingClock()
+    node = make(spec("SOL"), clock=clock, rng=random.Random(1), final_lag=3)
     for _ in range(20):
         node.chain.mine()
-    made = SolanaHarness(node)
+    made = SolanaHarness(node, clock)
     await made.start()
     try:
         yield made

@@ -107,7 +107,7 @@ async def test_a_node_that_never_answers_is_given_up_in_time(code: str, tmp_path
         scene.mine()
         scene.finalize()
         scene.node.faults.hang = True
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             assert isinstance(await scene.poll(), Transient)
         assert scene.watcher.condition.state == "failing"
         scene.node._hung.set()  # let those that wait go, so that the server can end

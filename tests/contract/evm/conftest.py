@@ -10,11 +10,11 @@ import pytest
 
 from chainwatch.adapters.base import Services, SilentObserver
 from chainwatch.adapters.evm import EvmSource
-from chainwatch.clock import SystemClock
 from chainwatch.config.networks import spec
 from chainwatch.devnet.evm import EvmNode, make
 from chainwatch.devnet.node import Payment
 from chainwatch.model import Transfer
+from chainwatch.testing.clock import LeapingClock
 from chainwatch.testing.replica import Replica
 from chainwatch.testing.simulated import Twist, bend
 
@@ -32,7 +32,7 @@ class Counts(SilentObserver):
 class Scene:
     """Nodes of one chain, a source that follows them, and what a correct reader of the source knows."""
 
-    def __init__(self, nodes: list[EvmNode], **options: Any) -> None:
+    def __init__(self, nodes: list[EvmNode], clock: LeapingClock, **options: Any) -> None:
         self.nodes, self.node, self.counts = nodes, nodes[0], Counts()
         self.twists: list[dict[str, Twist]] = [{} for _ in nodes]
         for node, twists in zip(nodes, self.twists, strict=True):
@@ -41,9 +41,9 @@ class Scene:
             spec("ETH"),
             endpoints=tuple(x.url for x in nodes),
             receive=self.node.receive,
-            options={"timeout": 1.0, **options},
+            options=options,
         )
-        services = Services(clock=SystemClock(), random=random.Random(3), observer=self.counts)
+        services = Services(clock=clock, random=random.Random(3), observer=self.counts)
         self.source = EvmSource(self.spec, services)
         self.replica = Replica(self.source)
         self.usdc = self.spec.assets[1].asset_id or ""
@@ -63,14 +63,14 @@ class Scene:
 
 @asynccontextmanager
 async def make_scene(count: int = 1, *, start: bool = True, **options: Any) -> AsyncIterator[Scene]:
-    clock = SystemClock()
+    clock = LeapingClock()
     first = make(spec("ETH"), clock=clock, rng=random.Random(1))
     nodes = []
     for _ in range(count):  # several nodes of one chain, each with its own tongue
         node = EvmNode(spec("ETH"), clock=clock, rng=random.Random(2), chain=first.chain)
         await node.start()
         nodes.append(node)
-    made = Scene(nodes, **options)
+    made = Scene(nodes, clock, **options)
     try:
         if start:
             await made.source.open()

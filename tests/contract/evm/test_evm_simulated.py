@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from chainwatch.adapters.base import Services, SilentObserver
-from chainwatch.clock import SystemClock
 from chainwatch.config.networks import spec
 from chainwatch.devnet import evm as devnet
+from chainwatch.testing.clock import LeapingClock
 from chainwatch.testing.contract import CASES, Case, missing
 from chainwatch.testing.simulated import SimHarness
 
@@ -20,14 +20,13 @@ CAN = {"memo", "token", "outputs", "fail", "reorg", "mempool", "faults", "restar
 
 @pytest.fixture(params=["ETH", "MATIC", "BNB"])
 async def harness(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[SimHarness]:
-    services = Services(clock=SystemClock(), random=random.Random(7), observer=SilentObserver())
+    clock = LeapingClock()
+    services = Services(clock=clock, random=random.Random(7), observer=SilentObserver())
 
     def make_node() -> devnet.EvmNode:
-        return devnet.make(
-            spec(request.param), clock=SystemClock(), rng=random.Random(3), journal=tmp_path / "chain.journal"
-        )
+        return devnet.make(spec(request.param), clock=clock, rng=random.Random(3), journal=tmp_path / "chain.journal")
 
-    made = SimHarness(make_node, services, can=CAN, options={"timeout": 1.0, "pending": True})
+    made = SimHarness(make_node, services, can=CAN, options={"pending": True})
     await made.start()
     yield made
     await made.stop()
