@@ -199,7 +199,7 @@ async def _run_devnet(config: Path | None, stop: asyncio.Event) -> None:
         visitor = await daemon.store.write(welcome.keys, settings.state_dir, now_ms)
         offers = await daemon.store.read(network.offers, known)
         ready = asyncio.Event()
-        tasks = [asyncio.create_task(net.mine()), asyncio.create_task(net.buy(daemon, offers))]
+        tasks = [asyncio.create_task(net.mine(daemon)), asyncio.create_task(net.buy(daemon, offers))]
         tasks.append(asyncio.create_task(_say_when(ready, lambda: welcome.text(daemon, visitor))))
         await daemon.run(stop, ready)
     finally:
