@@ -12,7 +12,6 @@ import contextlib
 import os
 import random
 import shutil
-import socket
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
@@ -31,6 +30,7 @@ from chainwatch.clock import SystemClock
 from chainwatch.config.networks import spec
 from chainwatch.testing.contract import CASES, Case, missing, price
 from chainwatch.testing.nodeshop import EVENT, Shop
+from chainwatch.testing.ports import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 BCOIN = Path(os.environ.get("CHAINWATCH_TOOLS", ROOT / ".tools")) / "node_modules" / "bcoin"
@@ -49,15 +49,6 @@ pytestmark = [pytest.mark.network, pytest.mark.node]
 
 def services() -> Services:
     return Services(clock=SystemClock(), random=random.Random(3), observer=SilentObserver())
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that were free a moment ago."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
 
 
 class Regtest(Protocol):
@@ -254,7 +245,7 @@ class NodeHarness:
             endpoints=(self.node.url,),
             receive=tuple(ours),
             chain_id=await self.node.rpc.call("getblockhash", [0]),
-            options={**self.node.options, "timeout": 5.0},
+            options={**self.node.options, "timeout": 30.0},
         )
         for txid in await self.node.rpc.call("getrawmempool"):  # what another test left
             self._raw[txid] = await self.node.rpc.call("getrawtransaction", [txid])

@@ -7,7 +7,6 @@ import http.client
 import json
 import random
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -17,21 +16,22 @@ from typing import Any
 import nacl.bindings as sodium
 import pytest
 
+from chainwatch.testing.ports import free_ports
 from chainwatch.verifiers import Policy, verify
 from chainwatch.verifiers.curves import keccak256
 from chainwatch.verifiers.encodings import cn_base58_bytes, cn_base58_text
 from chainwatch.verifiers.monero import ORDER, hash_v2
 
-pytestmark = [pytest.mark.node, pytest.mark.network, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.node, pytest.mark.network]
 
-SECONDS_TO_START = 30.0
+SECONDS_TO_START = 60.0
 
 
 class WalletRpc:
     """JSON-RPC to one monero-wallet-rpc, over one connection."""
 
     def __init__(self, port: int) -> None:
-        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
 
     def ask(self, method: str, **params: Any) -> Any:
         """The result, or None for an error.  Raw UTF-8: wallet-rpc reads ``\\ud83d\\ude80`` as two characters."""
@@ -49,9 +49,7 @@ def wallet(tmp_path: Path) -> Iterator[WalletRpc]:
     program = shutil.which("monero-wallet-rpc")
     if program is None:
         pytest.skip("monero-wallet-rpc is not installed (apt: monero)")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    (port,) = free_ports()
     command = [program, "--offline", "--disable-rpc-login", "--rpc-bind-ip", "127.0.0.1", "--rpc-bind-port", str(port)]
     command += ["--wallet-dir", str(tmp_path), "--log-file", str(tmp_path / "log"), "--log-level", "0"]
     command += ["--non-interactive", "--max-concurrency", "1"]

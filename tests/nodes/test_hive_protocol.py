@@ -57,7 +57,7 @@ async def run_protocol(url: str, seed: str = "payer") -> dict[str, Any]:
         stderr=asyncio.subprocess.PIPE,
     )
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(100):
             out, err = await process.communicate()
     finally:
         if process.returncode is None:

@@ -28,6 +28,7 @@ from chainwatch.errors import ChainwatchError, Misconfigured, Transient
 from chainwatch.model import ChainSpec, InBlock, Unconfirmed
 from chainwatch.testing.contract import CASES, Case, missing, price
 from chainwatch.testing.nodeshop import Shop
+from chainwatch.testing.ports import free_ports
 
 PROGRAMS = ("monerod", "monero-wallet-rpc")
 pytestmark = [
@@ -51,12 +52,6 @@ READY_S = 240
 """How long a program may take to answer after it was started: two seconds, on a busy machine a minute and more."""
 
 
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
-
-
 def post(url: str, body: dict[str, Any]) -> Any:
     request = urllib.request.Request(url, msgspec.json.encode(body), {"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=60) as answer:
@@ -77,7 +72,7 @@ class Regtest:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.daemon_port, self.p2p_port, self.payer_port, self.view_port = (free_port() for _ in range(4))
+        self.daemon_port, self.p2p_port, self.payer_port, self.view_port = free_ports(4)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self.login_file = folder / "login"
         self.login_file.write_text(LOGIN)

@@ -139,7 +139,7 @@ class Surfpool:
 
     def source(self) -> SolanaSource:
         """Return a source of this node."""
-        limits = Limits(deadline_s=10, attempt_s=5, batch=1)
+        limits = Limits(deadline_s=60, attempt_s=30, batch=1)
         return SolanaSource(self.spec, self.services, limits=limits)
 
     def wallet(self) -> str:

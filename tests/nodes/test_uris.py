@@ -2,7 +2,6 @@
 
 import base64
 import shutil
-import socket
 import subprocess
 import time
 import urllib.error
@@ -15,6 +14,7 @@ import msgspec
 import pytest
 
 from chainwatch.config import networks
+from chainwatch.testing.ports import free_ports
 from chainwatch.tickets import qr
 from chainwatch.tickets.uri import payment_uri
 
@@ -103,9 +103,7 @@ def test_a_qr_code_is_read_by_a_decoder_that_is_not_ours(oracle: Callable[[str, 
 def wallet(tmp_path: Path) -> Iterator[Callable[..., Any]]:
     if shutil.which("monero-wallet-rpc") is None:
         pytest.skip("monero-wallet-rpc is not installed (apt-get install monero)")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    (port,) = free_ports()
     process = subprocess.Popen(
         ["monero-wallet-rpc", "--offline", "--wallet-dir", str(tmp_path), "--rpc-bind-ip", "127.0.0.1",
          "--rpc-bind-port", str(port), "--disable-rpc-login", "--log-file", str(tmp_path / "log")],
@@ -119,11 +117,11 @@ def wallet(tmp_path: Path) -> Iterator[Callable[..., Any]]:
             return msgspec.json.decode(answer.read())["result"]
 
     try:
-        for _ in range(300):
+        for _ in range(600):
             try:
                 call("get_version")
                 break
-            except (urllib.error.URLError, ConnectionError):
+            except OSError:  # refused, or not answered in time
                 time.sleep(0.1)
         call("create_wallet", filename="buyer", password="", language="English")
         yield call
