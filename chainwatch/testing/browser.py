@@ -19,7 +19,7 @@ import aiohttp
 
 from chainwatch.testing.tools import find_tool, tools_dir
 
-START_S, STOP_S, WAIT_S = 30.0, 10.0, 15.0
+START_S, STOP_S, WAIT_S = 60.0, 10.0, 60.0
 LARGEST_MESSAGE = 64 * 1024 * 1024  # a screenshot in base64
 
 FLAGS = (

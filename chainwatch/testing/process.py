@@ -12,8 +12,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-START_S = 60.0
-"""How long a start may take on a machine that is busy with other tests; a free one needs a second or two."""
+START_S, END_S, ANSWER_S, COMMAND_S = 120.0, 60.0, 60.0, 900.0
+"""How long a start, an end, an answer and a command may take on a machine that is busy with other tests, or that stands
+still for a while; a free one needs a second or two for each, and twenty for the demo."""
 
 
 class Daemon:
@@ -77,13 +78,13 @@ class Daemon:
         """SIGKILL, and wait for the end."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGKILL)
-        self.process.wait(30)
+        self.process.wait(END_S)
         self.log.close()
 
     def interrupt(self) -> int:
         """SIGINT, as Ctrl-C does; return the exit code."""
         self.process.send_signal(signal.SIGINT)
-        code = self.process.wait(30)
+        code = self.process.wait(END_S)
         self.log.close()
         return code
 
@@ -91,7 +92,7 @@ class Daemon:
 def get(url: str) -> tuple[int, bytes]:
     """Return status and body of a GET on loopback."""
     try:
-        with urllib.request.urlopen(url, timeout=10) as response:  # noqa: S310 (loopback only)
+        with urllib.request.urlopen(url, timeout=ANSWER_S) as response:  # noqa: S310 (loopback only)
             return response.status, response.read()
     except urllib.error.HTTPError as error:
         return error.code, error.read()
@@ -106,7 +107,7 @@ def command(folder: Path, *arguments: str, stdin: bytes = b"") -> tuple[int, str
         cwd=folder,
         input=stdin,
         capture_output=True,
-        timeout=120,
+        timeout=COMMAND_S,
         check=False,
     )
     return done.returncode, done.stdout.decode(), done.stderr.decode()

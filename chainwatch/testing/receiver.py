@@ -77,7 +77,7 @@ class Receiver:
         assert self._runner is not None
         await self._runner.cleanup()
 
-    async def wait(self, type_: str | None = None, seconds: float = 10.0) -> Received:
+    async def wait(self, type_: str | None = None, seconds: float = 30.0) -> Received:
         """Return the first message (of a type) that was taken; ``TimeoutError`` when none comes."""
         async with asyncio.timeout(seconds):
             while True:

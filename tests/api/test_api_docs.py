@@ -20,7 +20,7 @@ from chainwatch.testing.served import served
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "api.md").read_text("utf-8")
 OTHERS = "".join((ROOT / "docs" / name).read_text("utf-8") for name in ("integrating.md", "door.md", "webhooks.md"))
-SECONDS = 90
+SECONDS = 240
 
 HELPERS = """
 set -eu -o pipefail

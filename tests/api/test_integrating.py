@@ -16,7 +16,7 @@ from chainwatch.testing.guests import GUEST, door, join
 from chainwatch.testing.served import Served
 
 TEXT = (Path(__file__).parents[2] / "docs" / "integrating.md").read_text("utf-8")
-SECONDS = 30
+SECONDS = 240
 
 NODE = """
 const [api, signer, address, token, audience] = process.argv.slice(2);

@@ -79,7 +79,7 @@ def piped(folder: Path, *arguments: str) -> tuple[int, str]:
             stdin=subprocess.DEVNULL,
             stdout=write,
             stderr=subprocess.PIPE,
-            timeout=60,
+            timeout=240,
             check=False,
         )
     finally:
@@ -138,7 +138,7 @@ def test_a_full_disk_is_one_line_and_nobody_s_mistake(tmp_path: Path) -> None:
             env={**os.environ, "STATE_DIRECTORY": str(tmp_path)},
             stdout=full,
             stderr=subprocess.PIPE,
-            timeout=60,
+            timeout=240,
             check=False,
         )
     assert (done.returncode, done.stderr) == (3, b"chainwatch: [Errno 28] No space left on device\n")

@@ -27,7 +27,7 @@ from chainwatch.ledger.tables import events as event_table
 from chainwatch.testing.receiver import Receiver
 from chainwatch.testing.wallets import EvmWallet
 
-pytestmark = [pytest.mark.network, pytest.mark.timeout(150)]
+pytestmark = pytest.mark.network
 
 PROMISED = {
     *("payment.seen", "payment.confirmed", "payment.orphaned", "ticket.minted", "ticket.revoked"),
@@ -65,7 +65,7 @@ class House:
         return made["purchase_id"], self.node.pay(Payment(to=to, amount=amount, memo=memo))
 
     async def state(self, purchase: str, wanted: str) -> Any:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while (seen := await self.call("GET", f"/api/purchases/{purchase}"))["state"] != wanted:
                 await asyncio.sleep(0.1)
         return seen
@@ -90,7 +90,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
     stop, ready = asyncio.Event(), asyncio.Event()
     tasks = [asyncio.create_task(app.run(stop, ready)), asyncio.create_task(network.mine())]
     try:
-        await asyncio.wait_for(ready.wait(), 30)
+        await asyncio.wait_for(ready.wait(), 60)
         key = await app.store.write(operators.add, "olga", operators.SCOPES, clock.now_ms(), "test")
         async with aiohttp.ClientSession() as session:
             yield House(app, network, session, key)
@@ -112,7 +112,7 @@ async def test_every_promised_type_is_sent_signed(house: House) -> None:
         await _orphaned(house, now_ms)
         await _paid_back(house, now_ms)
         await _paid_out(house, now_ms)
-        for _ in range(100):
+        for _ in range(300):
             if not (missing := PROMISED - {m.type for m in receiver.taken}):
                 break
             await asyncio.sleep(0.2)
@@ -191,6 +191,6 @@ async def _paid_out(house: House, now_ms: int) -> None:
 
 
 async def _settled(house: House, kind: str) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while "settled" not in {row["state"] for row in (await house.call("GET", f"/api/{kind}"))[kind]}:
             await asyncio.sleep(0.1)

@@ -16,7 +16,7 @@ from chainwatch.terminal import known_assets
 def chainwatch(state: Path, *words: str) -> tuple[int, str]:
     command = [str(Path(sys.executable).parent / "chainwatch"), *words]
     environ = {"STATE_DIRECTORY": str(state), "PATH": "/usr/bin:/bin", "HOME": str(state)}
-    ran = subprocess.run(command, capture_output=True, text=True, env=environ, timeout=60, check=False, cwd=state)
+    ran = subprocess.run(command, capture_output=True, text=True, env=environ, timeout=240, check=False, cwd=state)
     return ran.returncode, ran.stdout + ran.stderr
 
 

@@ -19,7 +19,7 @@ finality = {depth}
 
 
 def says(daemon: Daemon, words: str) -> None:
-    end = time.monotonic() + 30
+    end = time.monotonic() + 60
     while words not in daemon.output():
         assert time.monotonic() < end, daemon.output()[-2000:]
         time.sleep(0.05)

@@ -31,7 +31,7 @@ def run(*arguments: str, given: bytes = b"") -> tuple[int, str, str]:
     """Exit code, standard output and standard error; no node is configured."""
     command = [sys.executable, "-m", "chainwatch", "verify", *arguments]
     with TemporaryDirectory() as empty:
-        done = subprocess.run(command, input=given, capture_output=True, timeout=100, check=False, cwd=empty)
+        done = subprocess.run(command, input=given, capture_output=True, timeout=240, check=False, cwd=empty)
     return done.returncode, done.stdout.decode(), done.stderr.decode()
 
 
@@ -200,7 +200,7 @@ def test_an_answer_follows_its_line_at_once() -> None:
             process.stdin.flush()
             assert json.loads(process.stdout.readline())["id"] == row["id"]
         process.stdin.close()
-        assert process.wait(30) == 0
+        assert process.wait(60) == 0
 
 
 def test_a_row_of_every_scheme_is_answered_by_its_scheme() -> None:

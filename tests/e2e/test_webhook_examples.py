@@ -53,7 +53,7 @@ class Consumer:
         return self._log.read_text("utf-8").splitlines()
 
     def line(self, begins: str) -> str:
-        for _ in range(600):
+        for _ in range(1200):
             if found := [line for line in self.lines() if line.startswith(begins)]:
                 return found[0]
             time.sleep(0.05)
@@ -62,7 +62,7 @@ class Consumer:
     def post(self, body: bytes, sent: dict[str, str]) -> int:
         request = urllib.request.Request(self.url, body, sent)
         try:
-            with urllib.request.urlopen(request, timeout=20) as response:
+            with urllib.request.urlopen(request, timeout=60) as response:
                 return int(response.status)
         except urllib.error.HTTPError as error:
             return error.code
@@ -76,7 +76,7 @@ def consumer(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Consume
     made = Consumer([sys.executable if request.param == "python" else "node", str(file)], tmp_path / "consumer.log")
     yield made
     made.process.terminate()
-    made.process.wait(20)
+    made.process.wait(60)
 
 
 async def test_an_example_takes_what_we_send(consumer: Consumer, tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ async def test_an_example_takes_what_we_send(consumer: Consumer, tmp_path: Path)
         made = [outbox.Message("ticket.minted", "purchase:1", {"event_id": "gala", "number": n}) for n in range(3)]
         outbox.post(connection, now_ms, made)
     service = Outbox(
-        settings=lambda: Webhooks(allow_private=True),
+        settings=lambda: Webhooks(allow_private=True, timeout_seconds=30),
         store=store,
         issuer=ISSUER,
         metrics=Metrics(clock),
@@ -97,7 +97,7 @@ async def test_an_example_takes_what_we_send(consumer: Consumer, tmp_path: Path)
         rng=random.Random(1),
         holder="a",
     )
-    for _ in range(50):
+    for _ in range(600):
         await service.round()
         await service.idle()
         with store.reading() as connection:
@@ -174,7 +174,7 @@ async def test_the_page_s_test_of_an_integration_runs() -> None:
         body = b'{"type":"ticket.minted","timestamp":"2026-01-01T00:00:00Z","data":{"event_id":"gala"}}'
         sent = headers([SECRET], "msg_1", time.time_ns() // 1_000_000, body)
         request = urllib.request.Request(url, body, sent)
-        await asyncio.to_thread(urllib.request.urlopen, request, timeout=10)
+        await asyncio.to_thread(urllib.request.urlopen, request, timeout=60)
 
     assert await names["wait_for_a_ticket"](SECRET, make_endpoint) == "gala"
 

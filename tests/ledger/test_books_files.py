@@ -85,7 +85,7 @@ def test_beancount_s_own_check_finds_nothing(store: Store, tmp_path: Path) -> No
         [sys.executable, "-m", "beancount.scripts.check", str(file)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -48,7 +48,7 @@ def meet(shop: Shop, first: Callable[[], Any], second: Callable[[], Any], inside
 
     threads = [threading.Thread(target=run, args=(b,)) for b in (first, second)]
     threads[0].start()
-    assert inside.wait(20)
+    assert inside.wait(60)
     threads[1].start()
     for t in threads:
         t.join(60)

@@ -213,7 +213,7 @@ def at_once(*bodies: Callable[[], Any]) -> list[Any]:
     results: list[Any] = [None] * len(bodies)
 
     def run(i: int, body: Callable[[], Any]) -> None:
-        gate.wait(30)
+        gate.wait(60)
         for _ in range(20):
             try:
                 results[i] = body()

@@ -36,7 +36,7 @@ def test_a_deadlock_is_transient(store: Store) -> None:
                 for i, n in enumerate((first, second)):
                     connection.execute(update(audit_log).where(audit_log.c.subject == str(n)).values(actor=str(first)))
                     if not i:
-                        gate.wait(30)
+                        gate.wait(60)
             ends.append("done")
         except Transient:
             ends.append("again")
@@ -45,7 +45,7 @@ def test_a_deadlock_is_transient(store: Store) -> None:
     for t in threads:
         t.start()
     for t in threads:
-        t.join(30)
+        t.join(60)
     assert sorted(ends) == ["again", "done"]
 
 

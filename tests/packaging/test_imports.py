@@ -180,7 +180,7 @@ print(json.dumps([cost, sorted(sys.modules)]))
 
 
 def probe() -> tuple[float, set[str]]:
-    ran = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, check=True, timeout=60)
+    ran = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, check=True, timeout=240)
     cost, names = json.loads(ran.stdout)
     return cost, {name.split(".")[0] for name in names}
 

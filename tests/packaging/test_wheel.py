@@ -29,7 +29,7 @@ def files_of_the_tree() -> list[Path]:
         cwd=ROOT,
         capture_output=True,
         check=True,
-        timeout=60,
+        timeout=240,
     )
     paths = [Path(name) for name in listed.stdout.decode().split("\0") if name]
     return [p for p in paths if (ROOT / p).is_file()]
@@ -47,7 +47,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
         [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(copy)],  # sdist, then wheel from it
         check=True,
         capture_output=True,
-        timeout=110,
+        timeout=240,
     )
     return set(zipfile.ZipFile(next(out.glob("*.whl"))).namelist())
 
@@ -90,7 +90,7 @@ def test_only_one_top_level_name_is_installed(wheel: set[str]) -> None:
     """``adapters``, ``verifiers`` and ``config`` belong to other distributions on the index."""
     assert {name.split("/")[0] for name in wheel if ".dist-info/" not in name} == {"chainwatch"}
     code = f"import importlib.util as u, sys; sys.exit(any(u.find_spec(n) for n in {GENERIC!r}))"
-    assert subprocess.run([sys.executable, "-I", "-c", code], check=False, timeout=60).returncode == 0
+    assert subprocess.run([sys.executable, "-I", "-c", code], check=False, timeout=240).returncode == 0
 
 
 def test_tests_are_no_package() -> None:
