@@ -11,6 +11,12 @@ from chainwatch.ledger.store import Store
 from chainwatch.testing.shop import Shop
 
 
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let writers of one SQLite file wait for each other as long as a busy machine needs."""
+    monkeypatch.setattr("chainwatch.ledger.store.BUSY_MS", 240_000)
+
+
 @pytest.fixture(scope="session")
 def empty_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file with the schema and nothing in it, to be copied: migrating takes longer than most tests."""

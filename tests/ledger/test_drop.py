@@ -115,7 +115,7 @@ def learn(store: Store) -> None:
         connection.execute(text("ANALYZE"))
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("part", range(PARTS))
 def test_ten_tickets_and_490_refunds_in_two_hundred_rounds(shop: Shop, part: int) -> None:
     assert ASSETS["HIVE"].decimals == 3
