@@ -46,8 +46,8 @@ def begin(
     table: Any = idempotency
     make = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     row = {"scope": scope, "key": key, "fingerprint": fingerprint, "created_ms": now_ms}
-    inserted = connection.execute(make(table).values(status=RUNNING, body=b"", **row).on_conflict_do_nothing())
-    if inserted.rowcount == 1:
+    claimed = make(table).values(status=RUNNING, body=b"", **row).on_conflict_do_nothing().returning(table.c.key)
+    if connection.execute(claimed).first() is not None:  # of an insert, rowcount does not tell (psycopg)
         return Claim(scope, key, now_ms)
     at = (idempotency.c.scope == scope, idempotency.c.key == key)
     known = connection.execute(select(idempotency).where(*at).with_for_update()).one()

@@ -1,6 +1,7 @@
 """Idempotency keys: the same answer again, once; another request under the key is refused; nobody hears another's."""
 
 import asyncio
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,12 @@ from chainwatch.testing.served import Served, served
 EVENT = {"id": "gala", "title": "Gala", "ticket_price": "25", "ticket_currency": "HIVE"}
 BUY = {"event_id": "gala", "payment_method": "HIVE", "wallet_address": "alice"}
 KEY = {"Idempotency-Key": "0b8e6f5c-5d0e-4b0e-9b1a-1f6b1c2d3e4f"}
+
+
+@pytest.fixture(autouse=True)
+def on_each_database(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test below runs on SQLite and on PostgreSQL: a claim is what each database says was inserted."""
+    monkeypatch.setitem(globals(), "served", functools.partial(served, url=database))
 
 
 async def opened(api: Served) -> dict[str, str]:
