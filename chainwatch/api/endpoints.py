@@ -81,6 +81,13 @@ class Call(msgspec.Struct):
         """Unix milliseconds."""
         return self.backend.now_ms()
 
+    async def form(self) -> dict[str, str]:
+        """Return the fields of a page's form; ``Problem`` when the body is none."""
+        raw = await self.request.read()
+        if raw and self.request.content_type != wire.FORM:
+            raise Problem("unsupported_media_type", f"the body is a form: Content-Type {wire.FORM}")
+        return wire.form(raw)
+
     async def write(self, body: Callable[[Connection], Answer]) -> Answer:
         """Run ``body`` as one transaction.  It returns the answer, which is kept in the same transaction."""
         return await self.backend.store.write(self.keeping(body))
@@ -162,10 +169,12 @@ def _bound(endpoint: Endpoint, backend: Backend) -> Callable[[web.Request], Awai
         if caller.kind == "operator" and not _in_scope(endpoint, caller):
             raise Problem("forbidden", f"this key has no scope {endpoint.who.scope!r}")
         call = Call(request, backend, caller, address, dict(request.match_info))
+        wire.refuse_nul(call.path.values())
         if endpoint.query is not None:
             call.query = wire.query(request.query, endpoint.query)
         if endpoint.body is not None:
-            call.body = wire.body(raw, endpoint.body)
+            # A scan holds what was on a guest's telephone: it is answered, whatever that is.
+            call.body = wire.body(raw, endpoint.body, any_text=endpoint.limit == DOOR)
         _count(request, backend, endpoint, "wallet", _wallet(call) if endpoint.limit != "requests" else None)
         _count(request, backend, endpoint, "event", call.path.get("id") or _named(call, ("event_id",)))
         if endpoint.writes:

@@ -62,8 +62,8 @@ def _csrf(call: Call, session: Session) -> str:
 
 async def _form(call: Call, session: Session) -> dict[str, str]:
     """Return a form that came from a page of this session; ``Problem`` ``forbidden`` otherwise."""
-    form = {k: v for k, v in (await call.request.post()).items() if isinstance(v, str)}
-    if not hmac.compare_digest(form.get("csrf", ""), _csrf(call, session)):
+    form = await call.form()
+    if not hmac.compare_digest(form.get("csrf", "").encode(), _csrf(call, session).encode()):
         raise Problem("forbidden", "this form is too old: load the page again")
     return form
 
@@ -93,9 +93,8 @@ async def _board(call: Call, session: Session, said: str = "", kind: str = "good
 
 async def sign_in(call: Call) -> web.Response:
     """Take a key, give a session."""
-    form = await call.request.post()
-    key = form.get("key")
-    found = await call.backend.store.read(operators.find, key.strip()) if isinstance(key, str) and key else None
+    key = (await call.form()).get("key", "").strip()
+    found = await call.backend.store.read(operators.find, key) if key else None
     if found is None:
         return render.page("ops_login.html", status=401, said="No key in force is written like that.")
     ends = call.now_ms // 1000 + HOURS * 3600

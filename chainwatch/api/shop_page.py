@@ -139,7 +139,7 @@ def _why_not(event: Event, now_ms: int) -> str:
 
 async def buy(call: Call) -> web.Response:
     """Open a purchase from the form, and go to where it is paid."""
-    form = {k: v[:512] for k, v in (await call.request.post()).items() if isinstance(v, str)}
+    form = {k: v[:512] for k, v in (await call.form()).items()}
     wallet = form.get("wallet", "").strip()
     simulation = call.backend.simulation
     try:

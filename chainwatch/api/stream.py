@@ -16,7 +16,7 @@ from aiohttp import web
 
 from chainwatch.api import cors, wire
 from chainwatch.api.endpoints import Call
-from chainwatch.api.middleware import REQUEST_ID
+from chainwatch.api.middleware import REQUEST_ID, dress
 from chainwatch.api.problems import Problem
 from chainwatch.errors import ChainwatchError
 
@@ -95,12 +95,11 @@ async def _write(response: web.StreamResponse, data: bytes) -> None:
 def _response(call: Call) -> web.StreamResponse:
     headers = {
         "Content-Type": "text/event-stream; charset=utf-8",
-        "Cache-Control": "no-store",
         "X-Accel-Buffering": "no",
-        "X-Content-Type-Options": "nosniff",
         "X-Request-Id": call.request.get(REQUEST_ID, ""),
     }
     response = web.StreamResponse(headers=headers)
+    dress(response)
     cors.mark(response, call.request.headers.get("Origin"), call.backend.settings.http.cors_origins)
     return response
 

@@ -215,7 +215,7 @@ async def calendar_file(call: Call) -> web.Response:
         uid=f"{row.uuid}@{call.backend.settings.access.domain}",
         title=row.title,
         description=row.description[:2_000],
-        url=f"{public_url}/api/events/{_event(row)}",
+        url=f"{public_url}/e/{_event(row)}",
         start_ms=row.event_start_ms,
         end_ms=row.event_end_ms,
         changed_ms=row.event_updated_ms,

@@ -7,9 +7,10 @@ milliseconds.
 
 import functools
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
+from urllib.parse import parse_qsl
 
 import msgspec
 from msgspec import inspect
@@ -21,12 +22,16 @@ from chainwatch.times import parse_ms
 T = TypeVar("T")
 
 JSON = "application/json"
+FORM = "application/x-www-form-urlencoded"
 
 MAX_DEPTH = 16
 """Levels of a JSON body: the deepest legitimate one, typed data of a signature, has six."""
 
 MAX_DIGITS = 15
 """Digits of Unix milliseconds: those of the year 9999."""
+
+MAX_FIELDS = 50
+"""Fields of a form: the largest one of ours has six."""
 
 _BORDER = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
@@ -41,10 +46,11 @@ def snake(name: str) -> str:
     return _BORDER.sub("_", name).lower()
 
 
-def body(raw: bytes, kind: type[T]) -> T:
+def body(raw: bytes, kind: type[T], *, any_text: bool = False) -> T:
     """Read a JSON body of ``kind``; ``Problem`` ``bad_request`` names the field that is wrong.
 
-    Numbers with a point come as their text (``25.00``): they are money, and money is never a float.
+    Numbers with a point come as their text (``25.00``): they are money, and money is never a float.  ``any_text``: a
+    text may hold the character 0 (``refuse_nul``).
     """
     try:
         data = _DECODER.decode(raw or b"{}")
@@ -54,6 +60,8 @@ def body(raw: bytes, kind: type[T]) -> T:
         raise Problem("bad_request", "the body is not a JSON object")
     if _depth(data) > MAX_DEPTH:
         raise Problem("bad_request", f"the body is nested deeper than {MAX_DEPTH} levels")
+    if not any_text and b"\\u0000" in raw:
+        refuse_nul(_texts(data))
     return convert(data, kind)
 
 
@@ -72,6 +80,31 @@ def _depth(value: Any) -> int:
     return depth
 
 
+def _texts(value: Any) -> Iterable[str]:
+    """Return every text of a body, names too.  It goes no deeper than ``MAX_DEPTH``."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for item in (*value, *value.values()) if isinstance(value, dict) else value:
+            yield from _texts(item)
+
+
+def refuse_nul(texts: Iterable[str]) -> None:
+    """Refuse the character 0: nobody writes it, PostgreSQL holds none, and C libraries end a text there."""
+    if any("\0" in text for text in texts):
+        raise Problem("bad_request", "a text holds the character U+0000")
+
+
+def form(raw: bytes) -> dict[str, str]:
+    """Read a form as browsers send it; ``Problem`` ``bad_request`` when it is none."""
+    try:
+        fields = dict(parse_qsl(raw.decode(), True, errors="strict", max_num_fields=MAX_FIELDS))
+    except ValueError as error:
+        raise Problem("bad_request", "this is no form") from error
+    refuse_nul(fields.values())
+    return fields
+
+
 def convert(data: Mapping[str, Any], kind: type[T], *, strict: bool = True) -> T:
     """Read ``data`` as ``kind``; keys may be camelCase.  Unknown keys are ignored: clients send more than we read."""
     struct: Any = kind
@@ -84,6 +117,7 @@ def convert(data: Mapping[str, Any], kind: type[T], *, strict: bool = True) -> T
 
 def query(items: Mapping[str, str], kind: type[T]) -> T:
     """Read a query string as ``kind``: numbers and truth values are written as text there."""
+    refuse_nul(items.values())
     return convert(items, kind, strict=False)
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from chainwatch.api import endpoints, resources, server
 from chainwatch.api.endpoints import Call, Endpoint
+from chainwatch.testing import callers
 from chainwatch.testing.served import Served, served
 
 
@@ -72,6 +73,8 @@ async def posted(api: Served, data: Any, **headers: str) -> tuple[int, Any]:
         (b"\xff\xfe\x00", {}, 400, "bad_json"),
         (b'{"text": "\xff"}', {}, 400, "bad_json"),
         (b'{"text": "\\ud800"}', {}, 400, "bad_json"),
+        (b'{"text": "a\\u0000"}', {}, 400, "bad_request"),
+        (b'{"other": [{"\\u0000": 1}]}', {}, 400, "bad_request"),
         (b"[" * 60_000, {}, 400, "bad_json"),
         (b'{"a":' * 5_000 + b"1" + b"}" * 5_000, {}, 400, "bad_json"),
         (b'{"a":' * 50 + b"1" + b"}" * 50, {}, 400, "bad_request"),
@@ -92,6 +95,48 @@ async def test_bodies_that_are_none(
         found, answer = await posted(api, data, **headers)
         assert (found, answer["code"]) == (status, code)
         assert await posted(api, b'{"text": "still here"}') == (200, {"text": "still here", "number": None})
+
+
+async def test_the_character_0_is_refused_on_each_database(tmp_path: Path, database: str) -> None:
+    """PostgreSQL holds none of it, and whoever sends it is told that he is wrong, not that he may try again."""
+    async with served(tmp_path, url=database) as api:
+        event = {"id": "gala", "title": "Gala", "ticket_price": "1", "ticket_currency": "HIVE"}
+        headers = await callers.operator(api)
+        assert (await api.post("/api/events", event | {"title": r"\u0000"}, **headers))[0] == 200  # as it is written
+        answers = [await api.post("/api/events", event | {"id": "b", "title": "a\0"}, **headers)]
+        bought = {"event_id": "gala", "payment_method": "HIVE", "wallet_address": "alice"}
+        answers += [await api.post("/api/events/purchase", bought | {"tier": "a\0"})]
+        for path in ("/api/events?category=a%00", "/api/events/%00", "/e/%00", "/api/creators/%00/payout-addresses"):
+            answers.append(await api.get(path, **headers))
+        assert [(status, answer["code"]) for status, answer in answers] == [(400, "bad_request")] * len(answers)
+
+
+FORM = "application/x-www-form-urlencoded"
+
+
+@pytest.mark.parametrize("path", ["/ops/login", "/e/gala"])
+@pytest.mark.parametrize(
+    ("kind", "data", "status"),
+    [
+        ("multipart/form-data; boundary=x", b"nonsense", 415),
+        ("multipart/form-data", b"nonsense", 415),
+        (
+            "multipart/form-data; boundary=x",
+            b'--x\r\nContent-Disposition: form-data; name="key"\r\n\r\na\r\n--x--',
+            415,
+        ),
+        (FORM + "; charset=nonsense", b"key=%ff", 400),
+        (FORM, b"key=\xff", 400),
+        (FORM, b"key=a%00", 400),
+        (FORM, b"&".join(b"a%d=" % i for i in range(100)), 400),
+    ],
+)
+async def test_forms_that_are_none(tmp_path: Path, path: str, kind: str, data: bytes, status: int) -> None:
+    async with (
+        served(tmp_path) as api,
+        api.session.post(api.server.url + path, data=data, headers={"Content-Type": kind}) as response,
+    ):
+        assert response.status == status, await response.text()
 
 
 @pytest.mark.parametrize(

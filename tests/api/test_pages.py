@@ -406,6 +406,9 @@ async def test_a_decision_needs_the_form_of_this_session_and_the_scope(tmp_path:
             api.server.url + "/ops/review/1", data={"action": "refund"}, headers=headers
         ) as response:
             assert response.status == 403
+        form = {"action": "refund", "csrf": "é"}
+        async with api.session.post(api.server.url + "/ops/review/1", data=form, headers=headers) as response:
+            assert response.status == 403
         async with api.session.post(api.server.url + "/ops/review/1", data={"action": "refund"}) as response:
             assert "Operator key" in await response.text()
 

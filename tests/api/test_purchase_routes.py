@@ -267,6 +267,7 @@ async def test_a_stream_tells_every_state_and_ends_with_the_ticket(tmp_path: Pat
         bought = await buy(api)
         async with listening(api, bought["purchase_id"]) as response:
             assert response.content_type == "text/event-stream"
+            assert response.headers["Server"] == "chainwatch"  # and not what we are made of
             first = await next_event(response)
             assert msgspec.json.decode(first["data"])["state"] == "open"
             await payer.pay(("HIVE", "till", 25_000, bought["memo"]))

@@ -8,6 +8,7 @@ import re
 import zlib
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import jwt
 import pytest
@@ -182,6 +183,9 @@ async def test_the_calendar_file_replaces_itself(tmp_path: Path) -> None:
         assert "DTSTART:20251009T095320Z\r\n" in text
         assert "SUMMARY:Gala\\; with\\, commas\\nand more\r\n" in text
         assert token not in text
+        (link,) = re.findall(r"^URL:(.*)\r$", text, re.MULTILINE)
+        status, page = await api.get(urlsplit(link).path)
+        assert (status, "<h1>Gala" in page) == (200, True)  # for people
         set_event(api, status="cancelled", updated_ms=NOW_MS + 5000)
         _, later = await api.get(f"/api/tickets/{token}/calendar.ics")
         assert "STATUS:CANCELLED" in later
