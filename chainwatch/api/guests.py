@@ -9,6 +9,7 @@ from msgspec import Meta
 from sqlalchemy import Connection, Row
 
 from chainwatch.access import signed
+from chainwatch.api import paging
 from chainwatch.api.backend import Backend
 from chainwatch.api.endpoints import Call, Endpoint, creator
 from chainwatch.api.events import own
@@ -19,8 +20,6 @@ from chainwatch.times import format_ms
 from chainwatch.wallets import canonical_wallet
 
 PURPOSE = "guest-request"
-MOST = 1000
-"""Rows of one answer: an event with more guests than that takes requests in turns."""
 
 
 class NewInvite(msgspec.Struct):
@@ -47,13 +46,18 @@ class Invite(msgspec.Struct, frozen=True, kw_only=True):
     revoked_at: str | None
 
 
+class InvitesQuery(paging.Page, frozen=True):
+    """Which page."""
+
+
 class Invites(msgspec.Struct, frozen=True):
-    """All of an event."""
+    """One page, the oldest first."""
 
     invites: list[Invite]
+    next_cursor: str | None
 
 
-class GuestsQuery(msgspec.Struct):
+class GuestsQuery(paging.Page, frozen=True):
     """Which requests."""
 
     state: Literal["requested", "approved", "denied"] = "requested"
@@ -67,9 +71,10 @@ class Guest(msgspec.Struct, frozen=True):
 
 
 class Guests(msgspec.Struct, frozen=True):
-    """Oldest first."""
+    """One page, the oldest first."""
 
     guests: list[Guest]
+    next_cursor: str | None
 
 
 class WalletQuery(msgspec.Struct):
@@ -129,7 +134,10 @@ async def invite(call: Call) -> MadeInvite:
 
 async def invited(call: Call) -> Invites:
     """List invites."""
-    rows = await call.backend.store.read(lambda c: invites.listing(c, _event(c, call).id, MOST))
+    page: InvitesQuery = call.query
+    most, after = paging.wanted(page), paging.after_id(page)
+    found = await call.backend.store.read(lambda c: invites.listing(c, _event(c, call).id, most, after))
+    rows, more = paging.cut(found, page)
     return Invites(
         [
             Invite(
@@ -141,7 +149,8 @@ async def invited(call: Call) -> Invites:
                 revoked_at=format_ms(r.revoked_ms),
             )
             for r in rows
-        ]
+        ],
+        paging.cursor_of(rows[-1].id) if more else None,
     )
 
 
@@ -189,9 +198,11 @@ async def ask(call: Call) -> Guest:
 
 async def asked(call: Call) -> Guests:
     """List requests."""
-    state = call.query.state
-    rows = await call.backend.store.read(lambda c: invites.requests(c, _event(c, call).id, state, MOST))
-    return Guests([Guest(r.wallet, r.state) for r in rows])
+    page: GuestsQuery = call.query
+    most, after = paging.wanted(page), paging.after_id(page)
+    found = await call.backend.store.read(lambda c: invites.requests(c, _event(c, call).id, page.state, most, after))
+    rows, more = paging.cut(found, page)
+    return Guests([Guest(r.wallet, r.state) for r in rows], paging.cursor_of(rows[-1].id) if more else None)
 
 
 async def decide(call: Call) -> Guest:
@@ -232,8 +243,9 @@ def _invites() -> Sequence[Endpoint]:
             path=f"{_PATH}/invites",
             handler=invited,
             summary="The event's invites",
+            query=InvitesQuery,
             answer=Invites,
-            **_OWNED,
+            **(_OWNED | {"problems": ("unknown_event", "bad_cursor")}),
         ),
         Endpoint(
             method="DELETE",
@@ -280,7 +292,7 @@ def _guests() -> Sequence[Endpoint]:
             summary="Wallets that asked",
             query=GuestsQuery,
             answer=Guests,
-            **_OWNED,
+            **(_OWNED | {"problems": ("unknown_event", "bad_cursor")}),
         ),
         Endpoint(
             method="PUT",

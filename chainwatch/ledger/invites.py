@@ -85,12 +85,11 @@ def give_back(connection: Connection, invite_ids: Sequence[int]) -> None:
         connection.execute(update(invites).where(invites.c.id == invite_id).values(used=invites.c.used - n))
 
 
-def listing(connection: Connection, event_id: int, limit: int = 1000) -> Sequence[Row[Any]]:
-    """Return the invites of an event."""
+def listing(connection: Connection, event_id: int, limit: int | None = None, after: int = 0) -> Sequence[Row[Any]]:
+    """Return the invites of an event, in the order of their ids from behind ``after``."""
     columns = [c for c in invites.c if c.name != "code_hash"]
-    return connection.execute(
-        select(*columns).where(invites.c.event_id == event_id).order_by(invites.c.id).limit(limit)
-    ).all()
+    mine = select(*columns).where(invites.c.event_id == event_id, invites.c.id > after)
+    return connection.execute(mine.order_by(invites.c.id).limit(limit)).all()
 
 
 def _hash(code: str) -> bytes:
@@ -130,7 +129,11 @@ def state_of(connection: Connection, event_id: int, wallet: str) -> str | None:
     return connection.execute(found).scalar_one_or_none()
 
 
-def requests(connection: Connection, event_id: int, state: str = "requested", limit: int = 1000) -> Sequence[Row[Any]]:
-    """Return the wallets whose request is in ``state``."""
-    asked = select(approvals).where(approvals.c.event_id == event_id, approvals.c.state == state)
+def requests(
+    connection: Connection, event_id: int, state: str = "requested", limit: int | None = None, after: int = 0
+) -> Sequence[Row[Any]]:
+    """Return the wallets whose request is in ``state``, in the order of their ids from behind ``after``."""
+    asked = select(approvals).where(
+        approvals.c.event_id == event_id, approvals.c.state == state, approvals.c.id > after
+    )
     return connection.execute(asked.order_by(approvals.c.id).limit(limit)).all()

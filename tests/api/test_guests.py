@@ -58,6 +58,7 @@ async def test_a_wallet_asks_for_itself_and_the_creator_decides(tmp_path: Path) 
         assert (await api.get("/api/events/gala/guests", **bob.reads()))[0] == 403
         _, listed = await api.get("/api/events/gala/guests", **alice.reads())
         assert listed["guests"] == [{"wallet_address": wallet.address, "state": "requested"}]
+        assert listed["next_cursor"] is None
         decision = {"wallet_address": wallet.address, "approved": True}
         assert (await bob.write(api, "PUT", "/api/events/gala/guests", decision))[0] == 403
         assert (await alice.write(api, "PUT", "/api/events/gala/guests", decision))[0] == 200
@@ -73,3 +74,26 @@ async def test_a_key_that_looks_sees_no_secret(tmp_path: Path) -> None:
         assert (await api.get(path, **read))[0] == 200
         assert (await api.get(f"{path}/secret", **read))[1]["code"] == "forbidden"
         assert (await api.get(f"{path}/secret", **money))[0] == 200
+
+
+async def test_invites_and_guests_come_in_pages_and_none_is_out_of_reach(tmp_path: Path) -> None:
+    wallets = [EvmWallet(str(i)).address for i in range(5)]
+    async with served(tmp_path) as api:
+        headers = await operator(api)
+        await api.post("/api/events", EVENT | {"admission": "approval"}, **headers)
+        for wallet in wallets:
+            await api.post("/api/events/gala/invites", {"wallet_address": wallet}, **headers)
+            decided = {"wallet_address": wallet, "approved": True}
+            assert (await api.call("PUT", "/api/events/gala/guests", decided, **headers))[0] == 200
+        for name, query in {"invites": "?", "guests": "?state=approved&"}.items():
+            path = f"/api/events/gala/{name}{query}"
+            seen, cursor = [], ""
+            while cursor is not None:
+                more = f"&cursor={cursor}" if cursor else ""
+                status, page = await api.get(f"{path}limit=2{more}", **headers)
+                assert status == 200, page
+                assert len(page[name]) <= 2
+                seen += [row["wallet_address"] for row in page[name]]
+                cursor = page["next_cursor"]
+            assert seen == wallets, name
+            assert (await api.get(f"{path}cursor=x", **headers))[1]["code"] == "bad_cursor"
