@@ -173,9 +173,16 @@ def refunds_enter(
     json: JsonOption = False,
 ) -> None:
     """Name where a refund goes; one that the buyer has signed stays."""
+    from chainwatch.ledger import destinations
     from chainwatch.ledger import refunds as due
 
-    in_ledger(config, lambda c, _: due.enter(c, refund_id, to, operator(), now_ms()), write=True)
+    def body(connection: "Connection", settings: "Settings") -> None:
+        chain = settings.chains.get(due.find(connection, refund_id).chain)
+        if chain is not None:
+            destinations.on_network(chain.spec, to)
+        due.enter(connection, refund_id, to, operator(), now_ms())
+
+    in_ledger(config, body, write=True)
     say({"id": refund_id, "destination": to}, json, lambda d: print(f"refund {d['id']} goes to {d['destination']}"))
 
 
@@ -476,7 +483,7 @@ def creator_address(
     json: JsonOption = False,
 ) -> None:
     """Where a creator is paid; with --set, where from later on (payouts are frozen until then)."""
-    from chainwatch.ledger import creators
+    from chainwatch.ledger import creators, destinations
     from chainwatch.times import format_ms
 
     if address is not None:
@@ -485,6 +492,8 @@ def creator_address(
 
         def body(connection: "Connection", settings: "Settings") -> int:
             wait_ms = settings.payouts.address_change_hours * 3_600_000
+            if (known := settings.chains.get(chain)) is not None:
+                destinations.on_network(known.spec, address)
             return creators.set_address(connection, account, chain, address, operator(), now_ms(), wait_ms)
 
         in_ledger(config, body, write=True)

@@ -13,7 +13,7 @@ from chainwatch.api.endpoints import Call, Endpoint, operator
 from chainwatch.api.fields import Address, Code, Signature, SignedText, row_id
 from chainwatch.api.paging import Page
 from chainwatch.api.problems import Problem
-from chainwatch.ledger import queries, refunds
+from chainwatch.ledger import destinations, queries, refunds
 from chainwatch.model import Asset
 from chainwatch.times import format_ms
 
@@ -171,9 +171,15 @@ async def _values(call: Call, wallet: str, destination: str) -> dict[str, str]:
     context = next(iter(call.backend.contexts.values()))
     if context.canonical_wallet(wallet) not in wallets:
         raise Problem("unknown_refund", f"no refund {refund_id}")  # the very words of one that is not there
+    _on_network(call, row, destination)
     amount = amounts.decimal(row.amount, row.asset, call.backend.assets()) or str(row.amount)
     currency = row.asset or f"{row.chain}-unknown"
     return {"refund": str(refund_id), "amount": amount, "currency": currency, "destination": destination}
+
+
+def _on_network(call: Call, row: Row[Any], destination: str) -> None:
+    if (context := call.backend.contexts.get(row.chain)) is not None:
+        destinations.on_network(context.spec, destination)
 
 
 async def enter(call: Call) -> Refund:
@@ -181,6 +187,7 @@ async def enter(call: Call) -> Refund:
     refund_id, now_ms, assets = _id(call), call.now_ms, call.backend.assets()
 
     def body(connection: Connection) -> Refund:
+        _on_network(call, refunds.find(connection, refund_id), call.body.destination)
         refunds.enter(connection, refund_id, call.body.destination, call.caller.actor, now_ms)
         return _read(connection, refund_id, assets)
 

@@ -18,6 +18,7 @@ from chainwatch.errors import Rejected
 from chainwatch.ledger import coins, conflicts, creators, locks, outbox, payouts, refunds
 from chainwatch.ledger.bulk import among, chunks
 from chainwatch.ledger.context import Context
+from chainwatch.ledger.destinations import is_on_network
 from chainwatch.ledger.tables import cursors, export_items, exports, purchases, transfers
 from chainwatch.ledger.tables import payouts as payout_table
 from chainwatch.ledger.tables import refunds as refund_table
@@ -308,6 +309,8 @@ def _due_payouts(
             left_out.append((f"creator {account}", f"no address on {context.chain} is in force"))
         elif _is_ours(context.spec, where):
             left_out.append((f"creator {account}", f"{where} is an account of our own"))
+        elif not is_on_network(context.spec, where):
+            left_out.append((f"creator {account}", f"{where} is an address of another network"))
         elif total < rules.minimum.get(ask.asset, 0):
             left_out.append((f"creator {account}", f"{total} base units are below the minimum"))
         elif len(owed) < MOST_ITEMS:
@@ -359,6 +362,8 @@ def _due_refunds(connection: Connection, ask: Ask, context: Context) -> tuple[li
             left_out.append((f"refund {row.id}", "nobody has named its destination"))
         elif _is_ours(context.spec, row.destination):
             left_out.append((f"refund {row.id}", "its destination is an account of our own"))
+        elif not is_on_network(context.spec, row.destination):
+            left_out.append((f"refund {row.id}", "its destination is an address of another network"))
         elif not _is_deep(row.paid, row.height, floor):
             left_out.append((f"refund {row.id}", "its money is not deep enough yet"))
         elif len(owed) < MOST_ITEMS:

@@ -9,6 +9,7 @@ from chainwatch.finality import Rule, Tier
 from chainwatch.testing.callers import Creator, operator, resolving
 from chainwatch.testing.paying import Payer
 from chainwatch.testing.served import Served, served
+from chainwatch.testing.wallets import BitcoinWallet
 
 EVENT = {"id": "gala", "title": "Gala", "ticket_price": "25", "ticket_currency": "HIVE"}
 RULES = '[payouts]\napprove_above = { HIVE = "1" }\naddress_change_hours = 72'
@@ -53,6 +54,32 @@ async def test_a_refund_is_claimed_by_the_wallet_of_its_purchase(tmp_path: Path)
         assert (status, answer["code"]) == (409, "already_claimed")
         listed = (await api.get("/api/refunds?state=due", **headers))[1]["refunds"]
         assert [(r["id"], r["amount"], r["destination"]) for r in listed] == [(refund, "25", "alice-cold")]
+
+
+async def test_money_is_sent_to_no_other_network(tmp_path: Path) -> None:
+    """A testnet's address is one by its chain's rules, and no payment of the main network can go there."""
+    testnet, main = "tb1qw508d6qejxtdg4y5r3zarvary0c5xw7kxpjzsx", "bc1qar0srrr7xfkvy5l643lydnw9re59gtzzwf5mdq"
+    wallet = BitcoinWallet("alice")
+    async with served(tmp_path) as api:
+        headers = await operator(api)
+        await api.post("/api/events", EVENT | {"prices": {"BTC": "0.001"}}, **headers)
+        buy = {"event_id": "gala", "payment_method": "BTC", "wallet_address": wallet.address}
+        _, bought = await api.post("/api/events/purchase", buy)
+        await api.post("/api/events/gala/cancel", {}, **headers)
+        pay = ("BTC", bought["payment_address"], 100_000, bought["memo"])
+        await Payer(api, "BTC", Rule((Tier(depth=1),))).pay(pay)
+        _, state = await api.get(f"/api/purchases/{bought['purchase_id']}")
+        path = f"/api/refunds/{state['refunds'][0]['id']}"
+        for address, answered in ((testnet, 400), (main, 200)):
+            answers = [
+                await api.get(f"{path}/challenge?wallet={wallet.address}&destination={address}"),
+                await api.call("PUT", f"{path}/destination", {"destination": address}, **headers),
+                await api.call(
+                    "PUT", "/api/creators/carol/payout-addresses", {"addresses": {"BTC": address}}, **headers
+                ),
+            ]
+            assert [status for status, _ in answers] == [answered] * 3, answers
+            assert answered == 200 or {answer["code"] for _, answer in answers} == {"bad_destination"}
 
 
 @pytest.mark.parametrize("refund", ["999", "0", "x", "1" * 30])

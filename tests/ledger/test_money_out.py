@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select, update
 
 from chainwatch.errors import Rejected
-from chainwatch.ledger import creators, events, exports, payouts, refunds, settlements
+from chainwatch.ledger import creators, destinations, events, exports, payouts, refunds, settlements
 from chainwatch.ledger.store import Store
 from chainwatch.ledger.tables import audit_log, cursors, outbox, purchases, tickets
 from chainwatch.ledger.tables import events as event_table
@@ -364,6 +364,26 @@ def test_the_buyer_pays_the_fee_of_a_refund_that_they_caused(store: Store, why: 
     assert "refunds" not in books
     assert books.get("network_fees", 0) == (0 if pays else fee)
     assert books["paid_out"] == -item.amount - fee
+
+
+ELSEWHERE = ("tb1qw508d6qejxtdg4y5r3zarvary0c5xw7kxpjzsx", "mipcBbFg9gMiCh81Kj8tqqdgoZub1ZJRfn")
+
+
+@pytest.mark.parametrize("elsewhere", ELSEWHERE)
+def test_a_destination_on_another_network_holds_up_nobody_else(store: Store, elsewhere: str) -> None:
+    h = house(store, "BTC")
+    h.mine(*(h.paid(n, 100_000, f"event:none:wallet:{n}") for n in ("alice", "bobby")), empty=2)
+    wrong, right = h.rows(refund_table)
+    with store.transaction() as c:
+        refunds.enter(c, wrong.id, elsewhere, "ann", h.now)
+    h.enter(right.id)
+    assert [i.subject for i in h.items(h.export("refunds"))] == [f"refund:{right.id}"]
+    with pytest.raises(Rejected, match="another network"):
+        h.export("refunds")
+    with refused("bad_destination"):
+        destinations.on_network(h.spec, elsewhere)
+    for fine in (BUYERS["BTC"], CREATORS["BTC"]):
+        destinations.on_network(h.spec, fine)
 
 
 def test_a_top_up_after_the_export_does_not_buy_a_ticket_with_money_that_left(store: Store) -> None:
