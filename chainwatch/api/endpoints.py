@@ -243,7 +243,7 @@ def _count(
     if endpoint.limit == "requests":
         return
     try:
-        standing = backend.limits.take(endpoint.limit, dimension, key)
+        standing = backend.limits.take(endpoint.limit, dimension, key, request.get(ADDRESS, ""))
     except Problem:
         if endpoint.limited is not None:
             endpoint.limited(request)

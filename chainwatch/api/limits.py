@@ -56,6 +56,11 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
 at the door only who does not prove to be a device does (``chainwatch.api.endpoints``)."""
 
 
+OWN_SHARE = 6
+"""One sixth of a wallet's limit is kept for each address that asks for it: anybody can name any wallet, and who floods
+one must not keep its holder, who comes from elsewhere, out."""
+
+
 class Standing(msgspec.Struct, frozen=True):
     """What is left of a rule after a request (RateLimit header fields of the IETF draft)."""
 
@@ -105,22 +110,29 @@ class Limits:
         self._clock, self._settings = clock, settings
         self._buckets: dict[tuple[str, str], Buckets] = {}
 
-    def take(self, name: str, dimension: Dimension, key: str | None) -> Standing | None:
+    def take(self, name: str, dimension: Dimension, key: str | None, address: str = "") -> Standing | None:
         """Count one request of ``key``; return how it stands, None where no rule is about that dimension.
 
-        ``Problem`` ``too_many_requests`` with ``Retry-After`` when there is nothing left.
+        ``address``: whence a wallet is asked for (``OWN_SHARE``).  ``Problem`` ``too_many_requests`` with
+        ``Retry-After`` when there is nothing left.
         """
         rule = next((r for r in RULES[name] if r.dimension == dimension), None)
         if rule is None or key is None:
             return None
-        buckets = self._buckets.setdefault((name, dimension), Buckets(self._clock))
         quota = rule.per_minute(self._settings())
-        level, wait = buckets.take(network(key) if dimension == "address" else key, quota)
+        level, wait = self._of(name, dimension).take(network(key) if dimension == "address" else key, quota)
+        if dimension == "wallet" and address:
+            own = f"{network(address)} {key}"
+            if not self._of(name, "wallet at an address").take(own, max(1, quota // OWN_SHARE))[1]:
+                wait = 0.0
         standing = Standing(name, quota, int(level), ceil((quota - level) * MINUTE / quota))
         if wait:
             headers = standing.headers() | {"Retry-After": str(max(1, ceil(wait)))}
             raise Problem("too_many_requests", f"at most {quota} a minute of one {dimension}", headers=headers)
         return standing
+
+    def _of(self, name: str, what: str) -> Buckets:
+        return self._buckets.setdefault((name, what), Buckets(self._clock))
 
 
 @lru_cache(4096)

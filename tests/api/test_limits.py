@@ -12,6 +12,7 @@ from chainwatch.ledger import devices
 from chainwatch.testing.clock import FakeClock
 from chainwatch.testing.doors import make_event, sell
 from chainwatch.testing.served import NOW_MS, served
+from chainwatch.testing.wallets import EvmWallet
 from chainwatch.tickets.codes import Codes
 
 
@@ -60,6 +61,20 @@ def test_a_limit_is_by_wallet_and_by_event_too() -> None:
         limits.take("purchases", "event", "gala")
     assert caught.value.status == 429
     assert int(caught.value.headers["Retry-After"]) >= 1
+
+
+async def test_who_floods_a_wallet_does_not_keep_its_holder_out(tmp_path: Path) -> None:
+    """Anybody can name any wallet: they stand on every chain."""
+    async with served(tmp_path, toml="[http]\naccess_per_minute_wallet = 12") as api:
+        with api.store.transaction() as connection:
+            make_event(connection, "gala", NOW_MS)
+        path = f"/api/events/gala/challenge?wallet={EvmWallet('holder').address}"
+        flood, holder = ({"X-Forwarded-For": a} for a in ("192.0.2.1", "192.0.2.2"))
+        assert [(await api.get(path, **flood))[0] for _ in range(20)] == [200] * 12 + [429] * 8
+        assert [(await api.get(path, **holder))[0] for _ in range(4)] == [200] * 2 + [429] * 2
+        api.clock.advance(30)
+        assert (await api.get(path, **flood))[0] == 200
+        assert (await api.get(path, **holder))[0] == 200
 
 
 async def test_who_asks_too_often_is_told_when_to_come_back(tmp_path: Path) -> None:
