@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import random
+import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,7 +15,7 @@ import pytest
 from aiohttp import web
 from sqlalchemy import update
 
-from chainwatch.api import auth, desk
+from chainwatch.api import auth, desk, door_page
 from chainwatch.api.auth import Caller
 from chainwatch.errors import Transient
 from chainwatch.ledger import devices
@@ -25,7 +26,7 @@ from chainwatch.ledger.tables import events as event_table
 from chainwatch.testing.doors import OfflineDoor, make_event, order_of, sell
 from chainwatch.testing.served import NOW_MS, Served, served
 from chainwatch.tickets import manifest as manifests
-from chainwatch.tickets.codes import Codes
+from chainwatch.tickets.codes import MAX_CODE, Codes
 from chainwatch.tickets.manifest import Manifest, Said
 from chainwatch.times import format_ms
 
@@ -224,6 +225,18 @@ async def test_hostile_texts_are_unknown(tmp_path: Path, code: str) -> None:
         assert (status, answer["state"]) == (200, "unknown")
         status, answer = await door.post("/api/checkin", {"order_id": code, "nonce": "o"})
         assert (status, answer["state"]) == (200, "unknown")
+
+
+async def test_what_the_page_drains_at_once_is_taken_however_large_its_codes(tmp_path: Path) -> None:
+    """A part of the log that is too large would be refused for ever, and all scans behind it with it."""
+    page = (Path(door_page.__file__).parent / "pages" / "door" / "app.js").read_text("utf-8")
+    at_once = int(re.search(r"^const BATCH = (\d+);", page, re.MULTILINE)[1])  # type: ignore[index]
+    code = "\x01" * MAX_CODE  # JSON.stringify writes each in six characters
+    scan = {"code": code, "at": NOW_MS, "gate": "門" * 40, "admitted": False, "reason": "needs_network"}
+    async with venue(tmp_path) as door:
+        part = [scan | {"nonce": f"{i:022}"} for i in range(at_once)]
+        status, answer = await door.post("/api/events/gala/redemptions", {"scans": part})
+        assert (status, len(answer["results"])) == (200, at_once)
 
 
 # -- manifest ------------------------------------------------------------------------------------------
