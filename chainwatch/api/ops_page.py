@@ -14,6 +14,7 @@ import msgspec
 from aiohttp import web
 from sqlalchemy import Connection, select
 
+from chainwatch.access import nonces
 from chainwatch.api import ops_board, stream
 from chainwatch.api.backend import Backend
 from chainwatch.api.endpoints import Call, Endpoint
@@ -36,6 +37,7 @@ class Session(NamedTuple):
     id: str
     name: str
     scopes: frozenset[str]
+    ends_ms: int
 
 
 async def _session(call: Call) -> Session | None:
@@ -49,11 +51,19 @@ async def _session(call: Call) -> Session | None:
         return None
 
     def body(connection: Connection) -> Any:
+        if nonces.used_of(connection, (_ended(claims["jti"]),)):
+            return None
         by = (api_keys.c.id == int(claims["sub"]), api_keys.c.revoked_ms.is_(None))
         return connection.execute(select(api_keys.c.name, api_keys.c.scopes).where(*by)).one_or_none()
 
     row = await call.backend.store.read(body)
-    return None if row is None else Session(claims["jti"], row.name, frozenset(row.scopes.split()))
+    if row is None:
+        return None
+    return Session(claims["jti"], row.name, frozenset(row.scopes.split()), claims["exp"] * 1000)
+
+
+def _ended(session_id: str) -> str:
+    return f"ops:{session_id}"
 
 
 def _csrf(call: Call, session: Session) -> str:
@@ -108,8 +118,11 @@ async def sign_in(call: Call) -> web.Response:
     return response
 
 
-async def sign_out(_call: Call) -> web.Response:
-    """Forget the session in this browser."""
+async def sign_out(call: Call) -> web.Response:
+    """End the session: in this browser, and wherever else its cookie is."""
+    session = await _session(call)
+    if session is not None:
+        await call.backend.store.write_together(nonces.consume, _ended(session.id), session.ends_ms)
     response = web.Response(status=303, headers={"Location": "/ops"})
     response.del_cookie(COOKIE, path="/ops")
     return response

@@ -386,6 +386,22 @@ async def test_operations_open_by_a_key_until_it_is_revoked(tmp_path: Path) -> N
         assert "ledger imbalance" not in page
 
 
+async def test_who_signs_out_ends_the_session_also_for_who_copied_the_cookie(tmp_path: Path) -> None:
+    async with served(tmp_path) as api:
+        _, cookie = await sign_in(api)
+        headers = {"Cookie": f"chainwatch_ops={cookie}"}
+        _, page = await api.get("/ops", **headers)
+        assert "ledger imbalance" in page
+        for _ in range(2):
+            async with api.session.post(
+                api.server.url + "/ops/logout", headers=headers, allow_redirects=False
+            ) as response:
+                assert response.status == 303
+            _, page = await api.get("/ops", **headers)
+            assert "ledger imbalance" not in page
+            assert (await api.get("/ops/live", **headers))[0] == 401
+
+
 async def test_a_session_ends_and_a_ticket_is_no_session(tmp_path: Path) -> None:
     async with served(tmp_path) as api:
         _, cookie = await sign_in(api)
