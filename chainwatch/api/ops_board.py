@@ -35,7 +35,15 @@ class Board(msgspec.Struct, frozen=True):
     events: Mapping[str, Any]
 
 
-SECTIONS = ("chains", "review", "money", "payments", "events")
+MONEY = frozenset({"money", "read"})
+SECTIONS: Mapping[str, frozenset[str]] = {
+    "chains": frozenset(),
+    "review": MONEY,
+    "money": MONEY,
+    "payments": MONEY,
+    "events": frozenset(),
+}
+"""Every section with the scopes of which a key needs one to look at it, as over HTTP; none: any key does."""
 
 
 def read(connection: Connection, assets: Mapping[str, Asset], now_ms: int) -> Board:
@@ -63,10 +71,11 @@ def read(connection: Connection, assets: Mapping[str, Asset], now_ms: int) -> Bo
 
 
 def draw(board: Board, csrf: str, scopes: frozenset[str]) -> dict[str, Markup]:
-    """Draw every section.  ``csrf`` goes into the forms of what this operator may do."""
+    """Draw every section that an operator may look at.  ``csrf`` goes into the forms of what they may do."""
     decisions = [{"action": action, "text": f"{action}: {text}"} for action, text in review.ACTIONS.items()]
     shared = {"csrf": csrf, "may": {"money": "money" in scopes}, "decisions": decisions}
-    return {name: render.fragment(f"ops_{name}.html", **shared, **getattr(board, name)) for name in SECTIONS}
+    seen = [name for name, needed in SECTIONS.items() if not needed or needed & scopes]
+    return {name: render.fragment(f"ops_{name}.html", **shared, **getattr(board, name)) for name in seen}
 
 
 def _tiles(status: queries.Status, imbalance: int) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """Pages: hostile text stays text, nothing inline, and operations only for operators."""
 
+import asyncio
 import re
 from pathlib import Path
 from typing import Any
@@ -384,6 +385,22 @@ async def test_operations_open_by_a_key_until_it_is_revoked(tmp_path: Path) -> N
             operators.revoke(connection, "carol", NOW_MS, "test")
         _, page = await api.get("/ops", Cookie=f"chainwatch_ops={cookie}")
         assert "ledger imbalance" not in page
+
+
+@pytest.mark.parametrize(("scope", "seen"), [("door", False), ("events", False), ("money", True), ("read", True)])
+async def test_a_key_sees_on_the_page_what_it_may_ask_for(tmp_path: Path, scope: str, seen: bool) -> None:
+    async with served(tmp_path) as api:
+        _, cookie = await sign_in(api, (scope,))
+        headers = {"Cookie": f"chainwatch_ops={cookie}"}
+        _, page = await api.get("/ops", **headers)
+        assert "ledger imbalance" in page
+        found = set(re.findall(r'<section id="(\w+)" class="live"', page))
+        assert found == {"chains", "events"} | ({"review", "money", "payments"} if seen else set())
+        async with api.session.get(api.server.url + "/ops/live", headers=headers) as response:
+            async with asyncio.timeout(10):
+                while not (line := await response.content.readline()).startswith(b"data:"):
+                    pass
+        assert {s["name"] for s in msgspec.json.decode(line[5:])} == found
 
 
 async def test_who_signs_out_ends_the_session_also_for_who_copied_the_cookie(tmp_path: Path) -> None:
