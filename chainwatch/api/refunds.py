@@ -227,7 +227,7 @@ def endpoints(_backend: Backend) -> Sequence[Endpoint]:
             query=ClaimQuery,
             answer=ClaimChallenge,
             limit="access",
-            problems=("unknown_refund", "bad_wallet", "malformed"),
+            problems=("unknown_refund", "bad_destination", "bad_wallet", "malformed"),
         ),
         Endpoint(
             method="POST",

@@ -106,8 +106,9 @@ async def test_the_character_0_is_refused_on_each_database(tmp_path: Path, datab
         answers = [await api.post("/api/events", event | {"id": "b", "title": "a\0"}, **headers)]
         bought = {"event_id": "gala", "payment_method": "HIVE", "wallet_address": "alice"}
         answers += [await api.post("/api/events/purchase", bought | {"tier": "a\0"})]
-        for path in ("/api/events?category=a%00", "/api/events/%00", "/e/%00", "/api/creators/%00/payout-addresses"):
-            answers.append(await api.get(path, **headers))
+        for path in ("events?category=a%00", "events/%00", "webhooks/%00", "creators/%00/payout-addresses"):
+            answers.append(await api.get(f"/api/{path}", **headers))
+        answers.append(await api.get("/e/%00"))
         assert [(status, answer["code"]) for status, answer in answers] == [(400, "bad_request")] * len(answers)
 
 

@@ -143,7 +143,7 @@ async def test_a_test_message_is_queued(api: Served) -> None:
     assert [(d["id"], d["type"]) for d in page["deliveries"]] == [(queued["delivery_id"], "webhook.test")]
 
 
-@pytest.mark.parametrize("wrong", ["0x1", "-1", "9" * 19, "½", "%00", "1.5"])
+@pytest.mark.parametrize("wrong", ["0x1", "-1", "9" * 19, "½", "1.5"])
 async def test_ids_that_are_none(api: Served, wrong: str) -> None:
     status, answer = await call(api, "GET", f"/api/webhooks/{wrong}")
     assert (status, answer["code"]) == (404, "unknown_webhook")
