@@ -157,7 +157,7 @@ def endpoints(_backend: Backend) -> Sequence[Endpoint]:
             body=SignedBody,
             answer=MyTickets,
             limit="access",
-            problems=signed.REFUSALS,
+            problems=(*signed.REFUSALS, "challenge_required"),
         ),
         Endpoint(
             method="POST",
@@ -170,6 +170,6 @@ def endpoints(_backend: Backend) -> Sequence[Endpoint]:
             answer=Erasure,
             writes=True,
             limit="access",
-            problems=(*signed.REFUSALS, "challenge_required", "ticket_live"),
+            problems=(*signed.REFUSALS, "challenge_required", "bad_wallet", "ticket_live"),
         ),
     )
