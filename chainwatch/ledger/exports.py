@@ -15,10 +15,11 @@ from sqlalchemy import Connection, Row, insert, select, update
 
 from chainwatch import finality
 from chainwatch.errors import Rejected
-from chainwatch.ledger import coins, conflicts, creators, locks, outbox, payouts, refunds
+from chainwatch.ledger import coins, conflicts, creators, locks, outbox, payouts, refunds, settle
 from chainwatch.ledger.bulk import among, chunks
 from chainwatch.ledger.context import Context
 from chainwatch.ledger.destinations import is_on_network
+from chainwatch.ledger.facts import Changed
 from chainwatch.ledger.tables import cursors, export_items, exports, purchases, transfers
 from chainwatch.ledger.tables import payouts as payout_table
 from chainwatch.ledger.tables import refunds as refund_table
@@ -221,8 +222,9 @@ def void(connection: Connection, export_id: int, context: Context, now_ms: int, 
             outbox.audit(connection, now_ms, actor, "export_void_attested", f"export:{export_id}")
             return str(export.state)
         why = f"attested by {export.voided_by} too"
-    _release(connection, open_items, now_ms)
-    state = "settled" if len(open_items) < len(items(connection, export_id)) else "void"
+    if gone := _release(connection, open_items, now_ms):  # nothing is owed of money whose block went meanwhile
+        settle.settle(connection, Changed(again=gone), context, now_ms, None)
+    state = _closed(connection, export_id)
     connection.execute(update(exports).where(exports.c.id == export_id).values(state=state, voided_by=actor))
     outbox.audit(connection, now_ms, actor, "export_void", f"export:{export_id}", {"why": why})
     return state
@@ -455,15 +457,24 @@ def _replace(
     for table in (payout_table, refund_table):
         paid = among(connection, table.c.item_id, [i.id for i in open_items])
         connection.execute(update(table).where(paid).values(export_id=new_id, updated_ms=now_ms))
-    state = "settled" if items(connection, old_id) else "void"
-    connection.execute(update(exports).where(exports.c.id == old_id).values(state=state, voided_by=f"export:{new_id}"))
+    values = {"state": _closed(connection, old_id), "voided_by": f"export:{new_id}"}
+    connection.execute(update(exports).where(exports.c.id == old_id).values(values))
     _finish(connection, new_id, planned, rules, old.asset, now_ms, actor)
     return new_id
 
 
-def _release(connection: Connection, open_items: Sequence[Row[Any]], now_ms: int) -> None:
-    """Let what an export has not paid be due again."""
+def _closed(connection: Connection, export_id: int) -> str:
+    """Return the state of an export of which nothing is open any more: did any of it leave?"""
+    return "settled" if any(i.state == "settled" for i in items(connection, export_id)) else "void"
+
+
+def _release(connection: Connection, open_items: Sequence[Row[Any]], now_ms: int) -> set[int]:
+    """Let what an export has not paid be due again; return the payments of its refunds that are not confirmed now."""
+    gone: set[int] = set()
     for part in chunks([i.id for i in open_items]):
+        paid = select(transfers.c.id).join_from(refund_table, transfers, refund_table.c.transfer_id == transfers.c.id)
+        of_items = among(connection, refund_table.c.item_id, part)
+        gone.update(connection.scalars(paid.where(of_items, transfers.c.state != "confirmed")))
         of_events = select(payout_table.c.event_id).where(among(connection, payout_table.c.item_id, part))
         payouts.reopen(connection, set(connection.scalars(of_events)))
         connection.execute(update(export_items).where(among(connection, export_items.c.id, part)).values(state="void"))
@@ -478,3 +489,4 @@ def _release(connection: Connection, open_items: Sequence[Row[Any]], now_ms: int
             .where(among(connection, refund_table.c.item_id, part), refund_table.c.state == "exported")
             .values({**back, "sent_amount": None})
         )
+    return gone

@@ -225,18 +225,9 @@ def _refund(connection: Connection, entries: Sequence[Entry], now_ms: int) -> No
         for kind in ("refund", "surplus"):
             refund, a = known.get((row.id, kind)), owed.get(kind)
             if refund is not None and refund.state in ("due", "cancelled"):
-                state = "due" if a else "cancelled"
-                amount = a.amount if a else refund.amount
-                if (refund.state, refund.amount) != (state, amount):
-                    moved.append(
-                        {
-                            "row_id": refund.id,
-                            "state": state,
-                            "amount": amount,
-                            "reason": a.reason if a else refund.reason,
-                            "updated_ms": now_ms,
-                        }
-                    )
+                now = _refund_now(refund, a, event_id)
+                if any(getattr(refund, name) != value for name, value in now.items()):
+                    moved.append({"row_id": refund.id, **now, "updated_ms": now_ms})
             elif refund is None and a is not None:
                 fresh.append(
                     {
@@ -258,6 +249,13 @@ def _refund(connection: Connection, entries: Sequence[Entry], now_ms: int) -> No
     update_rows(connection, refunds, moved)
     insert_rows(connection, refunds, fresh)
     outbox.post(connection, now_ms, messages)
+
+
+def _refund_now(refund: Row[Any], owed: Allocation | None, event_id: int | None) -> dict[str, Any]:
+    """Return what a refund that has not left says now.  The reason too: it decides who pays the network's fee."""
+    if owed is None:
+        return {"state": "cancelled"}
+    return {"state": "due", "amount": owed.amount, "reason": owed.reason, "event_id": event_id}
 
 
 def _tell(

@@ -157,6 +157,8 @@ def _take_back(connection: Connection, item: Row[Any], row: Row[Any], now_ms: in
     _mark(connection, item.id, "settled", values)
     settled = (exports.c.id == item.export_id) & (exports.c.state == "settled")
     connection.execute(update(exports).where(settled).values(state="exported"))
+    # Who attested that the rest would not be paid said nothing of this one: its signed transaction is out there.
+    connection.execute(update(exports).where(exports.c.id == item.export_id).values(voided_by=""))
     detail = {"chain": row.chain, "txid": row.txid, "index": row.idx}
     outbox.audit(connection, now_ms, "ledger", "settlement_orphaned", item.subject, detail)
 

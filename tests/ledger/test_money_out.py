@@ -386,6 +386,22 @@ def test_a_destination_on_another_network_holds_up_nobody_else(store: Store, els
         destinations.on_network(h.spec, fine)
 
 
+def test_a_refund_that_our_cancelling_overtakes_pays_no_fee(store: Store) -> None:
+    """Too little was the buyer's doing; that there is nothing to top up for any more is ours."""
+    h = house(store, "BTC")
+    h.mine(h.paid("u1", 400_000, f"event:gala:wallet:{BUYERS['BTC']}"))
+    with store.transaction() as c:
+        c.execute(update(purchases).values(expires_ms=1))
+    h.mine(h.paid("float", 50_000, None), empty=3)
+    assert [(r.state, r.reason) for r in h.rows(refund_table)] == [("due", "underpaid")]
+    with store.transaction() as c:
+        events.cancel(c, "gala", {"BTC": h.context}, h.now, "ann")
+    assert [(r.state, r.reason) for r in h.rows(refund_table)] == [("due", "event_cancelled")]
+    h.enter()
+    (item,) = h.items(h.export("refunds"))
+    assert item.amount == 400_000
+
+
 def test_a_top_up_after_the_export_does_not_buy_a_ticket_with_money_that_left(store: Store) -> None:
     h = house(store)
     h.mine(h.paid("u1", 4_999, "event:gala:wallet:alice"))
@@ -459,6 +475,73 @@ def test_a_file_that_may_still_be_signed_is_void_only_when_two_operators_say_so(
     h.over()
     assert h.states(payout_table) == ["due"]
     assert h.export() == 2
+
+
+def half_paid(store: Store) -> tuple[Any, int, list[Any]]:
+    """An export of two refunds: one is paid, and two operators have said that the other will not be."""
+    h = house(store)
+    for name, amount in (("one", 50), ("two", 60)):
+        h.mine(h.paid(name, amount, f"event:none:wallet:{name}"), empty=2)
+        h.enter()
+    export = h.export("refunds")
+    signed = h.left("x", [("alice", 50)])
+    h.mine(signed, empty=1)
+    void(h, export, "ann", "bob")
+    assert (h.states(refund_table), h.states(export_table)) == (["settled", "due"], ["settled"])
+    return h, export, signed
+
+
+def void(h: Any, export: int, *actors: str) -> str:
+    said = ""
+    for actor in actors:
+        with h.store.transaction() as c:
+            said = exports.void(c, export, h.context, h.now, actor)
+    h.check()
+    return said
+
+
+def test_what_a_reorg_takes_back_is_void_only_when_two_operators_say_so_of_it(store: Store) -> None:
+    """What they said of the rest of the file says nothing of a payment that was on the chain: it is still out there."""
+    h, export, signed = half_paid(store)
+    h.reorg(2)
+    assert h.states(refund_table) == ["exported", "due"]
+    assert void(h, export, "ann") == "exported"
+    h.mine(signed, empty=2)
+    assert h.states(refund_table) == ["settled", "due"]
+
+
+def test_an_attestation_is_not_of_what_was_paid_at_that_time(store: Store) -> None:
+    h = house(store)
+    for name, amount in (("one", 50), ("two", 60)):
+        h.mine(h.paid(name, amount, f"event:none:wallet:{name}"), empty=2)
+        h.enter()
+    export = h.export("refunds")
+    h.mine(h.left("x", [("alice", 50)]), empty=1)
+    assert void(h, export, "ann") == "exported"
+    h.reorg(2)
+    assert void(h, export, "bob") == "exported"
+    assert void(h, export, "ann") == "void"
+
+
+def test_a_file_of_which_nothing_left_in_the_end_is_void(store: Store) -> None:
+    h, export, _ = half_paid(store)
+    h.reorg(2)
+    assert void(h, export, "ann", "bob") == "void"
+    assert h.states(refund_table) == ["due", "due"]
+
+
+def test_a_refund_that_comes_back_is_not_due_of_money_that_is_gone(store: Store) -> None:
+    h = house(store)
+    paid = h.paid("one", 50, "event:none:wallet:one")
+    h.mine(paid, empty=2)
+    h.enter()
+    export = h.export("refunds")
+    h.reorg(3)
+    assert h.books() == {"loss": 50, "refunds": -50}  # the file may still be signed
+    void(h, export, "ann", "bob")
+    assert (h.states(refund_table), h.books()) == (["cancelled"], {})
+    h.mine(paid, empty=2)
+    assert h.states(refund_table) == ["due"]
 
 
 def test_a_hive_file_that_has_expired_for_good_is_void_by_one(store: Store) -> None:
