@@ -225,7 +225,8 @@ def _stray(sale: Sale, order: Order, p: Paid) -> Allocation | None:
         return _back(order, p, "wrong_asset")
     if order.price is None:
         if order.unsold == "no_rate":
-            return Allocation("review", p.here, "no_rate")
+            closed = forbids(sale, p.paid_ms)  # then it buys nothing at any rate
+            return _back(order, p, closed) if closed else Allocation("review", p.here, "no_rate")
         return _back(order, p, order.unsold if sale.by_memo else "purchase_required")
     return None
 

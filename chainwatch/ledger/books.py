@@ -83,15 +83,17 @@ def bring(connection: Connection, wanted: Sequence[Wanted], now_ms: int) -> set[
     rows: list[dict[str, Any]] = []
     for one in wanted:
         have = posted.get(one.transfer_id, {})
-        for account in sorted(one.lines.keys() | have.keys(), key=repr):
-            delta = one.lines.get(account, 0) - have.get(account, 0)
+        want = {(one.asset, *account): amount for account, amount in one.lines.items()}
+        for key in sorted(want.keys() | have.keys(), key=repr):
+            asset, account, event_id = key
+            delta = want.get(key, 0) - have.get(key, 0)
             if delta:
                 rows.append(
                     {
                         "transfer_id": one.transfer_id,
-                        "event_id": account[1],
-                        "asset": one.asset,
-                        "account": account[0],
+                        "event_id": event_id,
+                        "asset": asset,
+                        "account": account,
                         "amount": delta,
                         "at_ms": now_ms,
                     }
@@ -100,13 +102,17 @@ def bring(connection: Connection, wanted: Sequence[Wanted], now_ms: int) -> set[
     return {r["event_id"] for r in rows if r["account"] == "creator" and r["event_id"] is not None}
 
 
-def balances(connection: Connection, transfer_ids: Sequence[int]) -> dict[int, dict[Account, int]]:
-    """Return the present balances of transfers.  Sums are made here: SQLite would make them floats."""
-    found: dict[int, dict[Account, int]] = {}
+def balances(connection: Connection, transfer_ids: Sequence[int]) -> dict[int, dict[tuple[str, str, int | None], int]]:
+    """Return the present balances of transfers, by (asset, account, event id).
+
+    One transfer may have had two assets: one that nobody had configured, and its name since then.
+    Sums are made here: SQLite would make them floats.
+    """
+    found: dict[int, dict[tuple[str, str, int | None], int]] = {}
     for part in chunks(transfer_ids):
         for row in connection.execute(select(ledger_lines).where(among(connection, ledger_lines.c.transfer_id, part))):
             accounts = found.setdefault(row.transfer_id, {})
-            key = (row.account, row.event_id)
+            key = (row.asset, row.account, row.event_id)
             accounts[key] = accounts.get(key, 0) + row.amount
     return found
 

@@ -14,7 +14,7 @@ from msgspec import UNSET, UnsetType
 from sqlalchemy import Connection, Numeric, Row, cast, func, insert, or_, select, update
 
 from chainwatch.errors import Rejected
-from chainwatch.ledger import locks, offers, outbox, settle
+from chainwatch.ledger import locks, offers, outbox, pricing, settle
 from chainwatch.ledger.bulk import chunks
 from chainwatch.ledger.context import Context
 from chainwatch.ledger.facts import Changed
@@ -23,7 +23,7 @@ from chainwatch.ledger.offers import NewAllotment as NewAllotment
 from chainwatch.ledger.offers import NewTier as NewTier
 from chainwatch.ledger.offers import prices_of as prices_of
 from chainwatch.ledger.tables import events, purchases, tickets, transfers
-from chainwatch.model import Asset
+from chainwatch.model import MAX_BASE_UNITS, Asset
 
 SLUG = re.compile(r"(?=.*[a-z])[a-z0-9_-]{1,64}", re.ASCII)
 NUMBER = re.compile(r"[1-9][0-9]{0,17}", re.ASCII)
@@ -131,6 +131,7 @@ def create(
     number, slug = _identity(connection, new.id)
     _check(new, attendee_cap)
     amounts, tiered = _offer(new, assets)
+    _check_payable(new, commission_bps, [amounts, *(p for _, p in tiered)])
     row: dict[str, Any] = {f: getattr(new, f) for f in _COPIED}
     row |= {
         "slug": slug,
@@ -176,7 +177,7 @@ def change(
         raise Rejected("event_cancelled", "the event is cancelled")
     given = {f: v for f in Changes.__struct_fields__ if (v := getattr(changes, f)) is not UNSET}
     merged = NewEvent(**{f: getattr(event, f) for f in _COPIED} | {f: v for f, v in given.items() if f not in _APART})
-    pricing = bool(_PRICING & given.keys())
+    repriced = bool(_PRICING & given.keys())
     merged = msgspec.structs.replace(merged, **{f: given[f] for f in _APART & given.keys()})
     if "tiers" in given and "accept" not in given:
         merged = msgspec.structs.replace(merged, accept=_accepted(connection, event.id))
@@ -186,8 +187,9 @@ def change(
     values["updated_ms"] = now_ms
     values["latest_end_ms"] = max((n for n in (event.latest_end_ms, merged.event_end_ms) if n), default=None)
     connection.execute(update(events).where(events.c.id == event.id).values(values))
-    amounts, tiered = _offer(merged, assets, known=not pricing)
-    if pricing:
+    amounts, tiered = _offer(merged, assets, known=not repriced)
+    _check_payable(merged, event.commission_bps, [amounts, *(p for _, p in tiered)])
+    if repriced:
         offers.write_prices(connection, event.id, amounts)
     offers.write_tiers(connection, event.id, merged.ticket_currency, tiered)
     reserved = offers.write_allotments(connection, event.id, merged.allotments)
@@ -222,6 +224,13 @@ def _offer(
         return {}, tiered
     amounts = offers.prices(new.ticket_price, new.ticket_currency, new.prices, new.accept, assets)
     return amounts, tiered
+
+
+def _check_payable(new: NewEvent, bps: int, priced: Sequence[offers.Prices]) -> None:
+    """Refuse what with its commission on top is more than a column holds: a memo could ask for it in any step."""
+    largest = max((n for amounts in priced for n in amounts.values() if n is not None), default=0)
+    if pricing.priced(largest, bps, new.fee_on_top).amount > MAX_BASE_UNITS:
+        raise Rejected("bad_price", "the price with its commission is more than can be stored")
 
 
 def _accepted(connection: Connection, event_id: int) -> tuple[str, ...]:

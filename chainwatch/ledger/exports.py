@@ -129,7 +129,7 @@ def make(
     work = _work(connection, export_id, context, asset, [o.item for o in owed], (), now_ms)
     planned = plan(work)
     if not planned.items:
-        raise Rejected("nothing_to_export", "the network's fee would eat every one of them")
+        raise Rejected("nothing_to_export", "every one of them is too little to be sent, or the network's fee would eat it")
     by_subject = {o.item.subject: o.ids for o in owed}
     table = payout_table if ask.kind == "payouts" else refund_table
     for item in planned.items:

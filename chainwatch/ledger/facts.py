@@ -188,7 +188,9 @@ def _upsert(
         if row is None:
             fresh.append(facts)
         elif _tells_more(row, facts):
-            moved.append({"row_id": row.id, **facts})
+            anew = _has_a_name_now(row, facts)
+            whose = {"purchase_id": None if anew else row.purchase_id, "reason": "" if anew else row.reason}
+            moved.append({"row_id": row.id, **facts, **whose})
     if fresh:
         insert_rows(connection, transfers, fresh)
         states = {(f["txid"], f["idx"]): f["state"] for f in fresh}
@@ -228,15 +230,20 @@ def _ids(connection: Connection, chain: str, keys: Iterable[tuple[str, str]]) ->
 
 
 def _tells_more(row: Row[Any], facts: Mapping[str, Any]) -> bool:
-    """Is this another position than the one we hold, or without a doubt that we had?
+    """Is this another position than the one we hold, or without a doubt that we had, or of an asset that is known now?
 
     A mempool sighting never takes one out of its block.
     """
     if facts["height"] is None:
         return bool(row.state == "orphaned")
-    if (row.block_hash, row.height) != (facts["block_hash"], facts["height"]):
+    if (row.block_hash, row.height) != (facts["block_hash"], facts["height"]) or _has_a_name_now(row, facts):
         return True
     return bool(DOUBTS & set(row.flags.split(",")) - set(facts["flags"].split(",")))
+
+
+def _has_a_name_now(row: Row[Any], facts: Mapping[str, Any]) -> bool:
+    """Was its asset configured since?  Then it is looked at as if it had just come, unless a person has decided."""
+    return row.asset is None and facts["asset"] is not None and not row.resolution
 
 
 def _note(changed: Changed, transfer_id: int, state: str) -> None:

@@ -36,10 +36,11 @@ def revenue(
 ) -> list[Sold]:
     """Return sales by the given groupings (``["event", "tier"]`` groups by both), tickets minted in the range.
 
-    Cancelled and revoked tickets bring nothing: their commission is reversed; they are counted apart.
+    Cancelled and revoked tickets bring nothing: their commission is reversed; they are counted apart.  So is one that
+    was revoked after somebody had come in with it, but its money stays, as in the books.
     """
     rows = (
-        select(tickets, events.c.slug, tiers.c.code.label("tier"))
+        select(tickets, events.c.slug, events.c.status, tiers.c.code.label("tier"))
         .join_from(tickets, events, tickets.c.event_id == events.c.id)
         .join(purchases, tickets.c.purchase_id == purchases.c.id)
         .join(tiers, purchases.c.tier_id == tiers.c.id, isouter=True)
@@ -55,12 +56,18 @@ def revenue(
         sold = found.setdefault((group, t.asset), Sold(group, t.asset))
         if t.state in SOLD:
             sold.tickets += 1
+        else:
+            sold.cancelled += 1
+        if t.state in SOLD or _is_kept(t):
             sold.amount += t.amount_paid
             sold.commission += t.commission
             sold.payout += t.payout
-        else:
-            sold.cancelled += 1
     return [found[key] for key in sorted(found)]
+
+
+def _is_kept(t: Row[Any]) -> bool:
+    """Does the money of a ticket stay that is not live any more?  (``chainwatch.matching.decide``)"""
+    return t.state == "revoked" and t.first_access_ms is not None and t.status != "cancelled"
 
 
 def _name(t: Row[Any], by: By) -> str:

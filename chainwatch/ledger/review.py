@@ -11,7 +11,7 @@ import msgspec
 from sqlalchemy import Connection, Row, select, update
 
 from chainwatch.errors import Rejected
-from chainwatch.ledger import outbox, settle
+from chainwatch.ledger import locks, outbox, settle
 from chainwatch.ledger.context import Context
 from chainwatch.ledger.facts import Changed
 from chainwatch.ledger.tables import allocations, events, purchases, transfers
@@ -113,6 +113,8 @@ def decide(
     """
     if len(decision.note) > MAX_NOTE:
         raise Rejected("bad_note", f"a note has at most {MAX_NOTE} characters")
+    chain = connection.scalar(select(transfers.c.chain).where(transfers.c.id == transfer_id))
+    locks.chains(connection, [chain] if chain else [])  # a step of it would end the hold that is sold here meanwhile
     row = connection.execute(select(transfers).where(transfers.c.id == transfer_id).with_for_update()).one_or_none()
     if row is None:
         raise Rejected("unknown_payment", f"there is no payment {transfer_id}")

@@ -37,7 +37,9 @@ def plan(work: Work, options: Options) -> Plan:
     known = prefixes(work.spec.params, work.spec.options, work.spec.chain_id)
     change = _script(options.change or payer(work.spec, options), known)
     least = max(DUST, work.asset.dust)
-    items = list(work.items)
+    items = [i for i in work.items if i.pays_fee or i.amount >= least]  # one that no node relays stops all the others
+    if not items:
+        return Plan((), {})
     while True:
         chosen, fee, rest = _choose(work, items, known, change, options)
         share = -(-fee // max(len(items), 1))

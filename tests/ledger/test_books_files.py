@@ -16,7 +16,8 @@ from chainwatch.ledger import audit_out, events, journal, revenue
 from chainwatch.ledger.audit import audit
 from chainwatch.ledger.books import HELD
 from chainwatch.ledger.store import Store
-from chainwatch.ledger.tables import export_items, ledger_lines, payouts, refunds, transfers
+from chainwatch.ledger import tickets as revoking
+from chainwatch.ledger.tables import export_items, ledger_lines, payouts, refunds, tickets, transfers
 from chainwatch.testing.house import BUYERS, DAY, NOW, House
 
 pytestmark = pytest.mark.network
@@ -119,6 +120,35 @@ def test_revenue_counts_live_tickets_and_says_what_was_undone(store: Store) -> N
     with store.reading() as c:
         gala = revenue.revenue(c, ["event"])[1]
         assert (gala.tickets, gala.amount, gala.commission, gala.cancelled) == (0, 0, 0, 2)
+
+
+def test_revenue_is_what_the_books_say_however_it_is_grouped(store: Store) -> None:
+    """A ticket that was used keeps its money when it is revoked, until its event is cancelled."""
+    h = House(store)
+    for name in ("gala", "expo"):
+        h.event(name)
+        h.sell(name, "alice", "bobby", "carol")
+    of_gala = [t for t in h.rows(tickets) if t.event_id == 1]
+    with store.transaction() as c:
+        came = update(tickets).where(tickets.c.id == of_gala[0].id)
+        c.execute(came.values(state="used", first_access_ms=h.now))
+        for t in of_gala[:2]:
+            revoking.revoke(c, t.uuid, "stolen", {"HIVE": h.context}, h.now, "ann")
+
+    def same() -> list[int]:
+        books = h.books()
+        for by in ("event", "tier", "currency", "day", "hour"):
+            with store.reading() as c:
+                groups = revenue.revenue(c, [by])
+            assert sum(g.commission for g in groups) == -books.get("commission", 0)
+            assert sum(g.payout for g in groups) == -books.get("creator", 0)
+            assert all(g.commission + g.payout == g.amount for g in groups)
+        return [sum(g.tickets for g in groups), sum(g.cancelled for g in groups)]
+
+    assert same() == [4, 2]
+    with store.transaction() as c:
+        events.cancel(c, "gala", {"HIVE": h.context}, h.now, "ann")
+    assert same() == [3, 3]
 
 
 def test_what_we_hold_is_what_came_less_what_left(store: Store) -> None:

@@ -9,8 +9,10 @@ import pytest
 from sqlalchemy import select
 
 from chainwatch.errors import Rejected
-from chainwatch.ledger import endings, exports, review
+from chainwatch.ledger import endings, exports, rescan, review
 from chainwatch.ledger import refunds as refunding
+from chainwatch.ledger.apply import held
+from chainwatch.ledger.books import totals
 from chainwatch.ledger.context import Policy
 from chainwatch.ledger.events import NewTier
 from chainwatch.ledger.review import Decision
@@ -294,6 +296,28 @@ def test_money_for_a_cancelled_event_on_an_unknown_token_does_not_stop_the_cance
     shop.mine(token, shop.buys("bobby"), chain="HIVE")
     assert shop.cancel() == 1
     assert shop.ends(token) == [("review", 5000, "unpriced")]
+
+
+def test_an_asset_that_is_configured_later_counts_when_its_block_is_scanned_again(shop: Shop) -> None:
+    shop.event()
+    money = {"asset": None, "asset_id": "@@000000013"}
+    unknown, kept = (shop.buys(who, amount=1500, **money) for who in ("alice", "bobby"))
+    shop.mine(unknown, kept, chain="HIVE")
+    assert shop.ends(unknown) == [("review", 1500, "unpriced")]
+    with shop.store.transaction() as connection:
+        foreign = review.open_items(connection)[1].id
+        review.decide(connection, foreign, review.Decision(action="foreign"), shop.contexts, shop.now_ms, "ann")
+    (block,) = shop.chains["HIVE"]
+    known = tuple(msgspec.structs.replace(t, asset="HBD") for t in block.transfers)
+    again = msgspec.structs.replace(block, transfers=known)
+    with shop.store.transaction() as connection:
+        job = rescan.job(connection, rescan.queue(connection, "HIVE", 1, 1, shop.now_ms))
+        rescan.apply(connection, job, [again], held(connection, "HIVE"), shop.contexts["HIVE"], 1, shop.now_ms)
+        balances = {key: n for key, n in totals(connection).items() if n and key[0] != "HBD"}
+    assert shop.ends(unknown) == [("ticket", 1500, "")]
+    assert shop.ends(kept) == [("foreign", 1500, "operator")]
+    assert balances == {("HIVE:@@000000013", "received"): 1500, ("HIVE:@@000000013", "foreign"): -1500}
+    shop.audit()
 
 
 # -- no memo, foreign memo, dust -------------------------------------------------------------------------

@@ -12,7 +12,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import text, update
 
-from chainwatch.ledger import crowd, devices, events, locks, quotes, scans, settle, tickets
+from chainwatch.ledger import crowd, devices, events, locks, orders, quotes, review, scans, settle, tickets
+from chainwatch.ledger.audit import audit
 from chainwatch.ledger.store import Store
 from chainwatch.ledger.tables import tickets as ticket_table
 from chainwatch.testing.doors import make_event, order_of, sell
@@ -92,6 +93,31 @@ def test_a_ticket_is_revoked_while_a_step_moves_its_payment(busy: Shop, monkeypa
 
     meet(busy, revoke, lambda: busy.reorg(2, paid), inside)
     assert busy.ends(paid) == [("refund", 5000, "ticket_revoked")]
+
+
+def test_a_seat_that_a_decision_sells_is_not_given_back_by_the_step_that_ends_its_hold(
+    busy: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One seat given back twice is one that is sold twice."""
+    busy.event(max_attendees=10)
+    quote, other = busy.ask("alice"), busy.ask("bobby")
+    busy.mine(paid := busy.pays(quote, flags=("locked",)), n=2)
+    with busy.store.reading() as connection:
+        (item,) = review.open_items(connection)
+    inside = threading.Event()
+    monkeypatch.setattr(orders, "load", pausing(busy, inside, orders.load))
+
+    def decide() -> None:
+        decision = review.Decision(action="assign", ref=quote.ref)
+        with busy.store.transaction() as connection:
+            assert review.decide(connection, item.id, decision, busy.contexts, busy.now_ms, "ann") == "minted"
+
+    busy.after(15.5)
+    meet(busy, decide, busy.mine, inside)
+    assert busy.ends(paid) == [("ticket", 5000, "")]
+    with busy.store.reading() as connection:
+        assert audit(connection) == []
+    assert other.held and (busy.seats().sold, busy.seats().held) == (1, 0)
 
 
 def test_buyers_of_several_events_at_once_do_not_wait_for_each_other(

@@ -187,6 +187,23 @@ def test_small_payouts_wait_for_more(store: Store) -> None:
     assert h.items(h.export())[0].amount == 12_000
 
 
+def test_a_payment_that_no_node_relays_does_not_stop_the_others(store: Store) -> None:
+    """Bitcoin's nodes refuse a transaction with an output below 546 satoshi, whatever else it pays."""
+    h = House(store, "BTC")
+    h.event("tiny", price=6)
+    h.event("expo")
+    with store.transaction() as c:
+        c.execute(update(event_table).where(event_table.c.slug == "expo").values(creator_account="dave"))
+    h.mine(h.paid("t", 600, f"event:tiny:wallet:{BUYERS['BTC']}"), empty=3)
+    h.sell("expo", BUYERS["BTC"])
+    h.over()
+    h.address()
+    h.address("dave")
+    (item,) = h.items(h.export())
+    assert (item.subject, item.amount) == ("payout:2", 400_000)
+    assert [(r.state, r.amount) for r in h.rows(payout_table)] == [("due", 480), ("exported", 400_000)]
+
+
 def test_a_payout_is_frozen_by_dispute_review_and_alarm_and_comes_back(store: Store) -> None:
     h = due_house(store)
 

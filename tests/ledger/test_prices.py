@@ -98,6 +98,18 @@ def test_late_money_without_a_rate_waits_for_a_person_who_may_take_the_old_one(s
     shop.audit()
 
 
+def test_late_money_without_a_rate_goes_back_when_the_event_is_cancelled(shop: Shop) -> None:
+    in_dollars(shop)
+    rate(shop, "0.25")
+    quote = shop.ask()
+    shop.after(30).mine()
+    shop.mine(paid := shop.pays(quote))
+    assert shop.ends(paid) == [("review", 100_000, "no_rate")]
+    shop.cancel()
+    assert shop.ends(paid) == [("refund", 100_000, "event_cancelled")]
+    shop.audit()
+
+
 def test_late_money_in_dollars_needs_its_tier_still_on_sale(shop: Shop) -> None:
     early = events.NewTier(code="early", ticket_price="25", sales_end_ms=NOW_MS + 5 * MINUTE)
     in_dollars(shop, tiers=(early,))
@@ -134,6 +146,23 @@ def test_a_fee_on_top_is_paid_by_the_buyer_and_one_inside_by_the_creator(shop: S
         (5000, 750, 4250),
         (5750, 750, 5000),
     ]
+
+
+def test_a_price_that_no_column_holds_with_its_fee_stops_no_chain(shop: Shop) -> None:
+    """Whoever makes such an event, and pays it by a memo, would stop the chain for everybody."""
+    most = "9" * 75  # HIVE has three decimals: 78 digits
+    shop.event("inside", ticket_price=most)
+    shop.mine(shop.buys("alice", "inside", 1))
+    for more in ({"ticket_price": most}, {"tiers": (events.NewTier(code="vip", ticket_price=most),)}):
+        with pytest.raises(Rejected) as caught:
+            shop.event("on-top", fee_on_top=True, **more)
+        assert caught.value.code == "bad_price"
+    shop.event("on-top", fee_on_top=True)
+    for changes in ({"ticket_price": most}, {"tiers": (events.NewTier(code="vip", ticket_price=most),)}):
+        with pytest.raises(Rejected) as caught:
+            shop.change("on-top", **changes)
+        assert caught.value.code == "bad_price"
+    shop.mine(shop.buys("alice", "on-top", 1))
 
 
 # -- what the buyer is told ------------------------------------------------------------------------------------
