@@ -173,14 +173,11 @@ def refunds_enter(
     json: JsonOption = False,
 ) -> None:
     """Name where a refund goes; one that the buyer has signed stays."""
-    from chainwatch.ledger import destinations
     from chainwatch.ledger import refunds as due
 
     def body(connection: "Connection", settings: "Settings") -> None:
-        chain = settings.chains.get(due.find(connection, refund_id).chain)
-        if chain is not None:
-            destinations.on_network(chain.spec, to)
-        due.enter(connection, refund_id, to, operator(), now_ms())
+        specs = {code: chain.spec for code, chain in settings.chains.items()}
+        due.enter(connection, refund_id, to, operator(), now_ms(), specs)
 
     in_ledger(config, body, write=True)
     say({"id": refund_id, "destination": to}, json, lambda d: print(f"refund {d['id']} goes to {d['destination']}"))
@@ -453,7 +450,7 @@ def _settle(txid: str, chain: str | None, tx_key: str | None, config: Path | Non
     settings = settings_of(config)
     context = context_of(settings, chain or _chain_of(settings, txid, tx_key is not None, config))
     if tx_key is not None:
-        wanted = in_ledger(config, lambda c, _: exports.destinations(c, context.chain))
+        wanted = in_ledger(config, lambda c, _: exports.open_destinations(c, context.chain))
         proofs = on_chain(context, [], lambda source: onchain.prove(source, txid, tx_key, wanted))
         found = in_ledger(config, lambda c, _: settlements.prove(c, proofs, context, now_ms()), write=True)
     else:
@@ -483,7 +480,7 @@ def creator_address(
     json: JsonOption = False,
 ) -> None:
     """Where a creator is paid; with --set, where from later on (payouts are frozen until then)."""
-    from chainwatch.ledger import creators, destinations
+    from chainwatch.ledger import creators
     from chainwatch.times import format_ms
 
     if address is not None:
@@ -492,9 +489,8 @@ def creator_address(
 
         def body(connection: "Connection", settings: "Settings") -> int:
             wait_ms = settings.payouts.address_change_hours * 3_600_000
-            if (known := settings.chains.get(chain)) is not None:
-                destinations.on_network(known.spec, address)
-            return creators.set_address(connection, account, chain, address, operator(), now_ms(), wait_ms)
+            spec = settings.chains[chain].spec if chain in settings.chains else None
+            return creators.set_address(connection, account, chain, address, operator(), now_ms(), wait_ms, spec)
 
         in_ledger(config, body, write=True)
     rows = [

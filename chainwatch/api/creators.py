@@ -15,7 +15,7 @@ from chainwatch.api.fields import Address, Text
 from chainwatch.api.problems import Problem
 from chainwatch.config.networks import canonical_code
 from chainwatch.errors import Rejected
-from chainwatch.ledger import creators, destinations, events
+from chainwatch.ledger import creators, events
 from chainwatch.ledger.events import Filter
 from chainwatch.times import format_ms
 
@@ -110,8 +110,8 @@ async def put(call: Call) -> PayoutAddresses:
         if creator_auth.account_of(account) != account and not events.search(connection, Filter(creator=account), 1):
             raise Rejected("bad_account", f"{account[:64]!r} is no Hive account, and no event is by it")
         for chain, address in sorted(wanted.items()):
-            destinations.on_network(call.backend.contexts[chain].spec, address)
-            creators.set_address(connection, account, chain, address, call.caller.actor, now_ms, wait_ms)
+            spec = call.backend.contexts[chain].spec
+            creators.set_address(connection, account, chain, address, call.caller.actor, now_ms, wait_ms, spec)
         return _read(connection, account, now_ms)
 
     return await call.write(body)

@@ -13,7 +13,7 @@ from chainwatch.api.endpoints import Call, Endpoint, operator
 from chainwatch.api.fields import Address, Code, Signature, SignedText, row_id
 from chainwatch.api.paging import Page
 from chainwatch.api.problems import Problem
-from chainwatch.ledger import destinations, queries, refunds
+from chainwatch.ledger import queries, refunds
 from chainwatch.model import Asset
 from chainwatch.times import format_ms
 
@@ -150,11 +150,11 @@ async def claim(call: Call) -> Refund:
         chain=asked.chain,
         contract_chains=contract_chains,
     )
-    now_ms, assets = call.now_ms, call.backend.assets()
+    now_ms, assets, specs = call.now_ms, call.backend.assets(), _specs(call)
 
     def body(connection: Connection) -> Refund:
         signed.consume(connection, checked)
-        refunds.claim(connection, refund_id, asked.destination, checked.wallet, now_ms)
+        refunds.claim(connection, refund_id, asked.destination, checked.wallet, now_ms, specs)
         return _read(connection, refund_id, assets)
 
     return await call.write_together(body)
@@ -171,24 +171,17 @@ async def _values(call: Call, wallet: str, destination: str) -> dict[str, str]:
     context = next(iter(call.backend.contexts.values()))
     if context.canonical_wallet(wallet) not in wallets:
         raise Problem("unknown_refund", f"no refund {refund_id}")  # the very words of one that is not there
-    _on_network(call, row, destination)
     amount = amounts.decimal(row.amount, row.asset, call.backend.assets()) or str(row.amount)
     currency = row.asset or f"{row.chain}-unknown"
     return {"refund": str(refund_id), "amount": amount, "currency": currency, "destination": destination}
 
 
-def _on_network(call: Call, row: Row[Any], destination: str) -> None:
-    if (context := call.backend.contexts.get(row.chain)) is not None:
-        destinations.on_network(context.spec, destination)
-
-
 async def enter(call: Call) -> Refund:
     """Take the destination that an operator enters."""
-    refund_id, now_ms, assets = _id(call), call.now_ms, call.backend.assets()
+    refund_id, now_ms, assets, specs = _id(call), call.now_ms, call.backend.assets(), _specs(call)
 
     def body(connection: Connection) -> Refund:
-        _on_network(call, refunds.find(connection, refund_id), call.body.destination)
-        refunds.enter(connection, refund_id, call.body.destination, call.caller.actor, now_ms)
+        refunds.enter(connection, refund_id, call.body.destination, call.caller.actor, now_ms, specs)
         return _read(connection, refund_id, assets)
 
     return await call.write(body)
@@ -198,6 +191,10 @@ def _read(connection: Connection, refund_id: int, assets: Mapping[str, Asset]) -
     row = refunds.find(connection, refund_id)
     names = queries.public_ids(connection, {row.event_id} if row.event_id is not None else set())
     return _refund(row, names, assets)
+
+
+def _specs(call: Call) -> refunds.Specs:
+    return {code: context.spec for code, context in call.backend.contexts.items()}
 
 
 def _id(call: Call) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from sqlalchemy import ColumnElement, Connection, FromClause, func, select
 
-from chainwatch.ledger import audit_out
+from chainwatch.ledger import audit_out, audit_rows
 from chainwatch.ledger.difference import Difference
 from chainwatch.ledger.tables import (
     allocations,
@@ -26,6 +26,9 @@ from chainwatch.ledger.tables import (
 STREAM = 5_000
 """Rows fetched at a time: a million payments must not be held at once."""
 
+Account = tuple[str, int | None, str]
+"""(account, event id, asset)."""
+
 
 def audit(connection: Connection) -> list[Difference]:
     """Return every difference; none means that the books are right."""
@@ -34,6 +37,7 @@ def audit(connection: Connection) -> list[Difference]:
         *_lines(connection),
         *_tickets(connection),
         *_seats(connection),
+        *audit_rows.audit(connection),
         *audit_out.audit(connection),
     ]
 
@@ -57,15 +61,24 @@ def _allocated(connection: Connection) -> Iterator[Difference]:
 
 def _lines(connection: Connection) -> Iterator[Difference]:
     """Lines sum to zero, and each transfer's lines say what its allocations say."""
-    sums: dict[int, dict[str, int]] = {}
+    names: dict[Account, Account] = {}  # each key once: there are a few, and millions of lines
+    sums: dict[int, dict[Account, int]] = {}
     of_income = select(ledger_lines).join(transfers).where(transfers.c.direction == "in")
     for line in connection.execute(of_income.execution_options(yield_per=STREAM)):
         accounts = sums.setdefault(line.transfer_id, {})
-        accounts[line.account] = accounts.get(line.account, 0) + line.amount
-    wanted: dict[int, dict[str, int]] = {}
-    joined = select(allocations, transfers.c.state).join_from(allocations, transfers)
+        key = (line.account, line.event_id, line.asset)
+        key = names.setdefault(key, key)
+        accounts[key] = accounts.get(key, 0) + line.amount
+    wanted: dict[int, dict[Account, int]] = {}
+    of_transfer = (transfers.c.state, transfers.c.chain, transfers.c.asset, transfers.c.asset_id, purchases.c.event_id)
+    joined = (
+        select(allocations, *of_transfer)
+        .join_from(allocations, transfers)
+        .join(purchases, transfers.c.purchase_id == purchases.c.id, isouter=True)
+    )
     for a in connection.execute(joined.execution_options(yield_per=STREAM)):
         accounts = wanted.setdefault(a.transfer_id, {})
+        asset = a.asset or f"{a.chain}:{a.asset_id}"
         debit = "received" if a.state == "confirmed" else "loss"
         moves = [(debit, a.amount)]
         if a.kind == "ticket":
@@ -73,7 +86,9 @@ def _lines(connection: Connection) -> Iterator[Difference]:
         else:
             moves.append(("refunds" if a.kind == "refund" else a.kind, -a.amount))
         for account, amount in moves:
-            accounts[account] = accounts.get(account, 0) + amount
+            key = (account, a.event_id, asset)
+            key = names.setdefault(key, key)
+            accounts[key] = accounts.get(key, 0) + amount
     for transfer_id in sorted(sums.keys() | wanted.keys()):
         have = {k: v for k, v in sums.get(transfer_id, {}).items() if v}
         want = {k: v for k, v in wanted.get(transfer_id, {}).items() if v}
@@ -81,6 +96,9 @@ def _lines(connection: Connection) -> Iterator[Difference]:
             yield Difference("imbalance", f"transfer:{transfer_id}", f"its lines sum to {sum(have.values())}")
         if have != want:
             yield Difference("ledger", f"transfer:{transfer_id}", f"the ledger says {have}, the payments say {want}")
+
+
+_OF_EVENT = (events.c.commission_bps, events.c.fee_on_top, events.c.status)
 
 
 def _tickets(connection: Connection) -> Iterator[Difference]:
@@ -96,7 +114,7 @@ def _tickets(connection: Connection) -> Iterator[Difference]:
         funded[a.purchase_id] = funded.get(a.purchase_id, 0) + a.amount
         commission[a.purchase_id] = commission.get(a.purchase_id, 0) + a.commission
     rows = (
-        select(tickets, purchases.c.price, purchases.c.fee, events.c.commission_bps, events.c.fee_on_top)
+        select(tickets, purchases.c.price, purchases.c.fee, *_OF_EVENT)
         .join_from(tickets, purchases, tickets.c.purchase_id == purchases.c.id)
         .join(events, tickets.c.event_id == events.c.id)
     )
@@ -107,7 +125,11 @@ def _tickets(connection: Connection) -> Iterator[Difference]:
             share = t.amount_paid * (t.fee or 0) // t.price if t.price else 0
         if t.commission + t.payout != t.amount_paid or t.commission != share or t.amount_paid > (t.price or 0):
             yield Difference("split", name, f"{t.commission} + {t.payout} of {t.amount_paid}")
-        if t.state in ("active", "used", "suspended"):
+        kept = t.state == "revoked" and t.first_access_ms is not None and t.status != "cancelled"
+        if t.state not in ("active", "used", "suspended") and not kept:
+            if t.purchase_id in funded:
+                yield Difference("funding", name, f"it is {t.state}, and {funded[t.purchase_id]} are kept for it")
+        else:
             if funded.get(t.purchase_id, 0) != t.amount_paid:
                 yield Difference("funding", name, f"{funded.get(t.purchase_id, 0)} of {t.amount_paid} paid for it")
             if commission.get(t.purchase_id, 0) != t.commission:

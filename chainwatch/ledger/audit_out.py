@@ -14,6 +14,9 @@ from chainwatch.ledger.tables import export_items, exports, ledger_lines, payout
 STREAM = 5_000
 """Rows fetched at a time."""
 
+Account = tuple[str, int | None, str]
+"""(account, event id, asset)."""
+
 
 def audit(connection: Connection) -> list[Difference]:
     """Return every difference in what left us."""
@@ -100,26 +103,32 @@ def _lines(
     connection: Connection, items: list[Row[Any]], out: dict[int, Row[Any]], paid: dict[int, list[Row[Any]]]
 ) -> Iterator[Difference]:
     """The lines of an outgoing transfer say what it paid, and sum to zero."""
-    have: dict[int, dict[str, int]] = {}
+    have: dict[int, dict[Account, int]] = {}
     rows = select(ledger_lines).join(transfers).where(transfers.c.direction == "out")
     for line in connection.execute(rows.execution_options(yield_per=STREAM)):
         accounts = have.setdefault(line.transfer_id, {})
-        accounts[line.account] = accounts.get(line.account, 0) + line.amount
+        key = (line.account, line.event_id, line.asset)
+        accounts[key] = accounts.get(key, 0) + line.amount
     settling = {i.transfer_id: i for i in items if i.transfer_id is not None}
     for transfer_id, t in sorted(out.items()):
-        want: dict[str, int] = {}
+        want: dict[Account, int] = {}
+        asset = t.asset or f"{t.chain}:{t.asset_id}"
         if t.state == "confirmed":
             fee = t.network_fee or 0
             item = settling.get(transfer_id)
-            moves = [("paid_out", -t.amount - fee), ("network_fees", fee)]
+            moves: list[tuple[str, int | None, int]] = [
+                ("paid_out", None, -t.amount - fee),
+                ("network_fees", None, fee),
+            ]
             for r in paid.get(item.id, ()) if item is not None else ():
                 account = "creator" if "due_ms" in r._fields else "surplus" if r.kind == "surplus" else "refunds"
                 borne = r.amount - (getattr(r, "sent_amount", None) or r.amount)
-                moves += [(account, r.amount), ("network_fees", -borne)]
+                moves += [(account, r.event_id, r.amount), ("network_fees", None, -borne)]
             if item is None:
-                moves.append(("withdrawn", t.amount))
-            for account, amount in moves:
-                want[account] = want.get(account, 0) + amount
+                moves.append(("withdrawn", None, t.amount))
+            for account, event_id, amount in moves:
+                key = (account, event_id, asset)
+                want[key] = want.get(key, 0) + amount
         got = {k: v for k, v in have.get(transfer_id, {}).items() if v}
         want = {k: v for k, v in want.items() if v}
         if sum(got.values()):

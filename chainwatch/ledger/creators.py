@@ -13,21 +13,29 @@ from sqlalchemy import Connection, Row, insert, select
 from chainwatch.errors import Rejected
 from chainwatch.ledger import destinations, outbox
 from chainwatch.ledger.tables import creator_addresses
+from chainwatch.model import ChainSpec
 
 HOUR_MS = 3_600_000
 
 
 def set_address(
-    connection: Connection, account: str, chain: str, address: str, actor: str, now_ms: int, change_ms: int
+    connection: Connection,
+    account: str,
+    chain: str,
+    address: str,
+    actor: str,
+    now_ms: int,
+    change_ms: int,
+    spec: ChainSpec | None = None,
 ) -> int:
     """Name where a creator is paid on a chain; return when it takes effect.
 
     The caller has checked that ``actor`` is the creator's active authority or an operator.  ``change_ms``: how long
-    it waits.  ``Rejected``: bad_account, bad_destination.
+    it waits.  ``spec``: of the chain, where it is configured.  ``Rejected``: bad_account, bad_destination.
     """
     if not account or len(account) > 120:
         raise Rejected("bad_account", "which creator?")
-    wanted = destinations.canonical(connection, chain, address)
+    wanted = destinations.canonical(connection, chain, address, spec)
     now = in_force(connection, account, chain, now_ms)
     newest = _newest(connection, account, chain)
     if newest is not None and newest.address == wanted:

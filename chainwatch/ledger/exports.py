@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Row, insert, select, update
 
 from chainwatch import finality
 from chainwatch.errors import Rejected
-from chainwatch.ledger import coins, conflicts, creators, locks, outbox, payouts, refunds, settle
+from chainwatch.ledger import coins, conflicts, creators, destinations, locks, outbox, payouts, refunds, settle
 from chainwatch.ledger.bulk import among, chunks
 from chainwatch.ledger.context import Context
 from chainwatch.ledger.destinations import is_on_network
@@ -32,7 +32,9 @@ Kind = Literal["payouts", "refunds"]
 
 
 class Rules(msgspec.Struct, frozen=True):
-    """``[payouts]`` in base units by asset: above which a second operator is needed; below which payouts wait."""
+    """``[payouts]`` in base units by asset: above which a second operator is needed (change that goes elsewhere is
+    counted); below which payouts wait.
+    """
 
     approve_above: Mapping[str, int] = {}
     minimum: Mapping[str, int] = {}
@@ -79,12 +81,14 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
 class Plan(msgspec.Struct, frozen=True):
     """The payment: items (those whose amount the fee would eat are left out) and the document for the wallet.
 
-    ``conflict``: what it uses up, by spaces (outpoints, ``account:nonce``, ``expires:<ms>``).
+    ``conflict``: what it uses up, by spaces (outpoints, ``account:nonce``, ``expires:<ms>``).  ``beside``: base units
+    that it sends elsewhere than to its items and our accounts (change to an address that we do not watch).
     """
 
     items: tuple[Item, ...]
     document: Mapping[str, Any]
     conflict: str = ""
+    beside: int = 0
 
 
 class Planner(Protocol):
@@ -129,7 +133,9 @@ def make(
     work = _work(connection, export_id, context, asset, [o.item for o in owed], (), now_ms)
     planned = plan(work)
     if not planned.items:
-        raise Rejected("nothing_to_export", "every one of them is too little to be sent, or the network's fee would eat it")
+        raise Rejected(
+            "nothing_to_export", "every one of them is too little to be sent, or the network's fee would eat it"
+        )
     by_subject = {o.item.subject: o.ids for o in owed}
     table = payout_table if ask.kind == "payouts" else refund_table
     for item in planned.items:
@@ -259,7 +265,7 @@ def document(connection: Connection, export_id: int) -> dict[str, Any]:
     return head | (msgspec.json.decode(export.payload) if export.payload else {})
 
 
-def destinations(connection: Connection, chain: str) -> list[str]:
+def open_destinations(connection: Connection, chain: str) -> list[str]:
     """Return where open items of a chain go, each once."""
     rows = select(export_items.c.destination).where(export_items.c.chain == chain, export_items.c.state == "open")
     return list(connection.scalars(rows.distinct()))
@@ -309,7 +315,7 @@ def _due_payouts(
         where = creators.in_force(connection, account, context.chain, now_ms)
         if where is None:
             left_out.append((f"creator {account}", f"no address on {context.chain} is in force"))
-        elif _is_ours(context.spec, where):
+        elif destinations.is_ours(context.spec, where):
             left_out.append((f"creator {account}", f"{where} is an account of our own"))
         elif not is_on_network(context.spec, where):
             left_out.append((f"creator {account}", f"{where} is an address of another network"))
@@ -318,13 +324,6 @@ def _due_payouts(
         elif len(owed) < MOST_ITEMS:
             owed.append(_Owed(Item(f"payout:{rows[0].id}", total, where), [r.id for r in rows]))
     return owed, left_out
-
-
-def _is_ours(spec: ChainSpec, destination: str) -> bool:
-    """Is this a receiving account?  What is sent there never leaves us, so that nothing would settle it."""
-    if spec.family == "evm":
-        return destination.lower() in {account.lower() for account in spec.receive}
-    return destination in spec.receive
 
 
 def _is_deep(state: str, height: int | None, floor: int) -> bool:
@@ -362,7 +361,7 @@ def _due_refunds(connection: Connection, ask: Ask, context: Context) -> tuple[li
             continue
         if row.destination is None:
             left_out.append((f"refund {row.id}", "nobody has named its destination"))
-        elif _is_ours(context.spec, row.destination):
+        elif destinations.is_ours(context.spec, row.destination):
             left_out.append((f"refund {row.id}", "its destination is an account of our own"))
         elif not is_on_network(context.spec, row.destination):
             left_out.append((f"refund {row.id}", "its destination is an address of another network"))
@@ -421,7 +420,7 @@ def _finish(
 ) -> None:
     total = sum(i.amount for i in planned.items)
     above = rules.approve_above.get(asset)
-    state = "waiting" if above is not None and total > above else "exported"
+    state = "waiting" if above is not None and total + planned.beside > above else "exported"
     values = {"total": total, "state": state, "conflict": planned.conflict}
     values["payload"] = msgspec.json.encode(planned.document).decode()
     connection.execute(update(exports).where(exports.c.id == export_id).values(values))

@@ -44,6 +44,7 @@ ACCOUNTS: Mapping[str, str] = {
 """Where an account of ours stands in beancount's five trees."""
 
 HEADER = ("time", "event", "account", "asset", "amount", "amount_base", "chain", "txid", "index", "subject")
+BEFORE_ALL = "1970-01-01"
 _COMMODITY = re.compile(r"[A-Z][A-Z0-9'._-]{0,22}[A-Z0-9]", re.ASCII)
 
 
@@ -145,7 +146,10 @@ def commodity(asset: str) -> str:
 
 
 def as_beancount(found: Iterable[Line]) -> Iterator[str]:
-    """Yield a beancount file: accounts are opened on the day of their first line, each group is a transaction."""
+    """Yield a beancount file: each group is a transaction.
+
+    Accounts are opened before all days: lines are in the order of their writing, and two processes' clocks may differ.
+    """
     opened: set[str] = set()
     groups = itertools.groupby(found, lambda e: (e.transfer_id, e.at_ms))
     yield 'option "title" "chainwatch"\n'
@@ -154,7 +158,7 @@ def as_beancount(found: Iterable[Line]) -> Iterator[str]:
         day = dt.datetime.fromtimestamp(at_ms / 1000, dt.UTC).date().isoformat()
         for name in sorted({_account(e) for e in held} - opened):
             opened.add(name)
-            yield f"{day} open {name}\n"
+            yield f"{BEFORE_ALL} open {name}\n"
         first = held[0]
         yield f"\n{day} * {_text(first.chain)} {_text(first.subject or first.event or 'transfer')}\n"
         yield f"  txid: {_text(first.txid)}\n  index: {_text(first.index)}\n"
@@ -163,10 +167,13 @@ def as_beancount(found: Iterable[Line]) -> Iterator[str]:
 
 
 def _account(line: Line) -> str:
+    """Return the account of a line; that of ``a_b``, which beancount cannot write, is not the one of ``a-b``."""
     base = ACCOUNTS[line.account]
     if not line.event:
         return base
     name = re.sub(r"[^A-Za-z0-9-]", "-", line.event)
+    if name != line.event:
+        name += f"-{hashlib.sha256(line.event.encode()).hexdigest()[:6]}"
     return f"{base}:E-{name}"
 
 

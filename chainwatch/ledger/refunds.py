@@ -5,7 +5,7 @@ claimed by the wallet of the ticket or the purchase, or entered by an operator; 
 exchange's (S27), and never a wallet only because a memo names it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, select, update
@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Row, select, update
 from chainwatch.errors import Rejected
 from chainwatch.ledger import destinations, outbox
 from chainwatch.ledger.tables import purchases, refunds, tickets, transfers
+from chainwatch.model import ChainSpec
 
 BUYER_CAUSED = frozenset(
     {
@@ -24,6 +25,9 @@ BUYER_CAUSED = frozenset(
 
 MOST = 1000
 """Rows of one answer."""
+
+Specs = Mapping[str, ChainSpec]
+"""The configured chains by code: no refund goes to an account of ours on them, or to the contract of a token."""
 
 
 def pays_its_fee(reason: str) -> bool:
@@ -79,7 +83,9 @@ def contract_chains(connection: Connection, refund_id: int) -> frozenset[str]:
     return frozenset(chain or row.chain for chain in bound)
 
 
-def claim(connection: Connection, refund_id: int, destination: str, wallet: str, now_ms: int) -> None:
+def claim(
+    connection: Connection, refund_id: int, destination: str, wallet: str, now_ms: int, specs: Specs | None = None
+) -> None:
     """Take the destination that ``wallet`` has signed (the caller has verified the signature).
 
     The wallet may change its mind until the refund has left.  ``Rejected``: unknown_refund, not_your_refund,
@@ -88,10 +94,12 @@ def claim(connection: Connection, refund_id: int, destination: str, wallet: str,
     row = find(connection, refund_id, lock=True)
     if wallet not in wallets(connection, refund_id):
         raise Rejected("not_your_refund", "only the wallet of the purchase or of its ticket may claim this refund")
-    _name(connection, row, destination, f"wallet:{wallet}", "refund_claimed", now_ms)
+    _name(connection, row, destination, f"wallet:{wallet}", "refund_claimed", now_ms, specs)
 
 
-def enter(connection: Connection, refund_id: int, destination: str, actor: str, now_ms: int) -> None:
+def enter(
+    connection: Connection, refund_id: int, destination: str, actor: str, now_ms: int, specs: Specs | None = None
+) -> None:
     """Take the destination that an operator enters; one that the buyer has signed stays.
 
     ``Rejected``: unknown_refund, already_claimed, not_due, bad_destination.
@@ -99,13 +107,15 @@ def enter(connection: Connection, refund_id: int, destination: str, actor: str, 
     row = find(connection, refund_id, lock=True)
     if row.destination_by.startswith("wallet:"):
         raise Rejected("already_claimed", "the buyer has signed where this refund goes: only they may change it")
-    _name(connection, row, destination, actor, "refund_entered", now_ms)
+    _name(connection, row, destination, actor, "refund_entered", now_ms, specs)
 
 
-def _name(connection: Connection, row: Row[Any], destination: str, by: str, action: str, now_ms: int) -> None:
+def _name(
+    connection: Connection, row: Row[Any], destination: str, by: str, action: str, now_ms: int, specs: Specs | None
+) -> None:
     if row.state != "due":
         raise Rejected("not_due", f"refund {row.id} is {row.state}: its destination stays")
-    wanted = destinations.canonical(connection, row.chain, destination)
+    wanted = destinations.canonical(connection, row.chain, destination, (specs or {}).get(row.chain))
     connection.execute(
         update(refunds).where(refunds.c.id == row.id).values(destination=wanted, destination_by=by, updated_ms=now_ms)
     )

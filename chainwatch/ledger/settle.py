@@ -254,7 +254,8 @@ def _refund(connection: Connection, entries: Sequence[Entry], now_ms: int) -> No
 def _refund_now(refund: Row[Any], owed: Allocation | None, event_id: int | None) -> dict[str, Any]:
     """Return what a refund that has not left says now.  The reason too: it decides who pays the network's fee."""
     if owed is None:
-        return {"state": "cancelled"}
+        kept = {name: getattr(refund, name) for name in ("amount", "reason", "event_id")}
+        return {"state": "cancelled", **kept}
     return {"state": "due", "amount": owed.amount, "reason": owed.reason, "event_id": event_id}
 
 

@@ -56,9 +56,10 @@ def plan(work: Work, options: Options) -> Plan:
     if rest > least:
         outputs.append((rest, change))
     else:
-        fee += rest
+        fee, rest = fee + rest, 0
     document = _document(chosen, outputs, fee, known, options)
-    return Plan(tuple(final), document, " ".join(c.outpoint for c in chosen))
+    elsewhere = change not in [_script(ours, known) for ours in work.spec.receive]
+    return Plan(tuple(final), document, " ".join(c.outpoint for c in chosen), rest if elsewhere else 0)
 
 
 def _choose(

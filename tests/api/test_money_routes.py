@@ -46,6 +46,8 @@ async def test_a_refund_is_claimed_by_the_wallet_of_its_purchase(tmp_path: Path)
         assert (await api.post(f"{path}/claim", elsewhere))[1]["code"] == "malformed"
         status, answer = await api.get(f"{path}/challenge?wallet=mallory&destination=mallory")
         assert (status, answer["code"]) == (404, "unknown_refund")  # a stranger is not told that it is there
+        own = await signed_claim(api, refund, alice, "till")
+        assert (await api.post(f"{path}/claim", own))[1]["code"] == "bad_destination"  # an account of ours
         status, answer = await api.post(f"{path}/claim", claim)
         assert (status, answer["destination"]) == (200, "alice-cold"), answer
         assert (await api.post(f"{path}/claim", claim))[1]["code"] == "replayed"

@@ -8,19 +8,31 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from chainwatch import onchain
 from chainwatch.adapters.base import Balances
-from chainwatch.ledger import audit_out, events, journal, revenue
+from chainwatch.ledger import audit_out, events, journal, pool, revenue
+from chainwatch.ledger import tickets as revoking
 from chainwatch.ledger.audit import audit
 from chainwatch.ledger.books import HELD
 from chainwatch.ledger.store import Store
-from chainwatch.ledger import tickets as revoking
-from chainwatch.ledger.tables import export_items, ledger_lines, payouts, refunds, tickets, transfers
+from chainwatch.ledger.tables import (
+    addresses,
+    export_items,
+    exports,
+    ledger_lines,
+    payouts,
+    purchases,
+    refunds,
+    tickets,
+    transfers,
+)
+from chainwatch.ledger.tables import events as event_table
 from chainwatch.testing.house import BUYERS, DAY, NOW, House
 
 pytestmark = pytest.mark.network
+OWN = "bc1qar0srrr7xfkvy5l643lydnw9re59gtzzwf5mdq"
 
 
 def story(store: Store) -> Any:
@@ -77,11 +89,10 @@ def test_every_asset_has_a_name_that_beancount_takes(asset: str) -> None:
     assert journal._COMMODITY.fullmatch(journal.commodity(asset))
 
 
-def test_beancount_s_own_check_finds_nothing(store: Store, tmp_path: Path) -> None:
+def checked(text: str, file: Path) -> list[Any]:
+    """Return the transactions that beancount's own check finds in a file without an error."""
     pytest.importorskip("beancount")
-    h = story(store)
-    file = tmp_path / "books.beancount"
-    file.write_text(written(store, h, journal.as_beancount), "utf-8")
+    file.write_text(text, "utf-8")
     done = subprocess.run(
         [sys.executable, "-m", "beancount.scripts.check", str(file)],
         capture_output=True,
@@ -94,9 +105,25 @@ def test_beancount_s_own_check_finds_nothing(store: Store, tmp_path: Path) -> No
 
     entries, errors, _ = loader.load_file(str(file))
     assert errors == []
-    assert len([e for e in entries if type(e).__name__ == "Transaction"]) == len(
-        {(r.transfer_id, r.at_ms) for r in h.rows(ledger_lines)}
-    )
+    return [e for e in entries if type(e).__name__ == "Transaction"]
+
+
+def test_beancount_s_own_check_finds_nothing(store: Store, tmp_path: Path) -> None:
+    h = story(store)
+    found = checked(written(store, h, journal.as_beancount), tmp_path / "books.beancount")
+    assert len(found) == len({(r.transfer_id, r.at_ms) for r in h.rows(ledger_lines)})
+
+
+def test_beancount_takes_lines_of_two_clocks_and_keeps_like_names_apart(tmp_path: Path) -> None:
+    """An account that is used before it is opened is an error; ``a_b`` is not the event ``a-b``."""
+    pair = (("received", 5), ("creator", -5))
+    lines = [
+        journal.Line(at, n, event, account, "ETH", amount, 18, "ETH", f"0x{n}", "v", "")
+        for n, (at, event) in enumerate([(NOW, "a_b"), (NOW - DAY, "a_b"), (NOW, "a-b")])
+        for account, amount in pair
+    ]
+    found = checked("".join(journal.as_beancount(lines)), tmp_path / "books.beancount")
+    assert len({posting.account for t in found for posting in t.postings}) == 4
 
 
 def test_revenue_counts_live_tickets_and_says_what_was_undone(store: Store) -> None:
@@ -201,3 +228,70 @@ def test_the_audit_sees_what_somebody_touched(store: Store, table: Any, values: 
     with store.transaction() as c:
         c.execute(update(table).where(where).values(values))
         assert what in {d.what for d in audit(c)}
+
+
+ELSEWHERE = [  # sums that stay right, while the money is another's
+    (ledger_lines, {"asset": "HBD"}),
+    (ledger_lines, {"event_id": 2}),
+    (refunds, {"asset": "LTC"}),
+    (refunds, {"chain": "LTC"}),
+    (refunds, {"event_id": 2}),
+    (refunds, {"reason": "late"}),
+    (refunds, {"settled_txid": "other"}),
+    (payouts, {"asset": "LTC"}),
+    (payouts, {"event_id": 2}),
+    (payouts, {"creator_account": "mallory"}),
+    (payouts, {"settled_txid": None}),
+    (exports, {"total": 1}),
+    (exports, {"asset": "LTC"}),
+    (exports, {"chain": "LTC"}),
+    (export_items, {"asset": "LTC"}),
+    (export_items, {"chain": "LTC"}),
+    (tickets, {"event_id": 2}),
+    (tickets, {"asset": "LTC"}),
+    (tickets, {"state": "cancelled"}),
+    (transfers, {"shown": "review"}),
+    (transfers, {"asset": "LTC"}),
+    (transfers, {"purchase_id": 2}),
+    (transfers, {"direction": "out"}),
+    (transfers, {"direction": "in"}),
+    (purchases, {"event_id": 2}),
+    (purchases, {"asset": "LTC"}),
+    (purchases, {"held": True}),
+    (addresses, {"purchase_id": 2}),
+    (event_table, {"commission_bps": 1}),
+    (event_table, {"creator_account": "mallory"}),
+]
+
+
+def only_one(table: Any, values: dict[str, Any]) -> Any:
+    """Return the first row that would change."""
+    (name, value), *_ = values.items()
+    rows = select(table.c.id).where(table.c[name].is_distinct_from(value)).order_by(table.c.id).limit(1)
+    return table.c.id == rows.scalar_subquery()
+
+
+@pytest.mark.parametrize(
+    ("table", "values"), ELSEWHERE, ids=lambda v: str(v) if isinstance(v, dict) else getattr(v, "name", v)
+)
+def test_the_audit_sees_money_that_was_given_to_another(store: Store, table: Any, values: dict[str, Any]) -> None:
+    h = story(store)
+    h.event("expo")
+    h.mine(h.paid("lost", 70_000, None), empty=2)
+    with store.transaction() as c:
+        pool.add(c, "BTC", 1, [OWN], h.now)
+        c.execute(update(addresses).values(purchase_id=1))
+        c.execute(update(purchases).where(purchases.c.id == 1).values(pay_to=OWN))
+        assert audit(c) == []
+        changed = c.execute(update(table).where(only_one(table, values)).values(values))
+        assert changed.rowcount == 1
+        assert audit(c) != []
+        c.rollback()
+
+
+def test_the_audit_sees_money_that_is_in_review_and_not_in_the_queue(store: Store) -> None:
+    h = story(store)
+    h.mine(h.paid("lost", 70_000, None), empty=2)
+    with store.transaction() as c:
+        c.execute(update(transfers).where(transfers.c.shown == "review").values(shown="dust"))
+        assert [d.what for d in audit(c)] == ["shown"]

@@ -397,10 +397,11 @@ def test_a_destination_on_another_network_holds_up_nobody_else(store: Store, els
     assert [i.subject for i in h.items(h.export("refunds"))] == [f"refund:{right.id}"]
     with pytest.raises(Rejected, match="another network"):
         h.export("refunds")
-    with refused("bad_destination"):
-        destinations.on_network(h.spec, elsewhere)
-    for fine in (BUYERS["BTC"], CREATORS["BTC"]):
-        destinations.on_network(h.spec, fine)
+    with refused("bad_destination"), store.reading() as c:
+        destinations.canonical(c, "BTC", elsewhere, h.spec)
+    with store.reading() as c:
+        for fine in (BUYERS["BTC"], CREATORS["BTC"]):
+            destinations.canonical(c, "BTC", fine, h.spec)
 
 
 def test_a_refund_that_our_cancelling_overtakes_pays_no_fee(store: Store) -> None:
