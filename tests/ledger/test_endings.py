@@ -278,13 +278,13 @@ def test_before_sales_after_sales_after_the_end_and_cancelled_go_back_by_name(sh
 
 def test_cancelling_takes_a_surplus_into_the_refund_and_says_why_of_what_was_due_before(shop: Shop) -> None:
     shop.event()
-    shop.mine(over := shop.buys("alice", amount=5003), under := shop.buys("bobby", amount=4999))
+    shop.mine(over := shop.buys("alice", amount=5100), under := shop.buys("bobby", amount=4999))
     shop.after(30).mine()
-    assert sorted(shop.due()) == [(3, "overpaid"), (4999, "underpaid")]
+    assert sorted(shop.due()) == [(100, "overpaid"), (4999, "underpaid")]
     shop.cancel()
-    assert shop.ends(over) == [("refund", 5003, "event_cancelled")]
+    assert shop.ends(over) == [("refund", 5100, "event_cancelled")]
     assert shop.ends(under) == [("refund", 4999, "event_cancelled")]
-    assert sorted(shop.due()) == [(4999, "event_cancelled"), (5003, "event_cancelled")]
+    assert sorted(shop.due()) == [(4999, "event_cancelled"), (5100, "event_cancelled")]
     shop.audit()
 
 
