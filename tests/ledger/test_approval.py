@@ -19,7 +19,7 @@ from chainwatch.ledger.tables import payouts as payout_table
 from chainwatch.ledger.tables import refunds as refund_table
 from chainwatch.model import Asset
 from chainwatch.payfiles import Options, again, planner
-from chainwatch.testing.house import DAY, PRICE, TILLS, House
+from chainwatch.testing.house import BUYERS, CREATORS, DAY, PRICE, TILLS, House
 
 pytestmark = pytest.mark.network
 HOUR = 3_600_000
@@ -171,38 +171,38 @@ def test_nothing_is_paid_to_an_account_of_our_own(store: Store, family: str) -> 
 @pytest.mark.parametrize("family", ["HIVE", "ETH"])
 def test_what_would_reach_nobody_is_refused_when_it_is_named(store: Store, family: str) -> None:
     """An account of our own, a token's contract: found at the export only, what a buyer has signed stays for ever."""
-    h = p.House(store, family)
+    h = House(store, family)
     h.event()
-    h.mine(h.paid("u1", 50 * h.unit, f"event:gala:wallet:{p.BUYERS[family]}"), empty=30)
+    h.mine(h.paid("u1", 50 * h.unit, f"event:gala:wallet:{BUYERS[family]}"), empty=30)
     token = Asset("ETH:USDC", "ETH", 6, asset_id="0xA0b86991c6218b36c1d19D4a2e9Eb0cE3606eB48")
-    spec = p.msgspec.structs.replace(h.spec, assets=(*h.spec.assets, *([token] if family == "ETH" else [])))
-    nobody = [p.TILLS[family], *([token.asset_id] if family == "ETH" else [])]
+    spec = msgspec.structs.replace(h.spec, assets=(*h.spec.assets, *([token] if family == "ETH" else [])))
+    nobody = [TILLS[family], *([token.asset_id] if family == "ETH" else [])]
     for there in nobody:
         with store.transaction() as c:
             with refused("bad_destination"):
                 refunds.enter(c, h.refund_id(), there, "ann", h.now, {family: spec})
             with refused("bad_destination"):
-                refunds.claim(c, h.refund_id(), there, p.BUYERS[family], h.now, {family: spec})
+                refunds.claim(c, h.refund_id(), there, BUYERS[family], h.now, {family: spec})
             with refused("bad_destination"):
                 creators.set_address(c, "carol", family, there, "carol", h.now, 0, spec)
     with store.transaction() as c:
-        refunds.claim(c, h.refund_id(), p.BUYERS[family], p.BUYERS[family], h.now, {family: spec})
+        refunds.claim(c, h.refund_id(), BUYERS[family], BUYERS[family], h.now, {family: spec})
 
 
 def test_change_that_goes_elsewhere_needs_the_second_operator_too(store: Store) -> None:
     """Else a file of a few satoshi takes all the rest of the coins along."""
-    h = p.House(store, "BTC")
+    h = House(store, "BTC")
     h.mine(h.paid("stray", 50_000, "event:none:wallet:zed"), h.paid("float", 9_000_000, None), empty=3)
     h.enter()
     h.rules = exports.Rules(approve_above={"BTC": 60_000})
-    options = Options(fee_rate=2_000, change=p.CREATORS["BTC"])
+    options = Options(fee_rate=2_000, change=CREATORS["BTC"])
     h.plan = planner(h.spec, options)
     assert h.states(export_table) == []
     export = h.export("refunds")
     assert h.states(export_table) == ["waiting"]
     with store.transaction() as c:
         assert exports.void(c, export, h.context, h.now, "ann") == "void"
-    h.plan = planner(h.spec, p.msgspec.structs.replace(options, change=p.TILLS["BTC"]))
+    h.plan = planner(h.spec, msgspec.structs.replace(options, change=TILLS["BTC"]))
     h.export("refunds")
     assert h.states(export_table) == ["void", "exported"]
 
