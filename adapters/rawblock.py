@@ -72,35 +72,49 @@ Span = tuple[int, int, int, int]
 """Where a transaction's parts stand: its start, its first input count, the end of its outputs, its end."""
 
 
-def scan_block(data: bytes, watched: Container[bytes], form: Format, spent: Container[bytes] = ()) -> RawBlock:
-    """Return the transactions that pay a watched script, or spend an outpoint in ``spent`` (36 bytes, as on the wire).
+class Found(msgspec.Struct, frozen=True):
+    """What stands in a block: its transactions' places, and by index those that concern us, once for each reason."""
 
-    The block is proved against its merkle root, whether or not something in it is ours: no node can slip a payment
-    into an honest header, or keep one out.
+    header: Header
+    spans: list[Span]
+    hits: list[int]
+
+
+def find(data: bytes, watched: Container[bytes], form: Format, spent: Container[bytes] = ()) -> Found:
+    """Look for transactions that pay a watched script, or spend an outpoint in ``spent`` (36 bytes, as on the wire).
+
+    Read to its last byte, and not proved: that the header commits to what was found MUST be asked by the caller.
     """
     try:
         header, position = _read_start(data, form)
         count, position = read_compact_size(data, position)
         spans, hits, position = _walk(data, position, count, watched, form, spent)
         _check_end(data, position, spans, form)
-        txs = tuple(_read_tx(data, spans[i]) for i in dict.fromkeys(hits))
-        if not spans or _merkle_root(_txids(data, spans)) != header.merkle_root:
-            raise Rejected("merkle_root", f"block {header.id}: its transactions are not those of its header")
     except BROKEN as error:
         raise Rejected("malformed", f"no block: {error}") from error
-    return RawBlock(header, count, txs)
+    return Found(header, spans, hits)
+
+
+def scan_block(data: bytes, watched: Container[bytes], form: Format, spent: Container[bytes] = ()) -> RawBlock:
+    """``find`` in a block that is proved against its merkle root, whether or not something in it is ours.
+
+    No node can slip a payment into an honest header, or keep one out.
+    """
+    found = find(data, watched, form, spent)
+    _prove(data, found.header, found.spans)
+    try:
+        txs = tuple(_read_tx(data, found.spans[i]) for i in dict.fromkeys(found.hits))
+    except BROKEN as error:
+        raise Rejected("malformed", f"no block: {error}") from error
+    return RawBlock(found.header, len(found.spans), txs)
 
 
 def read_block(data: bytes, form: Format) -> RawBlock:
     """Return a block with every transaction, proved against its merkle root."""
+    found = find(data, (), form)
+    _prove(data, found.header, found.spans)
     try:
-        header, position = _read_start(data, form)
-        count, position = read_compact_size(data, position)
-        spans, _, position = _walk(data, position, count, (), form)
-        _check_end(data, position, spans, form)
-        if not spans or _merkle_root(_txids(data, spans)) != header.merkle_root:
-            raise Rejected("merkle_root", "no block: the merkle root does not fit")
-        return RawBlock(header, count, tuple(_read_tx(data, span) for span in spans))
+        return RawBlock(found.header, len(found.spans), tuple(_read_tx(data, span) for span in found.spans))
     except BROKEN as error:
         raise Rejected("malformed", f"no block: {error}") from error
 
@@ -342,6 +356,12 @@ def _outputs(data: bytes, position: int) -> Iterator[tuple[int, bytes]]:
         length, position = read_compact_size(data, position + 8)
         yield amount, data[position : position + length]
         position += length
+
+
+def _prove(data: bytes, header: Header, spans: Sequence[Span]) -> None:
+    """``Rejected`` unless the header commits to exactly these transactions."""
+    if not spans or _merkle_root(_txids(data, spans)) != header.merkle_root:
+        raise Rejected("merkle_root", f"block {header.id}: its transactions are not those of its header")
 
 
 def _merkle_root(txids: list[bytes]) -> bytes:
