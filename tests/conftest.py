@@ -3,6 +3,7 @@
 import collections
 import os
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -94,9 +95,9 @@ def postgres_ledger(postgres_database: Callable[..., str]) -> Callable[[], str]:
 
 # -- what depends on the machine's speed ---------------------------------------------------------------
 
-AGAIN = ("browser", "e2e")
-"""Folders whose tests wait for a browser, or for whole processes of ours on a busy machine: one that fails is run once
-more, and the report at the end says so."""
+AGAIN = ("browser", "e2e", "nodes")
+"""Folders whose tests wait for a browser, for others' nodes or for whole processes of ours on a busy machine: one that
+fails is run once more, and the report at the end says so."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -106,7 +107,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.flaky(reruns=1, reruns_delay=2))
 
 
-# -- the skip report ---------------------------------------------------------------------------------
+# -- reports -----------------------------------------------------------------------------------------
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Name a failure at once: a run that is cut off prints none of its reports."""
+    if report.failed and "PYTEST_XDIST_WORKER" not in os.environ:
+        print(f"\nFAILED {report.nodeid} ({report.when})", file=sys.stderr, flush=True)
+
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

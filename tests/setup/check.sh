@@ -24,7 +24,7 @@ if [ "${1:-test}" = test ]; then
     workers=$(nproc)
     # More workers than this only queue for the same disk and the same real nodes.
     [ "$workers" -le 4 ] || workers=4
-    step "pytest" timeout --signal=INT --kill-after=30 4200 \
+    step "pytest" timeout --signal=INT --kill-after=300 4200 \
         $python -m pytest -q -m "not long" -n "$workers" --dist worksteal --max-worker-restart 0
 fi
 [ ${#failed[@]} -eq 0 ] || printf '\nFAILED: %s' "${failed[@]}"
