@@ -116,7 +116,6 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
         print(f"\nFAILED {report.nodeid} ({report.when})", file=sys.stderr, flush=True)
 
 
-
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Write what was skipped, and why, to ``$CHAINWATCH_SKIPS``: ``make test`` prints it last."""
     if not (target := os.environ.get("CHAINWATCH_SKIPS")):

@@ -8,7 +8,7 @@ from msgspec import Meta
 from sqlalchemy import Connection
 
 from chainwatch.access import writes
-from chainwatch.api import creator_auth
+from chainwatch.api import creator_auth, payees
 from chainwatch.api.backend import Backend
 from chainwatch.api.endpoints import Call, Endpoint, creator
 from chainwatch.api.fields import Address, Text
@@ -105,6 +105,8 @@ async def put(call: Call) -> PayoutAddresses:
     wanted = {canonical_code(chain): address for chain, address in asked.addresses.items()}
     if unknown := sorted(set(wanted) - set(call.backend.contexts)):
         raise Problem("unknown_chain", f"{unknown[0]!r} is no configured chain")
+    for chain, address in sorted(wanted.items()):
+        await payees.check(call.backend, chain, address)
 
     def body(connection: Connection) -> PayoutAddresses:
         if creator_auth.account_of(account) != account and not events.search(connection, Filter(creator=account), 1):
@@ -158,6 +160,6 @@ def endpoints(_backend: Backend) -> Sequence[Endpoint]:
             body=NewAddresses,
             answer=PayoutAddresses,
             writes=True,
-            problems=("unknown_chain", "bad_destination", "bad_account"),
+            problems=("unknown_chain", "bad_destination", "bad_account", "unavailable"),
         ),
     )

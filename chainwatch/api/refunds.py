@@ -7,15 +7,16 @@ import msgspec
 from sqlalchemy import Connection, Row
 
 from chainwatch.access import signed
-from chainwatch.api import amounts, paging
+from chainwatch.api import amounts, paging, payees
 from chainwatch.api.backend import Backend
 from chainwatch.api.endpoints import Call, Endpoint, operator
 from chainwatch.api.fields import Address, Code, Signature, SignedText, row_id
 from chainwatch.api.paging import Page
 from chainwatch.api.problems import Problem
-from chainwatch.ledger import queries, refunds
+from chainwatch.ledger import destinations, queries, refunds
 from chainwatch.model import Asset
 from chainwatch.times import format_ms
+from chainwatch.wallets import canonical_wallet
 
 PURPOSE = "refund-claim"
 State = Literal["due", "exported", "settled", "cancelled"]
@@ -161,16 +162,18 @@ async def claim(call: Call) -> Refund:
 
 
 async def _values(call: Call, wallet: str, destination: str) -> dict[str, str]:
-    """Return what a claim says.  A stranger is not told that there is such a refund."""
-    refund_id = _id(call)
+    """Return what a claim says, of a destination that can be paid.  A stranger is not told that there is the refund."""
+    refund_id, specs = _id(call), _specs(call)
 
-    def body(connection: Connection) -> tuple[Row[Any], frozenset[str]]:
-        return refunds.find(connection, refund_id), refunds.wallets(connection, refund_id)
+    def body(connection: Connection) -> Row[Any]:
+        row = refunds.find(connection, refund_id)
+        if canonical_wallet(wallet) not in refunds.wallets(connection, refund_id):
+            raise Problem("unknown_refund", f"no refund {refund_id}")  # the very words of one that is not there
+        destinations.canonical(connection, row.chain, destination, specs.get(row.chain))
+        return row
 
-    row, wallets = await call.backend.store.read(body)
-    context = next(iter(call.backend.contexts.values()))
-    if context.canonical_wallet(wallet) not in wallets:
-        raise Problem("unknown_refund", f"no refund {refund_id}")  # the very words of one that is not there
+    row = await call.backend.store.read(body)
+    await payees.check(call.backend, row.chain, destination)
     amount = amounts.decimal(row.amount, row.asset, call.backend.assets()) or str(row.amount)
     currency = row.asset or f"{row.chain}-unknown"
     return {"refund": str(refund_id), "amount": amount, "currency": currency, "destination": destination}
@@ -179,6 +182,8 @@ async def _values(call: Call, wallet: str, destination: str) -> dict[str, str]:
 async def enter(call: Call) -> Refund:
     """Take the destination that an operator enters."""
     refund_id, now_ms, assets, specs = _id(call), call.now_ms, call.backend.assets(), _specs(call)
+    row = await call.backend.store.read(refunds.find, refund_id)
+    await payees.check(call.backend, row.chain, call.body.destination)
 
     def body(connection: Connection) -> Refund:
         refunds.enter(connection, refund_id, call.body.destination, call.caller.actor, now_ms, specs)
@@ -224,7 +229,7 @@ def endpoints(_backend: Backend) -> Sequence[Endpoint]:
             query=ClaimQuery,
             answer=ClaimChallenge,
             limit="access",
-            problems=("unknown_refund", "bad_destination", "bad_wallet", "malformed"),
+            problems=("unknown_refund", "bad_destination", "bad_wallet", "malformed", "unavailable"),
         ),
         Endpoint(
             method="POST",
@@ -248,6 +253,6 @@ def endpoints(_backend: Backend) -> Sequence[Endpoint]:
             body=Entered,
             answer=Refund,
             writes=True,
-            problems=("unknown_refund", "already_claimed", "not_due", "bad_destination"),
+            problems=("unknown_refund", "already_claimed", "not_due", "bad_destination", "unavailable"),
         ),
     )

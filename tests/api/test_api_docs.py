@@ -57,7 +57,7 @@ async def test_every_example_runs_from_top_to_bottom(tmp_path: Path, monkeypatch
         for name, handler in (("sign", sign), ("pay", pay))
     )
     monkeypatch.setattr(resources, "RESOURCES", (*resources.RESOURCES, lambda _backend: helpers))
-    async with served(tmp_path, resolver=resolving([alice])) as api:
+    async with served(tmp_path, resolver=resolving([alice, Creator("bob")])) as api:
         api.clock.advance(time.time() - api.clock.now_ms() / 1000)  # `date` says what the machine's clock says
 
         async def permission(_settings: object, _account: str) -> Permission:

@@ -188,7 +188,7 @@ async def test_a_creator_makes_and_changes_its_own_event(tmp_path: Path) -> None
 async def test_cancelling_and_payout_addresses_need_the_active_authority(tmp_path: Path) -> None:
     alice = Creator("alice")
     addresses = {"addresses": {"HIVE": "alice-cold"}}
-    async with served(tmp_path, resolver=resolving([alice])) as api:
+    async with served(tmp_path, resolver=resolving([alice, Creator("alice-cold")])) as api:
         allow(api)
         await alice.write(api, "POST", "/api/events", EVENT)
         for method, path, body in (("POST", "/api/events/gala/cancel", {}), ("PUT", PATH, addresses)):

@@ -10,6 +10,7 @@ from chainwatch.testing.callers import Creator, operator, resolving
 from chainwatch.testing.paying import Payer
 from chainwatch.testing.served import Served, served
 from chainwatch.testing.wallets import BitcoinWallet
+from chainwatch.verifiers.recorded import RecordedChain
 
 EVENT = {"id": "gala", "title": "Gala", "ticket_price": "25", "ticket_currency": "HIVE"}
 RULES = '[payouts]\napprove_above = { HIVE = "1" }\naddress_change_hours = 72'
@@ -37,7 +38,7 @@ async def signed_claim(api: Served, refund: str, who: Creator, destination: str)
 
 async def test_a_refund_is_claimed_by_the_wallet_of_its_purchase(tmp_path: Path) -> None:
     alice, mallory = Creator("alice"), Creator("mallory")
-    async with served(tmp_path, resolver=resolving([alice, mallory])) as api:
+    async with served(tmp_path, resolver=resolving([alice, mallory, Creator("alice-cold")])) as api:
         headers = await operator(api)
         refund = await refunded(api, headers)
         path = f"/api/refunds/{refund}"
@@ -46,12 +47,13 @@ async def test_a_refund_is_claimed_by_the_wallet_of_its_purchase(tmp_path: Path)
         assert (await api.post(f"{path}/claim", elsewhere))[1]["code"] == "malformed"
         status, answer = await api.get(f"{path}/challenge?wallet=mallory&destination=mallory")
         assert (status, answer["code"]) == (404, "unknown_refund")  # a stranger is not told that it is there
-        own = await signed_claim(api, refund, alice, "till")
-        assert (await api.post(f"{path}/claim", own))[1]["code"] == "bad_destination"  # an account of ours
+        for nowhere in ("till", "nobody-there"):  # an account of ours, and one that does not exist
+            status, answer = await api.get(f"{path}/challenge?wallet=alice&destination={nowhere}")
+            assert (status, answer["code"]) == (400, "bad_destination"), answer
         status, answer = await api.post(f"{path}/claim", claim)
         assert (status, answer["destination"]) == (200, "alice-cold"), answer
         assert (await api.post(f"{path}/claim", claim))[1]["code"] == "replayed"
-        entered = {"destination": "elsewhere"}
+        entered = {"destination": "mallory"}
         status, answer = await api.call("PUT", f"{path}/destination", entered, **headers)
         assert (status, answer["code"]) == (409, "already_claimed")
         listed = (await api.get("/api/refunds?state=due", **headers))[1]["refunds"]
@@ -82,6 +84,28 @@ async def test_money_is_sent_to_no_other_network(tmp_path: Path) -> None:
             ]
             assert [status for status, _ in answers] == [answered] * 3, answers
             assert answered == 200 or {answer["code"] for _, answer in answers} == {"bad_destination"}
+
+
+async def test_money_is_sent_to_accounts_that_exist(tmp_path: Path) -> None:
+    """One transfer to nobody fails a whole Hive transaction, and with it everybody else's refund in the file."""
+    chain, silent = RecordedChain(accounts=[{"name": "alice"}, {"name": "carol"}]), RecordedChain()
+    hive = [chain]
+    async with served(tmp_path, resolver=lambda code: hive[0] if code == "HIVE" else None) as api:
+        headers = await operator(api)
+        refund = await refunded(api, headers)
+        entered, paid = f"/api/refunds/{refund}/destination", "/api/creators/carol/payout-addresses"
+
+        async def put(account: str) -> list[tuple[int, str]]:
+            answers = [
+                await api.call("PUT", entered, {"destination": account}, **headers),
+                await api.call("PUT", paid, {"addresses": {"HIVE": account}}, **headers),
+            ]
+            return [(status, answer.get("code", "")) for status, answer in answers]
+
+        assert await put("nobody-there") == [(400, "bad_destination")] * 2
+        assert await put("carol") == [(200, "")] * 2
+        hive[0] = silent
+        assert await put("alice") == [(503, "unavailable")] * 2
 
 
 @pytest.mark.parametrize("refund", ["999", "0", "x", "1" * 30])
