@@ -75,6 +75,8 @@ def issue(deps: Deps, event: str, address: str, chain: str | None = None, *, lin
     reading = next(iter(readings(deps, address, chain)), None)
     if reading is None:
         raise Rejected("bad_wallet", "no such wallet on this chain")
+    if line and reading.wallet not in [r.wallet for r in readings(deps, address)]:
+        raise Rejected("bad_wallet", "the one-line text does not say its chain, and this is none that is looked for")
     issued_ms = deps.now_ms()
     return _made(deps, event, reading.wallet, issued_ms, issued_ms + door.window_ms(deps), line=line).checked()
 

@@ -103,6 +103,19 @@ async def test_a_signature_with_the_challenge_s_timestamp_alone_finds_its_text(t
         assert status == 200, answer
 
 
+async def test_no_text_is_issued_that_is_not_recognised(tmp_path: Path) -> None:
+    """The one-line form names no chain id: only configured chains are looked for."""
+    async with door(tmp_path) as api:
+        asked = f"/api/events/gala/challenge?wallet={GUEST.address}&chain=eip155:10"
+        status, answer = await api.get(f"{asked}&form=line")
+        assert (status, answer["code"]) == (400, "bad_wallet"), answer
+        _, given = await api.get(asked)
+        body = {"walletAddress": GUEST.address, "message": given["message"]}
+        body["signature"] = GUEST.sign_message(given["message"])
+        _, answer = await api.post("/api/events/gala/verify-access", body)
+        assert answer["access_granted"], answer
+
+
 @pytest.mark.parametrize("line", [False, True])
 async def test_a_text_is_ours_word_for_word(line: bool, tmp_path: Path) -> None:
     async with door(tmp_path) as api:
