@@ -18,7 +18,6 @@ from chainwatch.errors import Rejected
 from chainwatch.ledger import coins, conflicts, creators, destinations, locks, outbox, payouts, refunds, settle
 from chainwatch.ledger.bulk import among, chunks
 from chainwatch.ledger.context import Context
-from chainwatch.ledger.destinations import is_on_network
 from chainwatch.ledger.facts import Changed
 from chainwatch.ledger.tables import cursors, export_items, exports, purchases, transfers
 from chainwatch.ledger.tables import payouts as payout_table
@@ -317,7 +316,7 @@ def _due_payouts(
             left_out.append((f"creator {account}", f"no address on {context.chain} is in force"))
         elif destinations.is_ours(context.spec, where):
             left_out.append((f"creator {account}", f"{where} is an account of our own"))
-        elif not is_on_network(context.spec, where):
+        elif not destinations.is_on_network(context.spec, where):
             left_out.append((f"creator {account}", f"{where} is an address of another network"))
         elif total < rules.minimum.get(ask.asset, 0):
             left_out.append((f"creator {account}", f"{total} base units are below the minimum"))
@@ -363,7 +362,7 @@ def _due_refunds(connection: Connection, ask: Ask, context: Context) -> tuple[li
             left_out.append((f"refund {row.id}", "nobody has named its destination"))
         elif destinations.is_ours(context.spec, row.destination):
             left_out.append((f"refund {row.id}", "its destination is an account of our own"))
-        elif not is_on_network(context.spec, row.destination):
+        elif not destinations.is_on_network(context.spec, row.destination):
             left_out.append((f"refund {row.id}", "its destination is an address of another network"))
         elif not _is_deep(row.paid, row.height, floor):
             left_out.append((f"refund {row.id}", "its money is not deep enough yet"))
