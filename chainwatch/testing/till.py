@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from sqlalchemy import Row, insert, select
+from sqlalchemy import Row, insert, select, update
 
 from chainwatch.adapters.base import AccountSource, BlockSource
 from chainwatch.clock import SystemClock
@@ -111,6 +111,8 @@ class Till:
             entry = pool.next_free(connection, self.spec.code)
             assert entry is not None
             pool.give(connection, entry.id, purchase)
+            told = update(purchases).where(purchases.c.id == purchase).values(pay_to=entry.address)
+            connection.execute(told)
         return str(entry.address)
 
     def export(self, asset: str, destination: str, options: Options) -> dict[str, Any]:

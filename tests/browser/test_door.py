@@ -365,7 +365,7 @@ async def test_a_hand_scanner_that_types_goes_on_from_ticket_to_ticket(tmp_path:
     async with venue(tmp_path) as door:
         page = await set_up(browser, door)
         assert await scan(page, door.code(1)) == "accepted"
-        await page.until("document.getElementById('result').hidden")
+        await next_one(page)
         assert await page.run("document.activeElement.id") == "manual-code"
         assert await scan(page, "nonsense") == "unknown"
         key = {"type": "keyDown", "key": "t", "code": "KeyT", "windowsVirtualKeyCode": 84, "text": "t"}

@@ -229,7 +229,7 @@ def export_bitcoin(till: Till, creator: str) -> dict[str, Any]:
     from chainwatch.ledger import destinations
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(destinations, "canonical", lambda _c, _chain, text: text)
+        patch.setattr(destinations, "canonical", lambda _c, _chain, text, _spec=None: text)
         return till.export("BTC", creator, Options(fee_rate=20_000))
 
 
