@@ -11,6 +11,7 @@ from chainwatch.ledger import events, queries, quotes, rates, review
 from chainwatch.ledger.context import Policy
 from chainwatch.ledger.tables import erased_wallets, purchases, tickets, transfers
 from chainwatch.ledger.tombstones import key_of, pseudonym
+from chainwatch.model import Transfer
 from chainwatch.testing.shop import NOW_MS, Shop
 from chainwatch.tickets.rates import Rate, base_units
 
@@ -29,6 +30,17 @@ def in_dollars(shop: Shop, **more: object) -> None:
 
 
 # -- prices in money -----------------------------------------------------------------------------------------
+
+
+def late_without_a_rate(shop: Shop) -> tuple[quotes.Quote, Transfer]:
+    """A purchase in dollars that was paid after its hold, when nobody knew the rate any more, and its payment."""
+    in_dollars(shop)
+    rate(shop, "0.25")
+    quote = shop.ask()
+    shop.after(30).mine()
+    shop.mine(paid := shop.pays(quote))
+    assert shop.ends(paid) == [("review", 100_000, "no_rate")]
+    return quote, paid
 
 
 def test_base_units_are_rounded_up() -> None:
@@ -85,12 +97,7 @@ def test_late_money_is_quoted_again_at_the_time_when_it_was_paid(shop: Shop) -> 
 
 
 def test_late_money_without_a_rate_waits_for_a_person_who_may_take_the_old_one(shop: Shop) -> None:
-    in_dollars(shop)
-    rate(shop, "0.25")
-    quote = shop.ask()
-    shop.after(30).mine()
-    shop.mine(paid := shop.pays(quote))
-    assert shop.ends(paid) == [("review", 100_000, "no_rate")]
+    quote, _ = late_without_a_rate(shop)
     with shop.store.transaction() as connection:
         (item,) = review.open_items(connection)
         decision = review.Decision(action="assign", ref=quote.ref)
@@ -99,12 +106,7 @@ def test_late_money_without_a_rate_waits_for_a_person_who_may_take_the_old_one(s
 
 
 def test_late_money_without_a_rate_goes_back_when_the_event_is_cancelled(shop: Shop) -> None:
-    in_dollars(shop)
-    rate(shop, "0.25")
-    quote = shop.ask()
-    shop.after(30).mine()
-    shop.mine(paid := shop.pays(quote))
-    assert shop.ends(paid) == [("review", 100_000, "no_rate")]
+    _, paid = late_without_a_rate(shop)
     shop.cancel()
     assert shop.ends(paid) == [("refund", 100_000, "event_cancelled")]
     shop.audit()
